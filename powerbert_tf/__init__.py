@@ -1,0 +1,18 @@
+"""PoWER-BERT for Keras: faster BERT inference by progressive word-vector elimination."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from powerbert_tf.checkpoints import load_classifier
+
+__version__ = "0.1.0"
+__all__ = ["load_classifier"]
+
+
+def __getattr__(name: str):
+    # Late, so that the plain arithmetic can be imported without Keras.
+    if name == "load_classifier":
+        from powerbert_tf.checkpoints import load_classifier
+
+        return load_classifier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
