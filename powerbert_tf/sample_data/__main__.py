@@ -1,0 +1,21 @@
+"""Writes the sample files of all tasks: `python -m powerbert_tf.sample_data FOLDER`."""
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+
+from powerbert_tf.sample_data import DEFAULT_FOLDER, write_sample
+from powerbert_tf.tasks import TASKS
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Writes one folder per task below the folder named on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m powerbert_tf.sample_data", description=__doc__)
+    parser.add_argument("folder", nargs="?", type=pathlib.Path, default=DEFAULT_FOLDER, help="default: %(default)s")
+    folder = parser.parse_args(arguments).folder
+    for task in {task.folder: task for task in TASKS.values()}.values():
+        write_sample(folder / task.folder, task)
+
+
+if __name__ == "__main__":
+    main()
