@@ -1,0 +1,124 @@
+"""Finds the data of a task: its files, TensorFlow Datasets, or the generated sample."""
+
+import dataclasses
+import os
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+from powerbert_tf.errors import InputError
+from powerbert_tf.sample_data import write_sample
+from powerbert_tf.tasks import Task
+from powerbert_tf.tfds_glue import load_from_tfds, tfds_folder
+from powerbert_tf.tsv import Split, read_tsv
+
+__all__ = ["Dataset", "Split", "load_dataset"]
+
+_BANNER_WIDTH = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """The data of one task.
+
+    Attributes:
+        source: "tsv" (files), "tfds" (TensorFlow Datasets) or "sample" (generated; says nothing about the task).
+        location: The folder or the TFDS name, for messages.
+        splits: `train`, `dev` and `test`.
+    """
+
+    source: str
+    location: str
+    splits: dict[str, Split]
+
+
+def load_dataset(task: Task, data_dir: str | os.PathLike) -> Dataset:
+    """Loads the data of `task`.
+
+    The first of these that exists is taken: the files of `<data_dir>/<task.folder>`; `glue/<task.tfds_name>` of
+    TensorFlow Datasets; the sample in `<data_dir>/sample/<task.folder>`, which is generated where it is missing and
+    announced by a banner on stderr.
+
+    Raises:
+        InputError: The task's folder lacks a file, a file or a prepared TFDS data set cannot be read, or the sample
+            cannot be written.
+    """
+    data_dir = Path(data_dir)
+    folder = data_dir / task.folder
+    if os.path.lexists(folder):
+        return Dataset("tsv", str(folder), _read_folder(folder, task))
+    splits = load_from_tfds(task)
+    if splits is not None:
+        return Dataset("tfds", f"glue/{task.tfds_name}", splits)
+    sample = data_dir / "sample" / task.folder
+    _ensure_sample(sample, task)
+    print(_sample_banner(task, folder, sample), file=sys.stderr, flush=True)
+    return Dataset("sample", str(sample), _read_folder(sample, task))
+
+
+def _read_folder(folder: Path, task: Task) -> dict[str, Split]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not a folder; expected a folder with {', '.join(task.files.values())}.")
+    missing = [name for name in task.files.values() if not (folder / name).exists()]
+    if missing:
+        raise InputError(
+            f"{folder}: {', '.join(missing)} missing; expected the files {', '.join(task.files.values())} of "
+            f"{task.name}; add what is missing, or move the folder away to have the data looked for elsewhere."
+        )
+    return {
+        split: read_tsv(
+            folder / name, task.unlabeled if split == "test" else task.labeled, task.classes, labeled=split != "test"
+        )
+        for split, name in task.files.items()
+    }
+
+
+def _ensure_sample(folder: Path, task: Task) -> None:
+    """Generates what is missing of the sample; a run that is cut off leaves no half-written file behind."""
+
+    def missing() -> list[str]:
+        return [name for name in task.files.values() if not (folder / name).exists()]
+
+    if not missing():
+        return
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as scratch:
+            new = Path(scratch, task.folder)
+            new.mkdir()
+            write_sample(new, task)
+            try:
+                new.rename(folder)
+            except OSError:
+                # The folder exists: another process was faster, or MNLI-m and MNLI-mm, which share one, take turns.
+                for name in missing():
+                    (new / name).replace(folder / name)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the sample cannot be written ({error.strerror}); expected a writable data directory, or the "
+            f"files of {task.name} in {folder.parent.parent / task.folder}."
+        ) from error
+
+
+def _sample_banner(task: Task, folder: Path, sample: Path) -> str:
+    files = ", ".join(task.files.values())
+    paragraphs = [
+        f"WARNING: SAMPLE DATA, NOT {task.name}",
+        f"No real data of {task.name} was found. This run uses a small generated sample in {sample}. RESULTS ON IT "
+        f"MEAN NOTHING ABOUT {task.name}: they only show that the program runs.",
+        f"Looked for: the folder {folder}; TensorFlow Datasets glue/{task.tfds_name} in {tfds_folder()} and on the "
+        f"network (the log says why not).",
+        f"What to do: put {files} into {folder}, or prepare TensorFlow Datasets on a machine with network: "
+        f"tfds build glue/{task.tfds_name}",
+    ]
+    lines: list[str] = []
+    for paragraph in paragraphs:
+        lines += [
+            "",
+            *textwrap.wrap(paragraph, _BANNER_WIDTH - 4, break_long_words=False, break_on_hyphens=False),
+        ]
+    lines.append("")
+    width = max(map(len, lines))
+    rule = "#" * (width + 4)
+    return "\n".join([rule, *(f"# {line:<{width}} #" for line in lines), rule])
