@@ -1,0 +1,176 @@
+"""BERT's word-pieces as TensorFlow operations, the same in training and in an exported model."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from powerbert_tf.errors import InputError
+
+_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+_MAX_CHARACTERS_PER_WORD = 100
+_CJK = (
+    r"\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{20000}-\x{2A6DF}\x{2A700}-\x{2B73F}\x{2B740}-\x{2B81F}\x{2B820}-\x{2CEAF}"
+    r"\x{F900}-\x{FAFF}\x{2F800}-\x{2FA1F}"
+)
+# Classes of RE2, in which `[^\PX y]` reads "in X, but not y".
+_DROPPED = r"[^\P{C}\t\n\r]|\x{FFFD}"
+_WHITESPACE = r"[\t\n\r]|[^\P{Z} ]"
+_ACCENT = r"\p{Mn}"
+_WORD_OF_ITS_OWN = rf"[!-/:-@\[-`{{-~\p{{P}}{_CJK}]"
+_TOO_LONG = rf"[^ ]{{{_MAX_CHARACTERS_PER_WORD + 1},}}"
+
+
+def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
+    """Reads a `vocab.txt`: one word-piece per line, whose number is its id.
+
+    Args:
+        path: A UTF-8 file.
+
+    Returns:
+        The word-pieces, in the order of their ids.
+
+    Raises:
+        InputError: The file is missing, empty or not UTF-8, has a blank or duplicate line, or lacks a special token.
+    """
+    expected = "expected a BERT vocab.txt with one word-piece per line"
+    try:
+        content = pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {expected}; check the path.") from error
+    # Only "\n" ends a line: real vocabularies hold word-pieces such as U+2028, at which str.splitlines would split.
+    lines = content.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
+    if lines == [b""]:
+        raise InputError(f"{path}: the file is empty; {expected}; fetch the file again.")
+    numbers: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            piece = line.removesuffix(b"\r").decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{path}: line {number} is not UTF-8 ({error.reason}); {expected} in UTF-8; convert the file."
+            ) from error
+        if not piece:
+            raise InputError(f"{path}: line {number} is blank; {expected}; remove the line.")
+        if piece in numbers:
+            raise InputError(
+                f"{path}: line {number} repeats {piece!r} of line {numbers[piece]}; {expected}, each once; "
+                "use the vocabulary that came with the checkpoint."
+            )
+        numbers[piece] = number
+    missing = [token for token in _SPECIAL_TOKENS if token not in numbers]
+    if missing:
+        raise InputError(
+            f"{path}: no line reads {' or '.join(missing)}; {expected}, among them {', '.join(_SPECIAL_TOKENS)}; "
+            "use the vocabulary that came with the checkpoint."
+        )
+    return list(numbers)
+
+
+def is_cased(vocabulary: Sequence[str]) -> bool:
+    """Tells whether a vocabulary distinguishes case: whether lower-casing would put some of its entries out of reach.
+
+    Args:
+        vocabulary: Word-pieces; those in brackets, such as `[CLS]`, do not count.
+    """
+    return any(piece != piece.lower() for piece in vocabulary if not (piece.startswith("[") and piece.endswith("]")))
+
+
+class Tokenizer(tf.Module):
+    """Cuts texts into word-pieces, as the released BERT models expect them.
+
+    The ids are those of `tokenizers.BertWordPieceTokenizer`, with these exceptions:
+
+    - `[CLS]`, `[SEP]` and other special tokens spelled out in a text are ordinary text, as they were when BERT was
+      trained, so that a text cannot forge the borders of its segments.
+    - The tables of `tokenizers` end at Unicode 8. Accents, punctuation and capitals added later (most of them in rare
+      scripts) are treated as such here and as plain letters there; U+166D, U+1734, U+1885 and U+1886 have changed
+      category since.
+    - The ideographs U+2B820 to U+2B91F are words of their own, as in BERT; `tokenizers` begins this range too late.
+
+    Both tokenizers of tensorflow_text are equal to it on fewer texts: they lower-case with NFKC case folding (`½`, `…`,
+    `™`, `ß` and the final sigma fall apart), put a space where a control character is to be dropped, and count the 100
+    characters of the longest word in bytes. So only the last step, the look-up of word-pieces, is theirs.
+
+    Attributes:
+        pad_id: The id of `[PAD]`.
+    """
+
+    def __init__(self, vocabulary: Sequence[str], lower_case: bool):
+        """Builds the look-up of word-pieces.
+
+        Args:
+            vocabulary: Word-pieces in the order of their ids, as from `read_vocabulary`.
+            lower_case: Whether to lower-case texts and strip accents: true for an uncased vocabulary.
+        """
+        super().__init__()
+        vocabulary = list(vocabulary)
+        self.pad_id = vocabulary.index("[PAD]")
+        self._cls_id = vocabulary.index("[CLS]")
+        self._sep_id = vocabulary.index("[SEP]")
+        self._lower_case = lower_case
+        self._word_pieces = tf_text.FastWordpieceTokenizer(
+            vocabulary,
+            token_out_type=tf.int32,
+            no_pretokenization=True,
+            # A character takes four bytes at most, and `_split` has seen to the number of characters.
+            max_bytes_per_word=4 * _MAX_CHARACTERS_PER_WORD,
+        )
+
+    def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Cuts texts into word-pieces, without special tokens.
+
+        Args:
+            texts: Strings [B], in UTF-8; what is not UTF-8 is dropped.
+
+        Returns:
+            Ids [B, (n)], int32.
+        """
+        return self._word_pieces.tokenize(self._split(texts)).merge_dims(1, 2)
+
+    def __call__(self, texts: Sequence[tf.Tensor], max_seq_length: int) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        """Makes the input of BERT: `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`.
+
+        Word-pieces beyond `max_seq_length` are cut off at the end of the longer text, of the second one in a tie.
+
+        Args:
+            texts: One or two tensors of strings [B].
+            max_seq_length: Most word-pieces of an input, special tokens included.
+
+        Returns:
+            Ids [B, (n)] and segments [B, (n)] (0 up to the first `[SEP]`, 1 after it), both int32.
+
+        Raises:
+            InputError: `max_seq_length` has no room for the special tokens.
+        """
+        num_special_tokens = len(texts) + 1
+        if max_seq_length < num_special_tokens:
+            raise InputError(
+                f"max_seq_length={max_seq_length}: {len(texts)} text(s) take {num_special_tokens} special tokens "
+                f"already; expected at least {num_special_tokens}; raise it."
+            )
+        segments = [self.tokenize(text) for text in texts]
+        # Dealing out the room token by token, first text first, leaves the same lengths as taking tokens away from the
+        # longer text, second text first; tf_text.ShrinkLongestTrimmer takes from the first text in a tie.
+        segments = tf_text.RoundRobinTrimmer(max_seq_length - num_special_tokens).trim(segments)
+        token_ids, segment_ids = tf_text.combine_segments(segments, self._cls_id, self._sep_id)
+        return token_ids, segment_ids
+
+    def _split(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Normalizes texts [B] and splits them into words [B, (n)]."""
+        replace = tf.strings.regex_replace
+        texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
+        texts = replace(texts, _DROPPED, "")
+        texts = replace(texts, _WHITESPACE, " ")
+        if self._lower_case:
+            texts = tf_text.normalize_utf8(texts, "NFD")
+            texts = replace(texts, _ACCENT, "")
+            # tf.strings.lower follows the locale of the process in UTF-8 (a Turkish I loses its dot), never in ASCII;
+            # and it makes a sigma at the end of a word a final one, which BERT does not.
+            texts = replace(tf.strings.lower(texts), "Σ", "σ")
+            texts = tf.strings.lower(texts, encoding="utf-8")
+        texts = replace(texts, _WORD_OF_ITS_OWN, r" \0 ")
+        texts = replace(texts, _TOO_LONG, "[UNK]")
+        return tf.strings.split(texts)
