@@ -1,0 +1,321 @@
+"""BERT with one optional slot in each encoder; without `powerbert_tf.extract` it is still BERT.
+
+Axes: `B` batch, `T` rows of the input, `F` rows that enter an encoder, `K` rows that leave it, `A` heads,
+`D` size of a head, `H = A * D` hidden size, `I` feed-forward size, `C` classes.
+"""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from powerbert_tf.bert_config import BertConfig
+from powerbert_tf.extract import Extract, SoftExtract
+from powerbert_tf.retention import EncoderSize, validate_configuration
+
+_ACTIVATIONS = {
+    # Google's and Hugging Face's "gelu" is x * Phi(x); the others are its tanh approximation under two names.
+    "gelu": lambda x: keras.activations.gelu(x, approximate=False),
+    "gelu_new": lambda x: keras.activations.gelu(x, approximate=True),
+    "gelu_pytorch_tanh": lambda x: keras.activations.gelu(x, approximate=True),
+    "relu": keras.activations.relu,
+    "silu": keras.activations.silu,
+    "tanh": keras.activations.tanh,
+}
+
+
+def _dense(units, config, **kwargs):
+    initializer = keras.initializers.TruncatedNormal(stddev=config.initializer_range)
+    return keras.layers.Dense(units, kernel_initializer=initializer, **kwargs)
+
+
+def _softmax(scores):
+    """Softmax over the last axis, without Keras's warning that over one row, as where [CLS] is alone, it is 1."""
+    return ops.ones_like(scores) if scores.shape[-1] == 1 else ops.softmax(scores, axis=-1)
+
+
+def _layer_norm(config, **kwargs):
+    return keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, **kwargs)
+
+
+class _BertLayer(keras.layers.Layer):
+    """A layer that is made from a `BertConfig`."""
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        self.config = BertConfig(**config) if isinstance(config, dict) else config
+
+    def get_config(self):
+        return {**super().get_config(), "config": dataclasses.asdict(self.config)}
+
+
+@keras.saving.register_keras_serializable("powerbert_tf")
+class BertEmbeddings(_BertLayer):
+    """Sum of word-piece, position and segment embeddings, normalised.
+
+    Args:
+        config: Sizes.
+        max_seq_length: N; longer inputs are refused.
+        **kwargs: The layer's own.
+    """
+
+    def __init__(self, config, max_seq_length, **kwargs):
+        super().__init__(config, **kwargs)
+        self.max_seq_length = max_seq_length
+
+    def build(self, token_ids_shape, segment_ids_shape):
+        config = self.config
+
+        def table(rows, name):
+            initializer = keras.initializers.TruncatedNormal(stddev=config.initializer_range)
+            return self.add_weight(shape=(rows, config.hidden_size), initializer=initializer, name=name)
+
+        self.word_embeddings = table(config.vocab_size, "word_embeddings")
+        self.position_embeddings = table(config.max_position_embeddings, "position_embeddings")
+        self.segment_embeddings = table(config.type_vocab_size, "segment_embeddings")
+        self.layer_norm = _layer_norm(config, name="layer_norm")
+        self.layer_norm.build((None, None, config.hidden_size))
+        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob)
+
+    def call(self, token_ids, segment_ids, training=False):
+        """`[B, T]`, `[B, T]` int32 -> word-vectors `[B, T, H]`.
+
+        Raises:
+            ValueError: T is above `max_seq_length`.
+        """
+        length = ops.shape(token_ids)[1]
+        if isinstance(length, int) and length > self.max_seq_length:
+            raise ValueError(f"token_ids: {length} columns; expected at most max_seq_length={self.max_seq_length}.")
+        word_vectors = (
+            ops.take(self.word_embeddings, token_ids, axis=0)
+            + self.position_embeddings[:length]
+            + ops.take(self.segment_embeddings, segment_ids, axis=0)
+        )
+        return self.dropout(self.layer_norm(word_vectors), training=training)
+
+    def compute_output_spec(self, token_ids, segment_ids, training=False):
+        # Stated, not traced: backends trace an unknown length with some large number.
+        return keras.KerasTensor((*token_ids.shape, self.config.hidden_size), dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "max_seq_length": self.max_seq_length}
+
+
+@keras.saving.register_keras_serializable("powerbert_tf")
+class SelfAttention(_BertLayer):
+    """Multi-head self-attention that also hands out its probabilities."""
+
+    def build(self, word_vectors_shape, padding_mask_shape):
+        shape = (None, None, self.config.hidden_size)
+        for name in ("query", "key", "value", "output"):
+            projection = _dense(self.config.hidden_size, self.config, name=name)
+            projection.build(shape)
+            setattr(self, f"{name}_projection", projection)
+        self.dropout = keras.layers.Dropout(self.config.attention_probs_dropout_prob)
+
+    def call(self, word_vectors, padding_mask, training=False):
+        """`[B, F, H]`, `[B, F]` -> attention output `[B, F, H]`, probabilities `[B, A, F, F]`."""
+        config = self.config
+        batch, length = ops.shape(word_vectors)[:2]
+        heads, head_size = config.num_attention_heads, config.hidden_size // config.num_attention_heads
+
+        def split_heads(projected):  # [B, F, H] -> [B, A, F, D]
+            return ops.transpose(ops.reshape(projected, (batch, length, heads, head_size)), (0, 2, 1, 3))
+
+        query = split_heads(self.query_projection(word_vectors) * head_size**-0.5)
+        key = split_heads(self.key_projection(word_vectors))
+        value = split_heads(self.value_projection(word_vectors))
+
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [B, A, F, F]
+        # Finite in float16, too; after the softmax it is an exact zero in every precision.
+        mask_value = -3.0e4 if self.compute_dtype == "float16" else -1.0e9
+        bias = (1.0 - ops.cast(padding_mask, scores.dtype)) * mask_value  # [B, F]
+        attention_probs = _softmax(scores + bias[:, None, None, :])
+
+        context = ops.matmul(self.dropout(attention_probs, training=training), value)  # [B, A, F, D]
+        context = ops.reshape(ops.transpose(context, (0, 2, 1, 3)), (batch, length, config.hidden_size))
+        return self.output_projection(context), attention_probs
+
+
+@keras.saving.register_keras_serializable("powerbert_tf")
+class EncoderBlock(_BertLayer):
+    """Self-attention, the optional extract slot, feed-forward network.
+
+    Args:
+        config: Sizes.
+        extract: None (plain BERT), or a layer `(word_vectors, attention_probs, padding_mask) -> (word_vectors,
+            padding_mask)` that is called between the two halves.
+        **kwargs: The layer's own.
+    """
+
+    def __init__(self, config, extract=None, **kwargs):
+        super().__init__(config, **kwargs)
+        self.extract = keras.saving.deserialize_keras_object(extract) if isinstance(extract, dict) else extract
+
+    def build(self, word_vectors_shape, padding_mask_shape):
+        config = self.config
+        shape = (None, None, config.hidden_size)
+        self.attention = SelfAttention(config, name="attention")
+        self.attention.build(shape, (None, None))
+        self.attention_layer_norm = _layer_norm(config, name="attention_layer_norm")
+        self.attention_layer_norm.build(shape)
+        if self.extract is not None and not self.extract.built:
+            self.extract.build(shape, (None, config.num_attention_heads, None, None), (None, None))
+        self.intermediate = _dense(
+            config.intermediate_size, config, activation=_ACTIVATIONS[config.hidden_act], name="intermediate"
+        )
+        self.intermediate.build(shape)
+        self.feed_forward_output = _dense(config.hidden_size, config, name="feed_forward_output")
+        self.feed_forward_output.build((None, None, config.intermediate_size))
+        self.output_layer_norm = _layer_norm(config, name="output_layer_norm")
+        self.output_layer_norm.build(shape)
+        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob)
+
+    def call(self, word_vectors, padding_mask, training=False):
+        """`[B, F, H]`, `[B, F]` -> `[B, K, H]`, `[B, K]`; K = F without extraction."""
+        attended, attention_probs = self.attention(word_vectors, padding_mask, training=training)
+        word_vectors = self.attention_layer_norm(word_vectors + self.dropout(attended, training=training))
+        if self.extract is not None:
+            word_vectors, padding_mask = self.extract(word_vectors, attention_probs, padding_mask)
+        update = self.feed_forward_output(self.intermediate(word_vectors))  # [B, K, I] -> [B, K, H]
+        word_vectors = self.output_layer_norm(word_vectors + self.dropout(update, training=training))
+        return word_vectors, padding_mask
+
+    def compute_output_spec(self, word_vectors, padding_mask, training=False):
+        # Stated, not traced: K is min(l, F), and a trace with some large F would take l for the answer.
+        batch, length, hidden_size = word_vectors.shape
+        kept = length if self.extract is None else self.extract.compute_num_kept(length)
+        return (
+            keras.KerasTensor((batch, kept, hidden_size), dtype=self.compute_dtype),
+            keras.KerasTensor((batch, kept), dtype=padding_mask.dtype),
+        )
+
+    def get_config(self):
+        extract = None if self.extract is None else keras.saving.serialize_keras_object(self.extract)
+        return {**super().get_config(), "extract": extract}
+
+
+@keras.saving.register_keras_serializable("powerbert_tf")
+class BertClassifier(keras.Model):
+    """BERT, pooler and head: `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` -> logits `[B, C]`.
+
+    T is any length up to `max_seq_length`; padding is on the right.
+
+    Args:
+        config: Sizes, a `BertConfig`.
+        num_classes: C; 1 for a regression.
+        max_seq_length: N.
+        retention_configuration: Word-vectors kept by each encoder (extract layers), or None.
+        soft_extract: Whether each encoder has a soft-extract layer instead.
+        selection: `"attention"`, `"head"` or `"random"`, see `powerbert_tf.extract`.
+        padding_queries_vote: Whether padding votes for significance, as in the original release.
+        pin_cls: Whether soft-extract puts [CLS] first; None means that it does unless `padding_queries_vote`, so that
+            this one argument gives the original release's semantics.
+        mass_penalty: Lambda of the search loss, the coefficient of sum_j j * mass_j.
+        **kwargs: The model's own.
+
+    Raises:
+        InputError: `retention_configuration` does not fit.
+        ValueError: Both `retention_configuration` and `soft_extract` are given, `num_classes` is below 1, or
+            `max_seq_length` is outside 1 to the number of position embeddings.
+    """
+
+    def __init__(
+        self,
+        config,
+        num_classes,
+        max_seq_length,
+        retention_configuration=None,
+        soft_extract=False,
+        selection="attention",
+        padding_queries_vote=False,
+        pin_cls=None,
+        mass_penalty=0.0,
+        **kwargs,
+    ):
+        config = BertConfig(**config) if isinstance(config, dict) else config
+        if num_classes < 1:
+            raise ValueError(f"num_classes={num_classes}; expected at least 1 (1 for a regression).")
+        if not 1 <= max_seq_length <= config.max_position_embeddings:
+            raise ValueError(
+                f"max_seq_length={max_seq_length}; expected 1 to {config.max_position_embeddings}, "
+                "the checkpoint's position embeddings."
+            )
+        if soft_extract and retention_configuration is not None:
+            raise ValueError("retention_configuration and soft_extract are given; expected one of them.")
+        num_encoders = config.num_hidden_layers
+        if retention_configuration is not None:
+            retention_configuration = validate_configuration(retention_configuration, num_encoders, max_seq_length)
+
+        def extract_layer(index):
+            common = {
+                "max_seq_length": max_seq_length,
+                "selection": selection,
+                "padding_queries_vote": padding_queries_vote,
+                "seed": index,
+                "name": "extract",
+            }
+            if soft_extract:
+                pinned = not padding_queries_vote if pin_cls is None else pin_cls
+                return SoftExtract(mass_penalty=mass_penalty * (index + 1), pin_cls=pinned, **common)
+            if retention_configuration is not None:
+                return Extract(retention_configuration[index], **common)
+            return None
+
+        inputs = {
+            name: keras.Input((None,), dtype="int32", name=name)
+            for name in ("token_ids", "segment_ids", "padding_mask")
+        }
+        embeddings = BertEmbeddings(config, max_seq_length, name="embeddings")
+        encoders = [
+            EncoderBlock(config, extract_layer(index), name=f"encoder_{index}") for index in range(num_encoders)
+        ]
+        pooler = _dense(config.hidden_size, config, activation="tanh", name="pooler")
+        dropout = keras.layers.Dropout(config.hidden_dropout_prob, name="dropout")
+        classifier = _dense(num_classes, config, dtype="float32", name="classifier")
+
+        word_vectors = embeddings(inputs["token_ids"], inputs["segment_ids"])
+        padding_mask = inputs["padding_mask"]
+        for encoder in encoders:
+            word_vectors, padding_mask = encoder(word_vectors, padding_mask)
+        logits = classifier(dropout(pooler(word_vectors[:, 0])))
+        super().__init__(inputs=inputs, outputs=logits, **kwargs)
+
+        self.config = config
+        self.num_classes = num_classes
+        self.max_seq_length = max_seq_length
+        self.retention_configuration = retention_configuration
+        self.soft_extract = soft_extract
+        self.selection = selection
+        self.padding_queries_vote = padding_queries_vote
+        self.pin_cls = pin_cls
+        self.mass_penalty = mass_penalty
+        self.encoders = encoders
+
+    @property
+    def masses(self):
+        """Mass of each encoder's retention parameters, a list of L floats; empty without soft-extract layers."""
+        return [encoder.extract.mass for encoder in self.encoders] if self.soft_extract else []
+
+    @property
+    def encoder_size(self):
+        """What `powerbert_tf.retention.multiply_adds` wants to know."""
+        return EncoderSize(self.config.num_hidden_layers, self.config.hidden_size, self.config.intermediate_size)
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "config": dataclasses.asdict(self.config),
+            "num_classes": self.num_classes,
+            "max_seq_length": self.max_seq_length,
+            "retention_configuration": self.retention_configuration,
+            "soft_extract": self.soft_extract,
+            "selection": self.selection,
+            "padding_queries_vote": self.padding_queries_vote,
+            "pin_cls": self.pin_cls,
+            "mass_penalty": self.mass_penalty,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)

@@ -1,0 +1,235 @@
+import dataclasses
+
+import keras
+import numpy as np
+import numpy_reference
+import pytest
+from keras import ops
+from tiny_bert import random_inputs, random_weights, tiny_config
+
+from powerbert_tf.bert_config import BertConfig
+from powerbert_tf.checkpoints import assign_weights
+from powerbert_tf.checkpoints.names import weight_names
+from powerbert_tf.errors import InputError
+from powerbert_tf.modeling import BertClassifier
+
+CONFIG = tiny_config()
+CLASSES = 11
+N = 23
+WEIGHTS = random_weights(CONFIG, CLASSES)
+CONFIGURATION = (13, 7, 2)
+RETENTION = np.sort(np.random.default_rng(2).random((3, N)), axis=-1)[:, ::-1].astype("float32")
+
+
+def build(weights=WEIGHTS, config=CONFIG, **kwargs):
+    """A model with the given Google weights; r = RETENTION where it has soft-extract layers."""
+    config = BertConfig(**config)
+    model = BertClassifier(config, CLASSES, N, **kwargs)
+    ours = {
+        name.ours: weights[name.google].T if name.google_transposed else weights[name.google]
+        for name in weight_names(config)
+    }
+    retention = {f"encoder_{j}/extract/retention_parameters": r for j, r in enumerate(RETENTION)}
+    assign_weights(model, {**ours, **(retention if kwargs.get("soft_extract") else {})}, "random weights")
+    return model
+
+
+def logits_of(model, inputs):
+    return ops.convert_to_numpy(model(inputs))
+
+
+MODELS = {
+    "plain": {},
+    "soft-extract": {"soft_extract": True},
+    "extract": {"retention_configuration": CONFIGURATION},
+    "head": {"retention_configuration": CONFIGURATION, "selection": "head"},
+    "random": {"retention_configuration": CONFIGURATION, "selection": "random"},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "act"),
+    [
+        *((kind, "gelu") for kind in ("plain", "soft-extract", "extract", "head")),
+        *(("plain", act) for act in ("relu", "gelu_new")),
+    ],
+)
+def test_logits_equal_the_numpy_reference(kind, act):
+    config = tiny_config(hidden_act=act)
+    inputs = random_inputs(config, batch=5, length=19)
+    model = build(config=config, **MODELS[kind])
+    expected = numpy_reference.forward(
+        WEIGHTS,
+        config,
+        **inputs,
+        retention_parameters=RETENTION if kind == "soft-extract" else None,
+        retention_configuration=CONFIGURATION if kind in ("extract", "head") else None,
+        selection="head" if kind == "head" else "attention",
+    )
+    np.testing.assert_allclose(logits_of(model, inputs), expected["logits"], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_more_padding_gives_the_same_logits(kind):
+    inputs = random_inputs(CONFIG, batch=5, length=17)
+    padded = {name: np.pad(values, ((0, 0), (0, N - 17))) for name, values in inputs.items()}
+    model = build(**MODELS[kind])
+    np.testing.assert_allclose(logits_of(model, inputs), logits_of(model, padded), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["extract", "random"])
+def test_more_padding_keeps_the_same_words(kind, monkeypatch):
+    model = build(**MODELS[kind])
+    inputs = random_inputs(CONFIG, batch=5, length=17)
+    padded = {name: np.pad(values, ((0, 0), (0, N - 17))) for name, values in inputs.items()}
+
+    def kept(given):
+        """Where each encoder's rows come from: positions travel in the place of the padding mask."""
+        real = given["padding_mask"].sum(axis=1)
+        seen = []
+        for encoder in model.encoders:
+            select = encoder.extract.call
+
+            def spy(word_vectors, attention_probs, mask, select=select):
+                result = select(word_vectors, attention_probs, mask)
+                seen.append(np.array(result[0]))
+                return result
+
+            monkeypatch.setattr(encoder.extract, "call", spy)
+        model(given)
+        monkeypatch.undo()
+        return seen, real
+
+    (few, real), (many, _) = kept(inputs), kept(padded)
+    for rows, more_rows in zip(few, many, strict=True):
+        for b, length in enumerate(real):
+            words = min(length, rows.shape[1])
+            np.testing.assert_allclose(rows[b, :words], more_rows[b, :words], atol=1e-5)
+
+
+@pytest.mark.parametrize("selection", ["attention", "head", "random"])
+def test_keeping_all_is_plain_bert(selection):
+    inputs = random_inputs(CONFIG, batch=5, length=19)
+    reduced = build(retention_configuration=(N, N, N), selection=selection)
+    np.testing.assert_array_equal(logits_of(reduced, inputs), logits_of(build(), inputs))
+
+
+def test_r_of_one_is_plain_bert():
+    inputs = random_inputs(CONFIG, batch=5, length=19)
+    model = build(soft_extract=True)
+    for encoder in model.encoders:
+        encoder.extract.retention_parameters.assign(np.ones(N))
+    np.testing.assert_array_equal(logits_of(model, inputs), logits_of(build(), inputs))
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 13, N])
+def test_any_length_up_to_the_maximum_goes_through(length):
+    model = build(retention_configuration=CONFIGURATION)
+    inputs = {name: values[:, :length] for name, values in random_inputs(CONFIG, batch=3, length=N).items()}
+    expected = numpy_reference.forward(WEIGHTS, CONFIG, **inputs, retention_configuration=CONFIGURATION)
+    np.testing.assert_allclose(logits_of(model, inputs), expected["logits"], atol=1e-5)
+    np.testing.assert_allclose(model.predict(inputs, verbose=0), expected["logits"], atol=1e-5)
+
+
+def test_a_longer_input_is_refused():
+    inputs = random_inputs(CONFIG, batch=3, length=N + 1)
+    with pytest.raises(ValueError, match=rf"token_ids: {N + 1} columns; expected at most max_seq_length={N}"):
+        build()(inputs)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_keras_file_round_trip_at_another_batch_size(kind, tmp_path):
+    model = build(**MODELS[kind])
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    for batch, length in ((2, 19), (7, 11)):
+        inputs = random_inputs(CONFIG, batch=batch, length=length, seed=batch)
+        np.testing.assert_array_equal(logits_of(again, inputs), logits_of(model, inputs))
+    assert again.get_config() == model.get_config()
+
+
+def test_gradients_reach_every_weight():
+    """A reduced model trains whole: the gather passes gradients on, and so do the ranks of soft-extract."""
+    import tensorflow as tf
+
+    for kind in ("extract", "soft-extract"):
+        model = build(**MODELS[kind])
+        inputs = random_inputs(CONFIG, batch=5, length=19)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(inputs, training=True)[:, :2] ** 2)
+        gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+        without = [v.path for v, g in zip(model.trainable_variables, gradients, strict=True) if g is None]
+        assert not without
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_gives_nearly_the_same_logits(policy):
+    inputs = random_inputs(CONFIG, batch=5, length=19)
+    expected = logits_of(build(retention_configuration=(N, 13, 11)), inputs)
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = build(retention_configuration=(N, 13, 11))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    logits = model(inputs)
+    assert keras.backend.standardize_dtype(logits.dtype) == "float32"  # the head, so that the softmax is exact
+    scale = np.abs(expected).max()
+    # Rows whose scores nearly tie may swap; most logits stay within the precision of 8 or 11 bits.
+    assert np.median(np.abs(ops.convert_to_numpy(logits) - expected)) < 0.05 * scale
+
+
+def test_a_fully_padded_row_gives_finite_logits():
+    inputs = random_inputs(CONFIG, batch=3, length=19)
+    inputs["padding_mask"][1] = 0
+    for kind in MODELS.values():
+        assert np.all(np.isfinite(logits_of(build(**kind), inputs)))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"num_classes": 0}, r"num_classes=0; expected at least 1"),
+        ({"max_seq_length": 32}, r"max_seq_length=32; expected 1 to 31, the checkpoint's position embeddings"),
+        ({"max_seq_length": 0}, r"max_seq_length=0; expected 1 to 31"),
+        ({"soft_extract": True, "retention_configuration": (3, 2, 1)}, r"are given; expected one of them"),
+        ({"retention_configuration": (3, 2)}, r"2 counts; expected 3"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        BertClassifier(**{"config": BertConfig(**CONFIG), "num_classes": 2, "max_seq_length": N, **kwargs})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_size": 36}, r"hidden_size=36 is not a multiple of num_attention_heads=5"),
+        ({"num_hidden_layers": 0}, r"num_hidden_layers=0; expected a whole number of at least 1"),
+        ({"vocab_size": 9.5}, r"vocab_size=9.5; expected a whole number"),
+        ({"hidden_act": "swish2"}, r"hidden_act='swish2'; expected one of gelu"),
+        ({"hidden_dropout_prob": 1.0}, r"hidden_dropout_prob=1.0; expected a rate in \[0, 1\)"),
+        ({"layer_norm_eps": 0}, r"layer_norm_eps=0; expected a positive number"),
+    ],
+)
+def test_sizes_that_make_no_bert_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(BertConfig(**CONFIG), **change)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_static_shapes_compile_as_a_whole(kind):
+    """XLA takes the model as it is, and gives the same logits."""
+    import tensorflow as tf
+
+    model = build(**MODELS[kind])
+    inputs = {name: tf.constant(values) for name, values in random_inputs(CONFIG, batch=5, length=19).items()}
+    compiled = tf.function(lambda given: model(given, training=False), jit_compile=True)
+    np.testing.assert_allclose(compiled(inputs), logits_of(model, inputs), atol=1e-5)
+
+
+def test_dropout_acts_in_training_alone():
+    inputs = random_inputs(CONFIG, batch=5, length=19)
+    model = build(retention_configuration=CONFIGURATION)
+    first, second = (ops.convert_to_numpy(model(inputs, training=True)) for _ in range(2))
+    assert np.abs(first - second).max() > 1e-3
+    np.testing.assert_array_equal(logits_of(model, inputs), logits_of(model, inputs))
