@@ -1,0 +1,47 @@
+"""Google's format: a TF1 checkpoint `bert_model.ckpt.*`."""
+
+from pathlib import Path
+
+import numpy as np
+
+from powerbert_tf.bert_config import BertConfig
+from powerbert_tf.checkpoints.names import is_known_extra, weight_names
+from powerbert_tf.checkpoints.weights import list_names
+from powerbert_tf.errors import InputError
+
+PREFIX = "bert_model.ckpt"
+
+
+def read_weights(folder: Path, config: BertConfig) -> dict[str, np.ndarray]:
+    """Reads the checkpoint's weights.
+
+    Returns:
+        Our path -> array; with `classifier/kernel` and `classifier/bias` where the checkpoint holds a head.
+
+    Raises:
+        InputError: The checkpoint is missing or damaged, or holds a variable that is no part of a BERT.
+    """
+    import tensorflow as tf  # only here, so that models load without TensorFlow on other backends
+
+    prefix = folder / PREFIX
+    shards = sorted(folder.glob(f"{PREFIX}.data-?????-of-?????"))
+    if not shards:
+        raise InputError(f"{prefix}.data-*: no such file; the checkpoint is incomplete.")
+    expected_shards = int(shards[0].name.rsplit("-", 1)[1])
+    if len(shards) != expected_shards:
+        raise InputError(f"{prefix}.data-*: {len(shards)} of {expected_shards} files; the checkpoint is incomplete.")
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        present = set(reader.get_variable_to_shape_map())
+        names = [name for name in weight_names(config) if name.google in present]
+        left_over = {name for name in present - {name.google for name in names} if not is_known_extra(google=name)}
+        if left_over:
+            raise InputError(f"{prefix}: holds variables that are no part of this BERT: {list_names(left_over)}.")
+        weights = {name.ours: reader.get_tensor(name.google) for name in names}
+    except (tf.errors.OpError, RuntimeError, IndexError) as error:
+        raise InputError(f"{prefix}: cannot be read; damaged or truncated? ({_first_line(error)})") from None
+    return {name.ours: weights[name.ours].T if name.google_transposed else weights[name.ours] for name in names}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

