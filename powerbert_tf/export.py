@@ -1,0 +1,69 @@
+"""SavedModel export: token ids in, probabilities out, no code of ours needed to load it."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from powerbert_tf.modeling import BertClassifier
+
+INPUTS = ("token_ids", "segment_ids", "padding_mask")
+_TOLERANCE = 1e-4
+
+
+def next_version(folder: Path) -> int:
+    """The version after the highest one in `folder`, from 1."""
+    versions = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()] if folder.is_dir() else []
+    return max(versions, default=0) + 1
+
+
+def export_saved_model(
+    model: BertClassifier, folder: Path, is_regression: bool, sample: Mapping[str, np.ndarray]
+) -> Path:
+    """Writes `<folder>/<version>/` in one step, after comparing its answers with the model's.
+
+    The signature `serving_default` takes `token_ids`, `segment_ids` and `padding_mask`, int32 `[batch, N]`, and returns
+    `probabilities` float32 `[batch, C]`; of a regression `scores` float32 `[batch]`.
+
+    Args:
+        model: What to export.
+        folder: Folder of the versions.
+        is_regression: Whether the logit is the answer.
+        sample: Inputs `[n, N]` to compare on.
+
+    Returns:
+        The new version's folder.
+
+    Raises:
+        RuntimeError: The written model gives other answers.
+    """
+
+    def serve(inputs):
+        logits = model(inputs, training=False)
+        if is_regression:
+            return {"scores": keras.ops.squeeze(logits, axis=-1)}
+        return {"probabilities": keras.ops.softmax(logits, axis=-1)}
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as scratch:
+        written = Path(scratch) / "saved_model"
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        signature = {
+            name: keras.InputSpec(shape=(None, model.max_seq_length), dtype="int32", name=name) for name in INPUTS
+        }
+        archive.add_endpoint("serving_default", serve, input_signature=[signature])
+        archive.write_out(written, verbose=False)
+
+        inputs = {name: tf.constant(sample[name], tf.int32) for name in INPUTS}
+        served = tf.saved_model.load(written).signatures["serving_default"](**inputs)
+        for name, expected in serve(inputs).items():
+            difference = float(np.max(np.abs(served[name].numpy() - keras.ops.convert_to_numpy(expected))))
+            if not difference <= _TOLERANCE:
+                raise RuntimeError(f"{folder}: the exported model's {name} differ by {difference}.")
+        version = folder / str(next_version(folder))
+        written.rename(version)
+    return version

@@ -1,0 +1,61 @@
+"""Adam as the original release uses it: warm-up, linear decay, and a rate of its own for retention parameters."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("powerbert_tf")
+class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly to `peak`, then falls linearly to 0 just after the last step.
+
+    Args:
+        peak: Highest rate.
+        num_steps: Steps in all, at least 1.
+        warmup_proportion: Share of the steps that it rises.
+    """
+
+    def __init__(self, peak, num_steps, warmup_proportion=0.1):
+        self.peak = peak
+        self.num_steps = num_steps
+        self.warmup_proportion = warmup_proportion
+
+    def __call__(self, step):
+        """Rate of the 0-based `step`."""
+        done = ops.cast(step, "float32") + 1.0
+        warmup_steps = max(1, round(self.num_steps * self.warmup_proportion))
+        rising = done / warmup_steps
+        falling = (self.num_steps + 1 - done) / max(1, self.num_steps + 1 - warmup_steps)
+        return self.peak * ops.maximum(ops.minimum(rising, falling), 0.0)
+
+    def get_config(self):
+        return {"peak": self.peak, "num_steps": self.num_steps, "warmup_proportion": self.warmup_proportion}
+
+
+@keras.saving.register_keras_serializable("powerbert_tf")
+class BertAdam(keras.optimizers.Adam):
+    """Adam whose rate for retention parameters is `retention_rate_ratio` times that for all other weights.
+
+    Weight decay, if any, is decoupled and leaves out biases, LayerNorm and retention parameters, as in BERT.
+
+    Args:
+        learning_rate: Rate or schedule for BERT's own weights.
+        retention_rate_ratio: See above.
+        **kwargs: As for `keras.optimizers.Adam`.
+    """
+
+    def __init__(self, learning_rate, retention_rate_ratio=1.0, **kwargs):
+        super().__init__(learning_rate, **kwargs)
+        self.retention_rate_ratio = retention_rate_ratio
+        self.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "retention_parameters"])
+
+    def build(self, variables):
+        super().build(variables)
+        self._is_retention = [variable.path.endswith("retention_parameters") for variable in variables]
+
+    def update_step(self, gradient, variable, learning_rate):
+        if self._is_retention[self._get_variable_index(variable)]:
+            learning_rate = learning_rate * self.retention_rate_ratio
+        super().update_step(gradient, variable, learning_rate)
+
+    def get_config(self):
+        return {**super().get_config(), "retention_rate_ratio": self.retention_rate_ratio}

@@ -1,0 +1,42 @@
+"""A progress bar with loss, learning rate and time left."""
+
+import sys
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+_SECONDS_BETWEEN_LINES = 15  # where the console is a file, each refresh is a line
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """Shows the batches of each epoch on stderr.
+
+    Args:
+        title: What is being trained.
+    """
+
+    def __init__(self, title):
+        super().__init__()
+        self.title = title
+
+    def on_epoch_begin(self, epoch, logs=None):
+        interactive = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=self.params["steps"],
+            desc=f"{self.title} {epoch + 1}/{self.params['epochs']}",
+            unit="batch",
+            dynamic_ncols=True,
+            mininterval=0.2 if interactive else _SECONDS_BETWEEN_LINES,
+            maxinterval=10 if interactive else 4 * _SECONDS_BETWEEN_LINES,
+            file=sys.stderr,
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        loss = float(np.asarray(logs["loss"]))
+        self._bar.set_postfix_str(f"loss={loss:.4f}, rate={rate:.1e}", refresh=False)
+        self._bar.update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._bar.close()

@@ -1,0 +1,98 @@
+"""What a run comes to: the metric before and after, the word-vectors kept, the multiply-adds saved."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from powerbert_tf.retention import EncoderSize, kept_lengths, multiply_adds
+
+
+def summarize_cost(
+    size: EncoderSize, configuration: Sequence[int], lengths: np.ndarray, max_seq_length: int
+) -> dict[str, Any]:
+    """Multiply-adds of an average example, dense and reduced, with padding and without.
+
+    Args:
+        size: The encoders.
+        configuration: Retention configuration.
+        lengths: Word-pieces of each example, `[n]`.
+        max_seq_length: N.
+
+    Returns:
+        `padded` (both models compute N rows, the paper's way), `unpadded` (both compute each example's own rows) and
+        `padded_to_unpadded` (dense padded, reduced unpadded), each with `dense`, `reduced` and their ratio `saved`;
+        `kept` with the mean number of rows that leave each encoder, without padding; and the mean length.
+    """
+    rows, counts = np.unique(lengths, return_counts=True)
+
+    def mean(kept: Sequence[int] | None) -> float:
+        return float(np.average([multiply_adds(size, int(length), kept) for length in rows], weights=counts))
+
+    def compare(dense: float, reduced: float) -> dict[str, float]:
+        return {"dense": dense, "reduced": reduced, "saved": dense / reduced}
+
+    padded = compare(multiply_adds(size, max_seq_length), multiply_adds(size, max_seq_length, configuration))
+    unpadded = compare(mean(None), mean(configuration))
+    kept = [kept_lengths(configuration, size.num_encoders, int(length)) for length in rows]
+    return {
+        "padded": padded,
+        "unpadded": unpadded,
+        "padded_to_unpadded": compare(padded["dense"], unpadded["reduced"]),
+        "kept": [round(float(value), 2) for value in np.average(kept, axis=0, weights=counts)],
+        "mean_length": float(np.mean(lengths)),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSummary:
+    """What the closing table tells."""
+
+    task: str
+    data: str
+    metrics_before: dict[str, float]
+    metrics_after: dict[str, float]
+    configuration: Sequence[int]
+    max_seq_length: int
+    cost: dict[str, Any]
+
+
+def format_summary(summary: RunSummary) -> str:
+    """The closing table of a run."""
+    metrics = pd.DataFrame(
+        [
+            (name, before, summary.metrics_after[name], summary.metrics_after[name] - before)
+            for name, before in summary.metrics_before.items()
+        ],
+        columns=["dev metric", "fine-tuned", "reduced", "difference"],
+    )
+    encoders = pd.DataFrame(
+        [
+            (number, summary.max_seq_length, kept, summary.cost["mean_length"], mean)
+            for number, (kept, mean) in enumerate(
+                zip(summary.configuration, summary.cost["kept"], strict=True), start=1
+            )
+        ],
+        columns=["encoder", "rows, padded", "kept at most", "mean words", "mean words kept"],
+    )
+    labels = {
+        "padded": f"both padded to N = {summary.max_seq_length} (the paper's way)",
+        "unpadded": "both without padding (what grouping by length gives)",
+        "padded_to_unpadded": "fine-tuned padded to N, reduced without padding",
+    }
+    costs = pd.DataFrame(
+        [
+            (label, summary.cost[key]["dense"] / 1e6, summary.cost[key]["reduced"] / 1e6, summary.cost[key]["saved"])
+            for key, label in labels.items()
+        ],
+        columns=["million multiply-adds an example", "fine-tuned", "reduced", "times fewer"],
+    )
+    note = "\nOn the generated sample: these figures say nothing about the task." if summary.data == "sample" else ""
+    tables = (
+        metrics.to_string(index=False, float_format="%.4f"),
+        encoders.to_string(index=False, float_format="%.1f"),
+        costs.to_string(index=False, float_format="%.2f"),
+    )
+    return f"{summary.task}\n\n" + "\n\n".join(tables) + note

@@ -1,0 +1,104 @@
+"""The files of a run, `<output_dir>/<TASK>/`: written whole or not at all, never overwritten silently."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from powerbert_tf.errors import InputError
+
+WEIGHTS_FILE = "model.weights.h5"
+RESULT_FILE = "result.json"
+LOG_FILE = "log.jsonl"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file in one step."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+        try:
+            json.dump(value, file, indent=2, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+class RunFolder:
+    """`<output_dir>/<TASK>/`.
+
+    Args:
+        root: The folder; made when the first file is written.
+    """
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def stage(self, stage: str) -> Path:
+        """Folder of a finished stage."""
+        return self.root / stage
+
+    def weights(self, stage: str) -> Path:
+        """Weights of a finished training stage."""
+        return self.stage(stage) / WEIGHTS_FILE
+
+    def result(self, stage: str) -> dict[str, Any] | None:
+        """What a finished stage found, or None where it has not been run.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        path = self.stage(stage) / RESULT_FILE
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: damaged ({error}); pass --overwrite to run the stage again.") from None
+        if not isinstance(result, dict) or not isinstance(result.get("settings"), dict):
+            raise InputError(f"{path}: no result of this program; pass --overwrite to run the stage again.")
+        return result
+
+    def require_writable(self, needed_bytes: int) -> None:
+        """Checks that files can be written here, and that there is room for them.
+
+        Raises:
+            InputError: They cannot, or there is not.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root) as file:
+                file.write(b"0")
+        except OSError as error:
+            raise InputError(f"--output_dir: {self.root} cannot be written ({error.strerror}).") from None
+        free = shutil.disk_usage(self.root).free
+        if free < needed_bytes:
+            raise InputError(
+                f"--output_dir: the disk of {self.root} has {free / 2**20:.0f} MiB free; this run needs up to "
+                f"{needed_bytes / 2**20:.0f} MiB."
+            )
+
+    @contextlib.contextmanager
+    def writing(self, stage: str) -> Iterator[Path]:
+        """A folder to write a stage into; it becomes `<stage>/` when the block ends without an error.
+
+        Until then an earlier result stays; what a killed run left behind is removed.
+        """
+        partial = self.root / f"{stage}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        self.remove(stage)
+        partial.rename(self.stage(stage))
+
+    def remove(self, stage: str) -> None:
+        """Removes what a stage left, if anything."""
+        if self.stage(stage).exists():
+            shutil.rmtree(self.stage(stage))

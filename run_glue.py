@@ -1,0 +1,67 @@
+"""Fine-tune BERT on a GLUE task, search what each encoder may eliminate, re-train, evaluate, predict, export.
+
+python run_glue.py --task=MRPC
+python run_glue.py --task=MRPC --stage=search
+"""
+
+import dataclasses
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported; its start-up notes help nobody
+
+from absl import app, flags
+
+from powerbert_tf import pipeline
+from powerbert_tf.errors import InputError
+from powerbert_tf.settings import STAGES, Settings, flag_name, resolve_settings
+
+_STAGE = flags.DEFINE_string(
+    "stage", pipeline.ALL, f"{pipeline.ALL}, or one of {', '.join(STAGES)}; what it needs and is not there runs first."
+)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Run the stage again although its result is there.")
+
+
+def _define_setting(field: dataclasses.Field) -> flags.FlagHolder:
+    """A flag that is None unless given, so that the defaults stay in one place."""
+    define = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float}[field.type]
+    if field.default is not dataclasses.MISSING:
+        default = f" Default: {field.default!r}."
+    else:
+        default = " Required." if field.name == "task" else " Default: the task's published value."
+    return define(flag_name(field.name), None, field.metadata["help"] + default)
+
+
+_SETTINGS = {field.name: _define_setting(field) for field in dataclasses.fields(Settings)}
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _fail(" ".join(str(error).split()))
+
+
+def _fail(message: str):
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def main(argv: list[str]) -> None:
+    """Flags -> settings -> pipeline; what the user can put right is one line and exit code 2."""
+    try:
+        if len(argv) > 1:
+            raise InputError(f"{' '.join(argv[1:])}: expected flags only, such as --task=MRPC.")
+        given = {name: flag.value for name, flag in _SETTINGS.items()}
+        if not given["task"]:
+            raise InputError("--task: missing; expected a GLUE task, such as --task=MRPC.")
+        pipeline.run(resolve_settings(**given), _STAGE.value, _OVERWRITE.value)
+    except (InputError, OSError) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("\ninterrupted: finished stages stay; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse)

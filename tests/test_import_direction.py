@@ -1,0 +1,71 @@
+"""Imports go one way, and the model code knows no TensorFlow."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "powerbert_tf"
+
+# From the ground up; a module may import those before it, and its own folder's.
+ORDER = [
+    "errors",
+    "tasks",
+    "retention",
+    "bert_config",
+    "extract",
+    "modeling",
+    "checkpoints",
+    "tsv",
+    "sample_data",
+    "tfds_glue",
+    "datasets",
+    "tokenization",
+    "batching",
+    "metrics",
+    "optimization",
+    "progress",
+    "settings",
+    "run_folder",
+    "training",
+    "export",
+    "report",
+    "stages",
+    "pipeline",
+]
+BACKEND_FREE = ("retention", "bert_config", "extract", "modeling", "optimization")
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def concept(path):
+    """The top-level name that a file belongs to: `checkpoints/google.py` belongs to `checkpoints`."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down(path):
+    own = ORDER.index(concept(path))
+    for name in imported(path):
+        if name.startswith("powerbert_tf."):
+            other = name.split(".")[1]
+            assert other == concept(path) or ORDER.index(other) < own, f"{path.name} imports {name}"
+        assert name != "powerbert_tf", f"{path.name} imports the whole package"
+
+
+@pytest.mark.parametrize("name", BACKEND_FREE)
+def test_model_code_imports_no_tensorflow(name):
+    assert not [module for module in imported(PACKAGE / f"{name}.py") if module.split(".")[0].startswith("tensorflow")]
+
+
+def test_the_method_and_bert_are_apart():
+    """Without extract.py, modeling.py loses two names and stays BERT."""
+    assert "powerbert_tf.modeling" not in set(imported(PACKAGE / "extract.py"))

@@ -1,0 +1,293 @@
+"""The stages on a tiny checkpoint and tiny data: what they leave, what they reuse, what they refuse."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from tiny_task import NUM_ROWS, write_checkpoint, write_data
+
+from powerbert_tf import pipeline
+from powerbert_tf.errors import InputError
+from powerbert_tf.retention import configuration_from_masses
+from powerbert_tf.settings import resolve_settings
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Checkpoint and data for the whole module."""
+    folder = tmp_path_factory.mktemp("world")
+    write_checkpoint(folder / "checkpoint")
+    for task in ("SST-2", "QNLI", "STS-B"):
+        write_data(folder / "data", task)
+    return folder
+
+
+@pytest.fixture
+def settings_for(world, tmp_path):
+    def settings(task="SST-2", **changes):
+        return resolve_settings(
+            task,
+            **{
+                "checkpoint": str(world / "checkpoint"),
+                "data_dir": str(world / "data"),
+                "output_dir": str(tmp_path / "runs"),
+                "max_seq_length": 23,
+                "epochs": 2,
+                "batch_size": 13,
+                "learning_rate": 3e-4,
+                "learning_rate_soft_extract": 0.2,
+                "lambda_": 0.1,
+                **changes,
+            },
+        )
+
+    return settings
+
+
+@pytest.fixture(scope="module")
+def finished(world, tmp_path_factory):
+    """A finished run of all stages on SST-2, to copy."""
+    folder = tmp_path_factory.mktemp("finished")
+    settings = resolve_settings(
+        "SST-2",
+        checkpoint=str(world / "checkpoint"),
+        data_dir=str(world / "data"),
+        output_dir=str(folder / "runs"),
+        max_seq_length=23,
+        epochs=2,
+        batch_size=13,
+        learning_rate=3e-4,
+        learning_rate_soft_extract=0.2,
+        lambda_=0.1,
+    )
+    pipeline.run(settings)
+    return folder / "runs"
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "runs")
+    return tmp_path / "runs" / "SST-2"
+
+
+def result(folder, stage):
+    return json.loads((folder / stage / "result.json").read_text())
+
+
+def rows(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def snapshot(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_all_stages_leave_the_files_of_the_contract(finished):
+    folder = finished / "SST-2"
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert names >= {
+        "config.json",
+        "finetune/result.json", "finetune/model.weights.h5", "finetune/log.jsonl",
+        "search/result.json", "search/model.weights.h5", "search/log.jsonl",
+        "retrain/result.json", "retrain/model.weights.h5", "retrain/log.jsonl",
+        "evaluate/result.json", "predict/result.json", "predict/SST-2.tsv", "export/result.json",
+        "saved_model/1/saved_model.pb",
+    }  # fmt: skip
+    assert not [name for name in names if "partial" in name]
+
+    for stage in ("finetune", "retrain", "evaluate"):
+        found = result(folder, stage)
+        assert found["task"] == "SST-2"
+        assert found["data"] == "tsv"
+        assert found["metric"] == "accuracy"
+        assert 0 <= found["metrics"]["accuracy"] <= 1
+        assert found["examples"] == NUM_ROWS["dev"]
+        assert found["seconds"] > 0
+
+    search = result(folder, "search")
+    assert len(search["masses"]) == 2
+    print(search)
+    assert search["masses"][1] < search["masses"][0] + 1  # lambda * j: the deeper encoder is pushed harder
+    configuration = search["retention_configuration"]
+    assert configuration == list(configuration_from_masses(search["masses"]))
+    assert result(folder, "retrain")["retention_configuration"] == configuration
+
+    evaluated = result(folder, "evaluate")
+    assert evaluated["dense"]["metrics"] == result(folder, "finetune")["metrics"]
+    assert evaluated["reduced"]["metrics"] == result(folder, "retrain")["metrics"] == evaluated["metrics"]
+    assert evaluated["multiply_adds"]["padded"]["saved"] > 1
+
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["task"], config["lambda"], config["epochs"], config["data"]) == ("SST-2", 0.1, 2, "tsv")
+
+
+def test_logs_have_an_object_an_epoch_and_the_best_is_kept(finished):
+    for stage in ("finetune", "search", "retrain"):
+        lines = (finished / "SST-2" / stage / "log.jsonl").read_text().splitlines()
+        log = [json.loads(line) for line in lines]
+        assert [row["epoch"] for row in log] == [1, 2]
+        kept = result(finished / "SST-2", stage)["epoch"]
+        scores = [row["metrics"]["accuracy"] for row in log]
+        assert kept == (2 if stage == "search" else 1 + scores.index(max(scores)))
+        assert all(("masses" in row) == (stage == "search") for row in log)
+
+
+def test_the_submission_has_a_line_for_every_test_row(finished):
+    header, *lines = rows(finished / "SST-2" / "predict" / "SST-2.tsv")
+    assert header == ["index", "prediction"]
+    assert [index for index, _ in lines] == [str(number) for number in range(NUM_ROWS["test"])]
+    assert {prediction for _, prediction in lines} <= {"0", "1"}
+    header, *probabilities = rows(finished / "SST-2" / "predict" / "probabilities.tsv")
+    assert header == ["index", "0", "1"]
+    values = np.array([row[1:] for row in probabilities], "float64")
+    np.testing.assert_allclose(values.sum(axis=1), 1, atol=2e-6)
+    assert [str(number) for number in values.argmax(axis=1)] == [prediction for _, prediction in lines]
+
+
+def test_the_saved_model_serves_without_this_package(finished, run_python):
+    code = """
+import sys
+sys.modules["powerbert_tf"] = sys.modules["keras"] = None  # importing them raises ImportError
+import numpy as np, tensorflow as tf
+signature = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+for batch in (1, 5):
+    ids = np.full((batch, 23), 6, "int32")
+    mask = (np.arange(23) < 9).astype("int32") * np.ones((batch, 1), "int32")
+    out = signature(token_ids=tf.constant(ids), segment_ids=tf.zeros_like(ids), padding_mask=tf.constant(mask))
+    assert out["probabilities"].shape == (batch, 2), out
+    assert np.allclose(np.sum(out["probabilities"], axis=1), 1), out
+print(out["probabilities"][0].numpy().tolist())
+"""
+    served = json.loads(run_python(code, finished / "SST-2" / "saved_model" / "1").stdout)
+    assert served[0] != served[1]
+
+
+def test_finished_stages_are_reused(settings_for, copied, capsys):
+    before = snapshot(copied)
+    pipeline.run(settings_for())
+    out = capsys.readouterr().out
+    for stage in ("finetune", "search", "retrain", "evaluate", "predict", "export"):
+        assert f"{stage}: already there, reused" in out
+    after = snapshot(copied)
+    after.pop(copied / "config.json"), before.pop(copied / "config.json")
+    assert after == before
+
+
+def test_the_closing_table_tells_before_after_and_savings(settings_for, copied, capsys):
+    pipeline.run(settings_for(), "evaluate")
+    out = capsys.readouterr().out
+    for words in ("fine-tuned", "reduced", "accuracy", "mean words kept", "both without padding", "padded to N = 23"):
+        assert words in out
+
+
+def test_a_stage_runs_what_it_needs_first(settings_for, tmp_path, capsys):
+    pipeline.run(settings_for(), "search")
+    out = capsys.readouterr().out
+    assert "finetune: running (needed for search, and not there)" in out
+    folder = tmp_path / "runs" / "SST-2"
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "finetune", "search"]
+
+
+def test_other_settings_are_refused_and_named(settings_for, copied):
+    before = snapshot(copied)
+    with pytest.raises(
+        InputError, match=r"search was made with other settings: lambda was 0\.1, is 0\.2\. .*--overwrite"
+    ):
+        pipeline.run(settings_for(lambda_=0.2))
+    with pytest.raises(
+        InputError, match=r"finetune was made with other settings: epochs was 2, is 1; seed was 0, is 3"
+    ):
+        pipeline.run(settings_for(epochs=1, seed=3), "evaluate")
+    assert snapshot(copied) == before
+
+
+def test_overwrite_runs_a_stage_again_and_removes_what_was_made_from_it(settings_for, copied, capsys):
+    finetuned = (copied / "finetune" / "model.weights.h5").stat().st_mtime_ns
+    pipeline.run(settings_for(lambda_=0.2), "search", overwrite=True)
+    out = capsys.readouterr().out
+    assert "search: running" in out
+    assert "retrain: removed, it was made from the search before" in out
+    assert not (copied / "retrain").exists()
+    assert (copied / "saved_model" / "1").is_dir()  # a served model is nobody's to remove
+    assert (copied / "finetune" / "model.weights.h5").stat().st_mtime_ns == finetuned
+    assert result(copied, "search")["settings"]["lambda"] == 0.2
+
+
+def test_another_export_is_another_version(settings_for, copied):
+    pipeline.run(settings_for(), "export", overwrite=True)
+    assert sorted(path.name for path in (copied / "saved_model").iterdir()) == ["1", "2"]
+    assert result(copied, "export")["version"] == 2
+
+
+def test_an_export_whose_files_are_gone_is_made_again(settings_for, copied):
+    shutil.rmtree(copied / "saved_model")
+    pipeline.run(settings_for(), "export")
+    assert (copied / "saved_model" / "1").is_dir()
+
+
+def test_a_given_configuration_takes_the_place_of_a_search(settings_for, tmp_path):
+    settings = settings_for("QNLI", retention_configuration="11,5", epochs=1)
+    pipeline.run(settings)
+    folder = tmp_path / "runs" / "QNLI"
+    assert not (folder / "search").exists()
+    assert result(folder, "retrain")["retention_configuration"] == [11, 5]
+    assert {prediction for _, prediction in rows(folder / "predict" / "QNLI.tsv")[1:]} <= {
+        "entailment",
+        "not_entailment",
+    }
+    with pytest.raises(InputError, match=r"--stage=search: --retention_configuration is given"):
+        pipeline.run(settings, "search")
+
+
+def test_a_regression_goes_through_all_stages(settings_for, tmp_path):
+    pipeline.run(settings_for("STS-B", epochs=1))
+    folder = tmp_path / "runs" / "STS-B"
+    assert set(result(folder, "evaluate")["dense"]["metrics"]) == {"spearman", "pearson"}
+    predictions = [float(prediction) for _, prediction in rows(folder / "predict" / "STS-B.tsv")[1:]]
+    assert len(predictions) == NUM_ROWS["test"]
+    assert all(0 <= value <= 5 for value in predictions)
+
+
+@pytest.mark.parametrize("selection", ["head", "random"])
+def test_static_strategies_go_through_retraining(settings_for, tmp_path, selection):
+    pipeline.run(settings_for(selection=selection, retention_configuration="11,5", epochs=1), "evaluate")
+    assert result(tmp_path / "runs" / "SST-2", "evaluate")["retention_configuration"] == [11, 5]
+
+
+def test_an_interrupted_stage_leaves_nothing_and_the_next_run_goes_on(settings_for, tmp_path, monkeypatch, capsys):
+    from powerbert_tf import stages
+
+    def interrupted(run, folder):
+        (folder / "model.weights.h5").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setitem(stages._STAGES, "search", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(settings_for(), "search")
+    assert not (tmp_path / "runs" / "SST-2" / "search").exists()
+    pipeline.run(settings_for(), "search")
+    assert "finetune: running" in capsys.readouterr().out.split("search: running")[0]
+    assert not list((tmp_path / "runs" / "SST-2").glob("*.partial"))
+
+
+def test_the_same_seed_gives_the_same_result_wherever_the_run_began(settings_for, copied, tmp_path):
+    """A stage's result does not depend on whether the stages before it ran in the same process."""
+    shutil.rmtree(copied / "retrain")
+    again = result(copied, "search")
+    pipeline.run(settings_for(), "retrain")
+    assert result(copied, "search") == again
+    assert (
+        result(copied, "retrain")["metrics_before"]
+        == json.loads((copied / "retrain" / "result.json").read_text())["metrics_before"]
+    )
+
+
+def test_a_loss_that_is_no_number_stops_the_run(settings_for):
+    with pytest.raises(
+        InputError, match=r"finetune: the loss is (nan|inf) at step \d+, at rate .*; lower --learning_rate"
+    ):
+        pipeline.run(settings_for("STS-B", learning_rate=1e30), "finetune")

@@ -1,0 +1,61 @@
+"""What README.md tells a reader to type is there."""
+
+import ast
+import re
+import shlex
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from conftest import REPOSITORY
+
+import run_glue
+from powerbert_tf.settings import STAGES
+from powerbert_tf.tasks import TASKS
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [
+    line.split("#")[0].strip()
+    for language, block in BLOCKS
+    if language == "bash"
+    for line in block.splitlines()
+    if line
+]
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "run_glue.py" in command])
+def test_run_glue_commands_parse(command):
+    _, *argv = shlex.split(command)
+    with flagsaver.flagsaver():
+        assert run_glue._parse(argv) == ["run_glue.py"]
+        assert flags.FLAGS.task in TASKS
+        assert flags.FLAGS.stage in (*STAGES, "all")
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("make ")])
+def test_make_commands_have_a_target(command):
+    target = command.split()[1]
+    assert re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("code", [block for language, block in BLOCKS if language == "python"])
+def test_python_blocks_are_python(code):
+    ast.parse(code)
+
+
+def test_the_flags_it_names_are_flags():
+    table = re.findall(r"^\| (`--.*?) \|", README, flags=re.MULTILINE)
+    named = {name for row in table for name in re.findall(r"--(\w+)", row)}
+    assert len(named) > 10
+    assert named <= set(flags.FLAGS)
+
+
+def test_it_names_every_task():
+    row = next(line for line in README.splitlines() if line.startswith("| `--task` |"))
+    assert row.split("|")[2].split() == [f"{name}," for name in list(TASKS)[:-1]] + [list(TASKS)[-1]]
+
+
+def test_files_it_points_to_are_there():
+    for path in re.findall(r"`((?:docs|powerbert_tf|benchmarks)/[\w./]+)`", README):
+        assert (REPOSITORY / path).exists(), path
