@@ -7,6 +7,8 @@ python run_glue.py --task=MRPC --stage=search
 import dataclasses
 import os
 import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported; its start-up notes help nobody
 
@@ -22,9 +24,16 @@ _STAGE = flags.DEFINE_string(
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Run the stage again although its result is there.")
 
 
+_DEFINE: dict[Any, Callable[..., flags.FlagHolder]] = {
+    str: flags.DEFINE_string,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+}
+
+
 def _define_setting(field: dataclasses.Field) -> flags.FlagHolder:
     """A flag that is None unless given, so that the defaults stay in one place."""
-    define = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float}[field.type]
+    define = _DEFINE[field.type]
     if field.default is not dataclasses.MISSING:
         default = f" Default: {field.default!r}."
     else:
@@ -42,7 +51,7 @@ def _parse(argv: list[str]) -> list[str]:
         _fail(" ".join(str(error).split()))
 
 
-def _fail(message: str):
+def _fail(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
 

@@ -52,6 +52,13 @@ class BertAdam(keras.optimizers.Adam):
         super().build(variables)
         self._is_retention = [variable.path.endswith("retention_parameters") for variable in variables]
 
+    def apply(self, grads, trainable_variables=None):
+        # The gradient of a table that is looked up is sparse on TensorFlow, and Keras squares it before rows of the
+        # same index are added up: the second moment of a word-piece that is in a batch n times would be too small, and
+        # its step up to sqrt(n) times too large. Adding 0 makes it dense.
+        grads = [None if gradient is None else ops.add(gradient, 0.0) for gradient in grads]
+        super().apply(grads, trainable_variables)
+
     def update_step(self, gradient, variable, learning_rate):
         if self._is_retention[self._get_variable_index(variable)]:
             learning_rate = learning_rate * self.retention_rate_ratio

@@ -35,7 +35,7 @@ class Settings:
     data_dir: str = _setting("Folder that holds <TASK>/{train,dev,test}.tsv.", default="glue_data")
     output_dir: str = _setting("Results go to <output_dir>/<TASK>/.", default="runs")
     max_seq_length: int = _setting("N, the most word-pieces of an input.")
-    epochs: int = _setting("Epochs of each training stage.", default=3)
+    epochs: int = _setting("Epochs of each training stage.")
     batch_size: int = _setting("Examples of a training step.")
     eval_batch_size: int = _setting("Examples of a batch in evaluation and prediction.", default=64)
     learning_rate: float = _setting("Peak learning rate of BERT's own weights.")
@@ -128,6 +128,7 @@ def resolve_settings(task: str, **given: Any) -> Settings:
     published = {
         "max_seq_length": row.max_seq_length,
         "batch_size": row.batch_size,
+        "epochs": row.epochs,
         "learning_rate": row.learning_rate,
         "learning_rate_soft_extract": row.learning_rate_soft_extract,
         "lambda_": row.mass_penalty,

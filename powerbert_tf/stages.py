@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -164,7 +164,7 @@ def _copy_weights(source: BertClassifier, target: BertClassifier) -> None:
 def _evaluate_model(run: Run, model: BertClassifier) -> dict[str, float]:
     split = run.split("dev")
     logits = predict_logits(model, split, run.settings.eval_batch_size, run.settings.padding)
-    return compute_metrics(run.task, split.labels, logits)
+    return compute_metrics(run.task, cast(np.ndarray, split.labels), logits)  # dev has labels
 
 
 def _evaluate(run: Run, folder: Path) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def _predict(run: Run, folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{run.dataset.location}: {split.bad_rows} rows of the test split cannot be read; a submission needs all."
         )
-    encoded = run.split("test")
+    encoded, indices = run.split("test"), cast(list[str], split.indices)  # a test split has indices
     logits = predict_logits(run.reduced_model(), encoded, run.settings.eval_batch_size, run.settings.padding)
     predictions = predictions_from_logits(task, logits)
     if task.is_regression:
@@ -200,11 +200,11 @@ def _predict(run: Run, folder: Path) -> dict[str, Any]:
     else:
         answers = [task.classes[number] for number in predictions]
         columns, values = list(task.classes), special.softmax(logits, axis=-1)
-    _write_tsv(folder / f"{task.name}.tsv", ["index", "prediction"], zip(split.indices, answers, strict=True))
+    _write_tsv(folder / f"{task.name}.tsv", ["index", "prediction"], zip(indices, answers, strict=True))
     _write_tsv(
         folder / "probabilities.tsv",
         ["index", *columns],
-        ([index, *(f"{value:.6f}" for value in row)] for index, row in zip(split.indices, values, strict=True)),
+        ([index, *(f"{value:.6f}" for value in row)] for index, row in zip(indices, values, strict=True)),
     )
     return {"examples": len(encoded), "submission": f"{task.name}.tsv"}
 
@@ -235,4 +235,3 @@ _STAGES: dict[str, Callable[[Run, Path], dict[str, Any]]] = {
     "predict": _predict,
     "export": _export,
 }
-assert tuple(_STAGES) == STAGES

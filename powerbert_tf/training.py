@@ -91,9 +91,8 @@ def train(
         verbose=0,
         callbacks=[_StopIfNotFinite(title), ProgressBar(title), keeper],
     )
-    assert keeper.kept is not None  # there is at least one epoch
     model.load_weights(folder / WEIGHTS_FILE)
-    return keeper.kept
+    return keeper.outcome
 
 
 class _StopIfNotFinite(keras.callbacks.Callback):
@@ -122,7 +121,7 @@ class _EpochKeeper(keras.callbacks.Callback):
         self.dev_split = dev_split
         self.settings = settings
         self.folder = folder
-        self.kept: TrainingOutcome | None = None
+        self.outcome = TrainingOutcome(0, {task.metrics[0]: -math.inf})  # any epoch is better
 
     def on_epoch_begin(self, epoch, logs=None):
         self._began = time.perf_counter()
@@ -147,6 +146,6 @@ class _EpochKeeper(keras.callbacks.Callback):
         with (self.folder / LOG_FILE).open("a", encoding="utf-8") as log:
             log.write(json.dumps(row) + "\n")
         print(line, flush=True)
-        if self.kept is None or self.model.soft_extract or metrics[main] > self.kept.metrics[main]:
-            self.kept = TrainingOutcome(epoch + 1, metrics)
+        if self.model.soft_extract or metrics[main] > self.outcome.metrics[main]:
+            self.outcome = TrainingOutcome(epoch + 1, metrics)
             self.model.save_weights(self.folder / WEIGHTS_FILE)

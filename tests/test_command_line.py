@@ -187,7 +187,8 @@ def test_help_names_every_setting_with_its_default(run_python):
     assert (
         "--lambda: Weight of the masses in the search loss; a larger one eliminates more. Default: the task's" in text
     )
-    assert "--epochs: Epochs of each training stage. Default: 3." in text
+    assert "--epochs: Epochs of each training stage. Default: the task's published value." in text
+    assert "--eval_batch_size: Examples of a batch in evaluation and prediction. Default: 64." in text
 
 
 def test_prediction_refuses_a_test_file_with_unreadable_rows(world, capsys, monkeypatch):

@@ -48,6 +48,22 @@ def test_it_is_adam_with_bias_correction_and_epsilon_1e_7():
     np.testing.assert_allclose(words.numpy(), value, rtol=1e-5)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow has sparse gradients")
+def test_a_row_that_is_looked_up_often_takes_the_step_of_its_whole_gradient():
+    import tensorflow as tf
+
+    rows = tf.constant([1, 4, 1, 1, 4, 1])
+    tables = []
+    for densify in (False, True):
+        table = keras.Variable(np.full((5, 3), 0.5, "float32"), name="table")
+        optimizer = BertAdam(0.01)
+        for step in range(3):
+            gradient = tf.IndexedSlices(tf.fill((6, 3), 0.2 + step), rows, tf.constant([5, 3]))
+            optimizer.apply([tf.convert_to_tensor(gradient) if densify else gradient], [table])
+        tables.append(table.numpy())
+    np.testing.assert_allclose(tables[0], tables[1], rtol=1e-6)
+
+
 def test_weight_decay_leaves_retention_parameters_alone():
     words, retention = variables()
     optimizer = BertAdam(0.01, weight_decay=0.3)
