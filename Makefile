@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 ## Fine-tune, search, re-train, evaluate, predict and export on the generated sample (no data needed).
 quickstart: setup
-	$(BIN)/python run_glue.py --task=SST-2
+	$(BIN)/python run_glue.py --task=SST-2 --data_dir=glue_data/sample
 
 ## Lint, format check, type check, tests.
 test: setup-test lint

@@ -5,12 +5,16 @@ python run_glue.py --task=MRPC --stage=search
 """
 
 import dataclasses
+import logging
 import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported; its start-up notes help nobody
+
+# Its warnings that a function is traced for each new length are no news: so it is meant.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 from absl import app, flags
 
@@ -48,11 +52,11 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        _fail(" ".join(str(error).split()))
+        _fail(error)
 
 
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+def _fail(error: Exception) -> NoReturn:
+    print("error:", *str(error).split(), file=sys.stderr)  # one line, whatever a library put into it
     sys.exit(2)
 
 
@@ -66,9 +70,11 @@ def main(argv: list[str]) -> None:
             raise InputError("--task: missing; expected a GLUE task, such as --task=MRPC.")
         pipeline.run(resolve_settings(**given), _STAGE.value, _OVERWRITE.value)
     except (InputError, OSError) as error:
-        _fail(str(error))
+        _fail(error)
     except KeyboardInterrupt:
-        print("\ninterrupted: finished stages stay; run the same command again to go on", file=sys.stderr)
+        print(
+            "\ninterrupted: finished stages stay; run the command again, without --overwrite, to go on", file=sys.stderr
+        )
         sys.exit(130)
 
 

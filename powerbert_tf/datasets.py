@@ -1,6 +1,7 @@
 """Finds the data of a task: its files, TensorFlow Datasets, or the generated sample."""
 
 import dataclasses
+import hashlib
 import os
 import sys
 import tempfile
@@ -8,7 +9,7 @@ import textwrap
 from pathlib import Path
 
 from powerbert_tf.errors import InputError
-from powerbert_tf.sample_data import write_sample
+from powerbert_tf.sample_data import MARK, write_sample
 from powerbert_tf.tasks import Task
 from powerbert_tf.tfds_glue import load_from_tfds, tfds_folder
 from powerbert_tf.tsv import Split, read_tsv
@@ -32,13 +33,24 @@ class Dataset:
     location: str
     splits: dict[str, Split]
 
+    def fingerprint(self) -> str:
+        """SHA-256 of all texts and labels, the first 16 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for name, split in self.splits.items():
+            digest.update(name.encode())
+            for column in split.texts:
+                digest.update("\0".join(column).encode("utf-8", "surrogatepass"))
+            if split.labels is not None:
+                digest.update(split.labels.tobytes())
+        return digest.hexdigest()[:16]
+
 
 def load_dataset(task: Task, data_dir: str | os.PathLike) -> Dataset:
     """Loads the data of `task`.
 
     The first of these that exists is taken: the files of `<data_dir>/<task.folder>`; `glue/<task.tfds_name>` of
-    TensorFlow Datasets; the sample in `<data_dir>/sample/<task.folder>`, which is generated where it is missing and
-    announced by a banner on stderr.
+    TensorFlow Datasets; the sample in `<data_dir>/sample/<task.folder>`, which is generated where it is missing. A
+    sample, wherever it lies, is announced by a banner on stderr.
 
     Raises:
         InputError: The task's folder lacks a file, a file or a prepared TFDS data set cannot be read, or the sample
@@ -47,13 +59,27 @@ def load_dataset(task: Task, data_dir: str | os.PathLike) -> Dataset:
     data_dir = Path(data_dir)
     folder = data_dir / task.folder
     if os.path.lexists(folder):
-        return Dataset("tsv", str(folder), _read_folder(folder, task))
+        source = "sample" if (folder / MARK).exists() else "tsv"
+        if source == "sample":
+            print(_banner(task, f"{folder} holds a small generated sample."), file=sys.stderr, flush=True)
+        return Dataset(source, str(folder), _read_folder(folder, task))
     splits = load_from_tfds(task)
     if splits is not None:
         return Dataset("tfds", f"glue/{task.tfds_name}", splits)
     sample = data_dir / "sample" / task.folder
     _ensure_sample(sample, task)
-    print(_sample_banner(task, folder, sample), file=sys.stderr, flush=True)
+    print(
+        _banner(
+            task,
+            f"No real data of {task.name} was found; this run uses a small generated sample in {sample}.",
+            f"Looked for: the folder {folder}; TensorFlow Datasets glue/{task.tfds_name} in {tfds_folder()} and on the "
+            "network (the log says why not).",
+            f"What to do: put {', '.join(task.files.values())} into {folder}, or prepare TensorFlow Datasets on a "
+            f"machine with network: tfds build glue/{task.tfds_name}",
+        ),
+        file=sys.stderr,
+        flush=True,
+    )
     return Dataset("sample", str(sample), _read_folder(sample, task))
 
 
@@ -101,16 +127,12 @@ def _ensure_sample(folder: Path, task: Task) -> None:
         ) from error
 
 
-def _sample_banner(task: Task, folder: Path, sample: Path) -> str:
-    files = ", ".join(task.files.values())
+def _banner(task: Task, *reasons: str) -> str:
+    found, *rest = reasons
     paragraphs = [
         f"WARNING: SAMPLE DATA, NOT {task.name}",
-        f"No real data of {task.name} was found. This run uses a small generated sample in {sample}. RESULTS ON IT "
-        f"MEAN NOTHING ABOUT {task.name}: they only show that the program runs.",
-        f"Looked for: the folder {folder}; TensorFlow Datasets glue/{task.tfds_name} in {tfds_folder()} and on the "
-        f"network (the log says why not).",
-        f"What to do: put {files} into {folder}, or prepare TensorFlow Datasets on a machine with network: "
-        f"tfds build glue/{task.tfds_name}",
+        f"{found} RESULTS ON IT MEAN NOTHING ABOUT {task.name}: they only show that the program runs.",
+        *rest,
     ]
     lines: list[str] = []
     for paragraph in paragraphs:

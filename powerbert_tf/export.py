@@ -38,6 +38,7 @@ def export_saved_model(
         The new version's folder.
 
     Raises:
+        OSError: The files cannot be written.
         RuntimeError: The written model gives other answers.
     """
 
@@ -56,7 +57,10 @@ def export_saved_model(
             name: keras.InputSpec(shape=(None, model.max_seq_length), dtype="int32", name=name) for name in INPUTS
         }
         archive.add_endpoint("serving_default", serve, input_signature=[signature])
-        archive.write_out(written, verbose=False)
+        try:
+            archive.write_out(written, verbose=False)
+        except tf.errors.OpError as error:  # TensorFlow's own error for a full disk, say
+            raise OSError(f"{folder}: the SavedModel cannot be written ({error.message})") from error
 
         inputs = {name: tf.constant(sample[name], tf.int32) for name in INPUTS}
         served = tf.saved_model.load(written).signatures["serving_default"](**inputs)

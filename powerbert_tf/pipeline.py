@@ -1,15 +1,17 @@
 """Which stages a run needs, and running them."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from powerbert_tf.bert_config import BertConfig
 from powerbert_tf.checkpoints import Checkpoint, find_checkpoint
 from powerbert_tf.datasets import load_dataset
 from powerbert_tf.errors import InputError
 from powerbert_tf.report import RunSummary, format_summary
 from powerbert_tf.retention import parse_configuration
 from powerbert_tf.run_folder import RunFolder, write_json
-from powerbert_tf.settings import STAGES, Settings
+from powerbert_tf.settings import STAGES, TRAINING_STAGES, Settings
 from powerbert_tf.stages import Run, run_stage
 from powerbert_tf.tasks import Task
 from powerbert_tf.tokenization import Tokenizer, is_cased, read_vocabulary
@@ -25,74 +27,82 @@ def run(settings: Settings, stage: str = ALL, overwrite: bool = False) -> None:
     Args:
         settings: Of the run.
         stage: One of `STAGES`, or `"all"`.
-        overwrite: Whether `stage` is run again, and earlier stages with other settings are, too.
+        overwrite: Whether `stage` is run again, and stages it needs that have other settings or are damaged are, too.
 
     Raises:
         InputError: Bad input, or results with other settings are in the way.
+        OSError: Files cannot be written.
     """
     if stage not in (*STAGES, ALL):
         raise InputError(f"--stage={stage}: no such stage; expected one of {', '.join((ALL, *STAGES))}.")
     if stage == "search" and not settings.searches:
         raise InputError("--stage=search: --retention_configuration is given, which takes the place of a search.")
     prepared = _prepare(settings)
-    plan = plan_stages(prepared, stage, overwrite)
-    folder = prepared.folder
-    write_json(folder.root / "config.json", {**settings.to_json(), "data": prepared.dataset.source})
-    wanted = STAGES if stage == ALL else (stage,)
+    wanted = [name for name in STAGES if name != "search" or settings.searches] if stage == ALL else [stage]
+    plan = plan_stages(prepared, wanted, overwrite)
+    if plan:
+        _check_plan(prepared, plan)
+        write_json(prepared.folder.root / "config.json", prepared.resolved())
     for name in STAGES:
         if name in plan:
-            why = "" if name in wanted else f" (needed for {stage}, and not there)"
-            print(f"{name}: running{why}", flush=True)
+            print(f"{name}: running ({plan[name]})", flush=True)
             run_stage(prepared, name)
-            for later in _dependents(name):
-                if later not in plan and folder.stage(later).exists():
-                    print(f"  {later}: removed, it was made from the {name} before", flush=True)
-                    folder.remove(later)
-            print(f"{name}: done, {folder.stage(name)}", flush=True)
-        elif name in wanted and folder.result(name) is not None:
-            print(f"{name}: already there, reused ({folder.stage(name)}); --overwrite runs it again", flush=True)
-    _print_summary(prepared)
+            _remove_dependents(prepared.folder, name)
+            print(f"{name}: done, {prepared.folder.stage(name)}", flush=True)
+        elif name in wanted:
+            where = prepared.folder.stage(name)
+            print(f"{name}: already there, reused ({where}); --overwrite runs it again", flush=True)
+    if "evaluate" in wanted:
+        _print_summary(prepared)
 
 
-def plan_stages(run: Run, stage: str, overwrite: bool) -> set[str]:
-    """Which stages have to run.
+def plan_stages(run: Run, wanted: Sequence[str], overwrite: bool) -> dict[str, str]:
+    """Which stages have to run, and why.
+
+    Args:
+        run: What is there and what is asked for.
+        wanted: Stages that the user asked for.
+        overwrite: Whether these run again, and others that do not fit any more.
 
     Raises:
-        InputError: A stage that is needed is there with other settings, and `overwrite` is not given.
+        InputError: A stage that is needed is there with other settings, or is damaged, or what it was made from is
+            missing; and `overwrite` is not given.
     """
-    plan: set[str] = set()
-    wanted = [name for name in STAGES if name != "search" or run.settings.searches] if stage == ALL else [stage]
+    plan: dict[str, str] = {}
 
-    def need(name: str, requested: bool) -> None:
+    def need(name: str, why: str) -> None:
         for before in _dependencies(name, run.settings):
-            need(before, requested=False)
+            need(before, f"needed for {name}")
         if name in plan:
             return
-        again = requested and overwrite
-        outdated = any(before in plan for before in _dependencies(name, run.settings))
-        if again or outdated or _is_missing(run, name):
-            plan.add(name)
+        where = run.folder.stage(name)
+        try:
+            result = run.folder.result(name)
+        except InputError:
+            if not overwrite:
+                raise
+            plan[name] = f"{why}; the result that is there is damaged"
             return
-        differences = _differences(run.folder.result(name) or {}, run.settings_of(name))
-        if differences and not overwrite:
+        renewed = [before for before in _dependencies(name, run.settings) if before in plan]
+        differences = "" if result is None else _differences(result, run.settings_of(name))
+        if result is None:
+            plan[name] = f"{why}, and not there" if name not in wanted else why
+        elif overwrite and (name in wanted or differences or renewed):
+            plan[name] = f"{why}; what is there is overwritten"
+        elif differences:
             raise InputError(
-                f"{run.folder.stage(name)} was made with other settings: {differences}. Use the same ones, another "
-                "--output_dir, or --overwrite to run it again."
+                f"{where} was made with other settings: {differences}. Use the same ones, another --output_dir, or "
+                "--overwrite to run it again."
             )
-        if differences:
-            plan.add(name)
+        elif renewed:
+            raise InputError(
+                f"{where} is there, but not the {renewed[0]} that it was made from; pass --overwrite to make both "
+                "again."
+            )
 
     for name in wanted:
-        need(name, requested=True)
+        need(name, "asked for")
     return plan
-
-
-def _is_missing(run: Run, stage: str) -> bool:
-    result = run.folder.result(stage)
-    if result is None:
-        return True
-    # An export's own files lie beside its result.
-    return stage == "export" and not (run.folder.root / str(result["path"])).is_dir()
 
 
 def _dependencies(stage: str, settings: Settings) -> tuple[str, ...]:
@@ -108,14 +118,19 @@ def _dependencies(stage: str, settings: Settings) -> tuple[str, ...]:
     }[stage]
 
 
-def _dependents(stage: str) -> tuple[str, ...]:
-    """The stages whose results are out of date once `stage` has run again."""
+def _remove_dependents(folder: RunFolder, stage: str) -> None:
+    """Removes results that are out of date now that `stage` has run again; a served model is nobody's to remove."""
     last = ("evaluate", "predict", "export")
-    return {"finetune": ("search", "retrain", *last), "search": ("retrain", *last), "retrain": last}.get(stage, ())
+    dependents = {"finetune": ("search", "retrain", *last), "search": ("retrain", *last), "retrain": last}
+    for later in dependents.get(stage, ()):
+        if folder.stage(later).exists():
+            folder.remove(later)
+            stays = "; what it wrote to saved_model stays" if later == "export" else ""
+            print(f"  {later}: removed, it was made from the {stage} before{stays}", flush=True)
 
 
 def _differences(result: dict[str, Any], settings: dict[str, Any]) -> str:
-    recorded = result.get("settings", {})
+    recorded = result["settings"]
     return "; ".join(
         f"{name} was {recorded.get(name)!r}, is {settings.get(name)!r}"
         for name in sorted(recorded.keys() | settings.keys())
@@ -124,7 +139,7 @@ def _differences(result: dict[str, Any], settings: dict[str, Any]) -> str:
 
 
 def _prepare(settings: Settings) -> Run:
-    """Finds and checks everything that the stages will need, cheapest first."""
+    """Finds and checks what the stages will need, cheapest first; writes nothing."""
     task = settings.task_row
     checkpoint = find_checkpoint(settings.checkpoint)
     config = checkpoint.config
@@ -133,16 +148,20 @@ def _prepare(settings: Settings) -> Run:
             f"--max_seq_length={settings.max_seq_length}: {checkpoint.name} has position embeddings for "
             f"{config.max_position_embeddings} word-pieces; expected at most that."
         )
+    if task.is_pair and config.type_vocab_size < 2:
+        raise InputError(f"--task={task.name}: pairs of texts need 2 segments; {checkpoint.name} has 1.")
     if not settings.searches:
         parse_configuration(settings.retention_configuration, config.num_hidden_layers, settings.max_seq_length)
-    tokenizer = _make_tokenizer(settings, task, checkpoint)
-    folder = RunFolder(Path(settings.output_dir) / task.name)
-    folder.require_writable(_needed_bytes(checkpoint))
+    root = Path(settings.output_dir) / task.name
+    if root.resolve() == (Path(settings.data_dir) / task.folder).resolve():
+        raise InputError(f"--output_dir={settings.output_dir}: results in {root} would mix with the data there.")
+    vocabulary = _read_vocabulary(settings, task, checkpoint)
+    lower_case = not is_cased(vocabulary) if settings.case == "auto" else settings.case == "uncased"
     dataset = load_dataset(task, settings.data_dir)
-    return Run(settings, task, checkpoint, tokenizer, dataset, folder)
+    return Run(settings, task, checkpoint, Tokenizer(vocabulary, lower_case), lower_case, dataset, RunFolder(root))
 
 
-def _make_tokenizer(settings: Settings, task: Task, checkpoint: Checkpoint) -> Tokenizer:
+def _read_vocabulary(settings: Settings, task: Task, checkpoint: Checkpoint) -> list[str]:
     vocabulary = read_vocabulary(checkpoint.vocabulary_path)
     if len(vocabulary) != checkpoint.config.vocab_size:
         raise InputError(
@@ -154,21 +173,31 @@ def _make_tokenizer(settings: Settings, task: Task, checkpoint: Checkpoint) -> T
         raise InputError(
             f"--max_seq_length={settings.max_seq_length}: leaves no room for words; expected at least {lowest + 1}."
         )
-    cased = is_cased(vocabulary) if settings.case == "auto" else settings.case == "cased"
-    return Tokenizer(vocabulary, lower_case=not cased)
+    return vocabulary
 
 
-def _needed_bytes(checkpoint: Checkpoint) -> int:
-    """Room for the weights of three training stages (each once more while it replaces another) and an export."""
-    config = checkpoint.config
+def _check_plan(run: Run, plan: Collection[str]) -> None:
+    """Checks what only the stages that will run need."""
+    test = run.dataset.splits["test"]
+    if "predict" in plan and test.bad_rows:
+        raise InputError(
+            f"{run.dataset.location}: {test.bad_rows} rows of the test split cannot be read (see the log); a GLUE "
+            "submission needs all. Mend the file, or run the other stages one by one."
+        )
+    run.folder.require_writable(_needed_bytes(run.checkpoint.config, plan))
+
+
+def _needed_bytes(config: BertConfig, plan: Collection[str]) -> int:
+    """Room for the weights that the stages will write: each training stage's and an export's, with some to spare."""
     embeddings = (config.vocab_size + config.max_position_embeddings + config.type_vocab_size) * config.hidden_size
     encoder = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
-    return 5 * 4 * (embeddings + (config.num_hidden_layers + 1) * encoder) + 16 * 2**20
+    weights = 4 * (embeddings + (config.num_hidden_layers + 1) * encoder)
+    return weights * sum(stage in plan for stage in (*TRAINING_STAGES, "export")) + 16 * 2**20
 
 
 def _print_summary(run: Run) -> None:
-    finetuned, evaluated = run.folder.result("finetune"), run.folder.result("evaluate")
-    if finetuned is None or evaluated is None:
+    evaluated = run.folder.result("evaluate")
+    if evaluated is None:
         return
     summary = RunSummary(
         task=run.task.name,

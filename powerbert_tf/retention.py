@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Sequence
 
 from powerbert_tf.errors import InputError
@@ -24,7 +25,7 @@ def validate_configuration(configuration: Sequence[int], num_encoders: int, max_
     given = ",".join(str(kept) for kept in configuration)
     where = f"retention_configuration={given}"
     for encoder, kept in enumerate(configuration, start=1):
-        if isinstance(kept, bool) or not isinstance(kept, int):
+        if isinstance(kept, bool) or not isinstance(kept, numbers.Integral):
             raise InputError(f"{where}: encoder {encoder} has {kept!r}; expected a whole number of word-vectors.")
     if len(configuration) != num_encoders:
         raise InputError(
@@ -44,7 +45,7 @@ def validate_configuration(configuration: Sequence[int], num_encoders: int, max_
                 "expected counts that never increase."
             )
         before = kept
-    return tuple(configuration)
+    return tuple(int(kept) for kept in configuration)
 
 
 def parse_configuration(text: str, num_encoders: int, max_seq_length: int) -> tuple[int, ...]:

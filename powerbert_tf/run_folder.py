@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from powerbert_tf.errors import InputError
+from powerbert_tf.settings import TRAINING_STAGES
 
 WEIGHTS_FILE = "model.weights.h5"
 RESULT_FILE = "result.json"
@@ -29,6 +30,14 @@ def write_json(path: Path, value: Any) -> None:
         except BaseException:
             os.unlink(file.name)
             raise
+
+
+# What later stages and the closing table read of a result, beside its settings.
+_READ_LATER = {
+    "search": ("retention_configuration",),
+    "evaluate": ("dense", "reduced", "retention_configuration", "multiply_adds"),
+    "export": ("path",),
+}
 
 
 class RunFolder:
@@ -53,17 +62,25 @@ class RunFolder:
         """What a finished stage found, or None where it has not been run.
 
         Raises:
-            InputError: The file is damaged.
+            InputError: A file of it is damaged or missing.
         """
         path = self.stage(stage) / RESULT_FILE
+        again = f"pass --stage={stage} --overwrite to run the stage again"
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: damaged ({error}); pass --overwrite to run the stage again.") from None
+            raise InputError(f"{path}: damaged ({error}); {again}.") from None
         if not isinstance(result, dict) or not isinstance(result.get("settings"), dict):
-            raise InputError(f"{path}: no result of this program; pass --overwrite to run the stage again.")
+            raise InputError(f"{path}: no result of this program; {again}.")
+        missing = [key for key in _READ_LATER.get(stage, ()) if key not in result]
+        if missing:
+            raise InputError(f"{path}: lacks {', '.join(missing)}; {again}.")
+        if stage in TRAINING_STAGES and not self.weights(stage).is_file():
+            raise InputError(f"{self.weights(stage)}: no such file; {again}.")
+        if stage == "export" and not (self.root / str(result["path"])).is_dir():
+            raise InputError(f"{self.root / str(result['path'])}: no such folder; {again}.")
         return result
 
     def require_writable(self, needed_bytes: int) -> None:

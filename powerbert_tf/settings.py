@@ -9,6 +9,7 @@ from powerbert_tf.extract import SELECTIONS
 from powerbert_tf.tasks import Task, get_task
 
 STAGES = ("finetune", "search", "retrain", "evaluate", "predict", "export")
+TRAINING_STAGES = ("finetune", "search", "retrain")
 CASES = ("auto", "cased", "uncased")
 
 
@@ -59,6 +60,8 @@ class Settings:
     seed: int = _setting("Of shuffling, dropout and new weights.", default=0)
 
     def __post_init__(self):
+        for name in ("data_dir", "output_dir"):
+            _require(bool(getattr(self, name)), name, getattr(self, name), "a folder")
         for name in ("max_seq_length", "batch_size", "eval_batch_size", "epochs"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("learning_rate", "learning_rate_soft_extract"):
@@ -86,18 +89,19 @@ class Settings:
         """Flag name -> value."""
         return {flag_name(name): value for name, value in dataclasses.asdict(self).items()}
 
-    def of_stage(self, stage: str) -> dict[str, Any]:
-        """Flag name -> value of the settings that the result of `stage` depends on."""
+    def of_stage(self, stage: str) -> tuple[str, ...]:
+        """Names of what the result of `stage` depends on: flags, and `data` and its hash."""
         names = list(_FINETUNE)
         if stage != "finetune" and self.searches:
             names += _SEARCH
         if stage not in ("finetune", "search"):
             names += _RETRAIN
-        return {flag_name(name): getattr(self, name) for name in names}
+        return (*(flag_name(name) for name in names), "data", "data_sha256")
 
 
 _FINETUNE = (
     "task",
+    "checkpoint",
     "max_seq_length",
     "epochs",
     "batch_size",

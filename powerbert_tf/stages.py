@@ -38,6 +38,7 @@ class Run:
     task: Task
     checkpoint: Checkpoint
     tokenizer: Tokenizer
+    lower_case: bool
     dataset: Dataset
     folder: RunFolder
 
@@ -64,7 +65,9 @@ class Run:
             model.load_weights(path)
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).splitlines()[0]
-            raise InputError(f"{path}: cannot be read ({reason}); run the stage again with --overwrite.") from None
+            raise InputError(
+                f"{path}: cannot be read ({reason}); pass --stage={stage} --overwrite to run the stage again."
+            ) from None
         return model
 
     def dense_model(self) -> BertClassifier:
@@ -88,11 +91,23 @@ class Run:
 
     def settings_of(self, stage: str) -> dict[str, Any]:
         """What the result of a stage depends on."""
+        return {name: value for name, value in self.resolved().items() if name in self.settings.of_stage(stage)}
+
+    def resolved(self) -> dict[str, Any]:
+        """All settings as they took effect."""
         return {
-            **self.settings.of_stage(stage),
+            **self.settings.to_json(),
             "checkpoint": self.checkpoint.name,
+            "case": "uncased" if self.lower_case else "cased",
+            "retention_configuration": "" if self.settings.searches else ",".join(map(str, self.configuration())),
             "data": self.dataset.source,
+            "data_sha256": self.fingerprint,
         }
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What tells this data from other data."""
+        return self.dataset.fingerprint()
 
 
 def run_stage(run: Run, stage: str) -> None:
@@ -186,10 +201,6 @@ def _evaluate(run: Run, folder: Path) -> dict[str, Any]:
 
 def _predict(run: Run, folder: Path) -> dict[str, Any]:
     split, task = run.dataset.splits["test"], run.task
-    if split.bad_rows:
-        raise InputError(
-            f"{run.dataset.location}: {split.bad_rows} rows of the test split cannot be read; a submission needs all."
-        )
     encoded, indices = run.split("test"), cast(list[str], split.indices)  # a test split has indices
     logits = predict_logits(run.reduced_model(), encoded, run.settings.eval_batch_size, run.settings.padding)
     predictions = predictions_from_logits(task, logits)
@@ -220,6 +231,7 @@ def _export(run: Run, folder: Path) -> dict[str, Any]:
     batches, _ = prediction_batches(run.split("dev"), _EXPORT_SAMPLE, padding="max")
     sample = {name: values.numpy() for name, values in next(iter(batches)).items()}
     version = export_saved_model(run.reduced_model(), run.folder.root / "saved_model", run.task.is_regression, sample)
+    print(f"  {version}", flush=True)
     return {
         "version": int(version.name),
         "path": str(version.relative_to(run.folder.root)),

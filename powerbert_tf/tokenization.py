@@ -1,4 +1,4 @@
-"""BERT's word-pieces as TensorFlow operations, the same in training and in an exported model."""
+"""BERT's word-pieces as TensorFlow operations, fit for a data pipeline and for a SavedModel alike."""
 
 import os
 import pathlib

@@ -11,7 +11,9 @@ import tensorflow_datasets as tfds
 
 from powerbert_tf import datasets, tfds_glue
 from powerbert_tf.errors import InputError
+from powerbert_tf.sample_data import write_sample
 from powerbert_tf.tasks import TASKS, get_task
+from powerbert_tf.tsv import Split
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "glue_data"
 NUM_ROWS = {"train": 13, "dev": 7, "test": 11}
@@ -260,6 +262,27 @@ def test_sample_comes_last_with_a_banner(tmp_path, sample_writer, capsys):
 
     datasets.load_dataset(get_task("MRPC"), tmp_path / "data")
     assert [name for _, name in sample_writer] == ["MRPC"]  # It is generated once.
+
+
+def test_sample_is_known_wherever_it_lies(tmp_path, capsys):
+    """Copied to where real data would be, it is still no real data."""
+    write_sample(tmp_path / "RTE", get_task("RTE"))
+    dataset = datasets.load_dataset(get_task("RTE"), tmp_path)
+    assert dataset.source == "sample"
+    assert "SAMPLE DATA, NOT RTE" in capsys.readouterr().err
+    (tmp_path / "RTE" / "SAMPLE.md").unlink()
+    assert datasets.load_dataset(get_task("RTE"), tmp_path).source == "tsv"
+    assert capsys.readouterr().err == ""
+
+
+def test_fingerprint_tells_texts_labels_and_splits_apart(tmp_path):
+    def fingerprint(text, label, other="x"):
+        splits = {"train": Split(([text],), np.array([label])), "dev": Split(([other],), None)}
+        return datasets.Dataset("tsv", "here", splits).fingerprint()
+
+    found = {fingerprint("a", 0), fingerprint("a", 1), fingerprint("b", 0), fingerprint("a", 0, "y")}
+    assert len(found) == 4
+    assert fingerprint("a", 0) == fingerprint("a", 0)
 
 
 def test_sample_of_both_mnli_tasks_shares_a_folder(tmp_path, sample_writer):

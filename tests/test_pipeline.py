@@ -188,6 +188,7 @@ def test_a_stage_runs_what_it_needs_first(settings_for, tmp_path, capsys):
     pipeline.run(settings_for(), "search")
     out = capsys.readouterr().out
     assert "finetune: running (needed for search, and not there)" in out
+    assert "search: running (asked for)" in out
     folder = tmp_path / "runs" / "SST-2"
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "finetune", "search"]
 
@@ -203,6 +204,58 @@ def test_other_settings_are_refused_and_named(settings_for, copied):
     ):
         pipeline.run(settings_for(epochs=1, seed=3), "evaluate")
     assert snapshot(copied) == before
+
+
+def test_other_settings_are_refused_where_an_earlier_stage_is_missing(settings_for, copied):
+    """A finished stage is not redone silently because what it needs must be made first."""
+    shutil.rmtree(copied / "search")
+    before = snapshot(copied)
+    with pytest.raises(InputError, match=r"retrain is there, but not the search that it was made from"):
+        pipeline.run(settings_for(), "evaluate")
+    with pytest.raises(
+        InputError, match=r"retrain was made with other settings: .*retention_configuration was '', is '9,5'"
+    ):
+        pipeline.run(settings_for(retention_configuration="9,5"), "evaluate")
+    assert snapshot(copied) == before
+
+
+def test_other_data_is_noticed(settings_for, copied, world, tmp_path):
+    shutil.copytree(world / "data", tmp_path / "data")
+    pipeline.run(settings_for(data_dir=str(tmp_path / "data")), "finetune")  # the same data elsewhere is the same
+    path = tmp_path / "data" / "SST-2" / "train.tsv"
+    path.write_text(path.read_text().replace(" a ", " b ", 1))
+    with pytest.raises(InputError, match=r"finetune was made with other settings: data_sha256 was "):
+        pipeline.run(settings_for(data_dir=str(tmp_path / "data")), "finetune")
+
+
+def test_an_interrupted_overwrite_leaves_no_result_of_the_run_before(settings_for, copied, monkeypatch):
+    from powerbert_tf import stages
+
+    def interrupted(run, folder):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setitem(stages._STAGES, "search", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(settings_for(), overwrite=True)
+    assert (copied / "finetune" / "result.json").exists()
+    for stage in ("search", "retrain", "evaluate", "predict", "export"):
+        assert not (copied / stage).exists()
+
+
+@pytest.mark.parametrize("damage", ["result.json", "model.weights.h5"])
+def test_a_damaged_stage_is_named_and_made_again_on_request(settings_for, copied, damage):
+    path = copied / "search" / damage
+    path.unlink() if damage.endswith("h5") else path.write_text("{")
+    with pytest.raises(InputError, match=rf"{damage}: .*pass --stage=search --overwrite to run the stage again"):
+        pipeline.run(settings_for(), "search")
+    pipeline.run(settings_for(), "search", overwrite=True)
+    assert result(copied, "search")["masses"]
+
+
+def test_results_do_not_mix_with_data(settings_for, world):
+    with pytest.raises(InputError, match=r"would mix with the data there"):
+        pipeline.run(settings_for(output_dir=str(world / "data")))
 
 
 def test_overwrite_runs_a_stage_again_and_removes_what_was_made_from_it(settings_for, copied, capsys):
@@ -225,7 +278,9 @@ def test_another_export_is_another_version(settings_for, copied):
 
 def test_an_export_whose_files_are_gone_is_made_again(settings_for, copied):
     shutil.rmtree(copied / "saved_model")
-    pipeline.run(settings_for(), "export")
+    with pytest.raises(InputError, match=r"saved_model/1: no such folder; pass --stage=export --overwrite"):
+        pipeline.run(settings_for(), "export")
+    pipeline.run(settings_for(), "export", overwrite=True)
     assert (copied / "saved_model" / "1").is_dir()
 
 
@@ -271,7 +326,7 @@ def test_an_interrupted_stage_leaves_nothing_and_the_next_run_goes_on(settings_f
             pipeline.run(settings_for(), "search")
     assert not (tmp_path / "runs" / "SST-2" / "search").exists()
     pipeline.run(settings_for(), "search")
-    assert "finetune: running" in capsys.readouterr().out.split("search: running")[0]
+    assert "finetune: running" in capsys.readouterr().out.split("search: running")[0]  # the interrupted run's
     assert not list((tmp_path / "runs" / "SST-2").glob("*.partial"))
 
 

@@ -102,9 +102,10 @@ def rows_of_texts(name: str) -> list[tuple[str, ...]]:
 
 def test_committed_files_are_what_the_generator_writes(tmp_path):
     command.main([str(tmp_path)])
-    written = {path.relative_to(tmp_path).as_posix(): path for path in tmp_path.rglob("*.tsv")}
+    written = {path.relative_to(tmp_path).as_posix(): path for path in tmp_path.rglob("*") if path.is_file()}
     committed = {path.relative_to(SAMPLE).as_posix() for path in SAMPLE.rglob("*") if path.is_file()}
-    assert set(written) == committed == {name for name, _, _ in FILES}
+    marks = {name.split("/")[0] + "/SAMPLE.md" for name, _, _ in FILES}
+    assert set(written) == committed == {name for name, _, _ in FILES} | marks
     assert [name for name, path in written.items() if path.read_bytes() != (SAMPLE / name).read_bytes()] == []
     assert sum(path.stat().st_size for path in written.values()) < 1_500_000
 
@@ -113,7 +114,7 @@ def test_committed_files_are_what_the_generator_writes(tmp_path):
 def test_either_mnli_task_writes_both_genres(tmp_path, name):
     sample_data.write_sample(tmp_path / "deep" / "folder", TASKS[name])
     names = {f"MNLI/{path.name}" for path in (tmp_path / "deep" / "folder").iterdir()}
-    assert names == {name for name, _, _ in FILES if name.startswith("MNLI/")}
+    assert names == {name for name, _, _ in FILES if name.startswith("MNLI/")} | {"MNLI/SAMPLE.md"}
 
 
 def test_unknown_folder_is_refused(tmp_path):

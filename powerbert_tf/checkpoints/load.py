@@ -149,12 +149,12 @@ def load_classifier(
         **kwargs,
     )
     weights = checkpoint.read_weights()
-    restored = [path for path in HEAD if path in weights]
-    if restored and weights[restored[-1]].shape != (num_classes,):
+    kernel, bias = (path in weights for path in HEAD)
+    if kernel and bias and weights[HEAD[1]].shape != (num_classes,):
         logging.info("%s: its head is for another number of classes; a new one is made.", checkpoint.name)
         weights = {path: array for path, array in weights.items() if path not in HEAD}
     # A checkpoint that lacks half a head is damaged; one that lacks it all was never fine-tuned.
-    may_lack = set() if len(restored) == 1 else set(HEAD)
+    may_lack = set() if kernel != bias else set(HEAD)
     if soft_extract:
         may_lack |= {f"encoder_{index}/extract/retention_parameters" for index in range(len(model.encoders))}
     assign_weights(model, weights, checkpoint.name, frozenset(may_lack))
