@@ -13,9 +13,6 @@ from typing import Any, NoReturn
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported; its start-up notes help nobody
 
-# Its warnings that a function is traced for each new length are no news: so it is meant.
-logging.getLogger("tensorflow").setLevel(logging.ERROR)
-
 from absl import app, flags
 
 from powerbert_tf import pipeline
@@ -62,6 +59,8 @@ def _fail(error: Exception) -> NoReturn:
 
 def main(argv: list[str]) -> None:
     """Flags -> settings -> pipeline; what the user can put right is one line and exit code 2."""
+    # Its warnings that a function is traced for each new length are no news: so it is meant.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         if len(argv) > 1:
             raise InputError(f"{' '.join(argv[1:])}: expected flags only, such as --task=MRPC.")
