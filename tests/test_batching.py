@@ -33,11 +33,10 @@ def check_row(inputs, row, i):
 
 
 @pytest.mark.parametrize("padding", ["batch", "max"])
-def test_each_epoch_has_every_row_once_in_another_order(encoded, padding):
+def test_each_epoch_has_every_row_once(encoded, padding):
     steps = 3  # 7 rows in batches of 3
     batches = list(training_batches(encoded, batch_size=3, epochs=2, seed=1, padding=padding))
     assert len(batches) == 2 * steps
-    orders = []
     for epoch in (batches[:steps], batches[steps:]):
         seen = []
         for inputs, labels in epoch:
@@ -48,8 +47,6 @@ def test_each_epoch_has_every_row_once_in_another_order(encoded, padding):
             width = inputs["token_ids"].shape[1]
             assert width == N if padding == "max" else longest <= width <= min(longest + 7, N)
         assert sorted(seen) == list(range(len(LENGTHS)))
-        orders.append(seen)
-    assert orders[0] != orders[1]
 
 
 def in_order(batches):
@@ -58,7 +55,7 @@ def in_order(batches):
 
 @pytest.mark.parametrize("grouped", [False, True])
 def test_the_order_depends_on_seed_and_epoch_alone(grouped):
-    lengths = np.array(LENGTHS)
+    lengths = np.random.default_rng(0).integers(3, 103, size=53)
     order = in_order(epoch_order(lengths, 3, seed=1, epoch=0, grouped=grouped))
     assert order == in_order(epoch_order(lengths, 3, seed=1, epoch=0, grouped=grouped))
     assert order != in_order(epoch_order(lengths, 3, seed=2, epoch=0, grouped=grouped))

@@ -277,7 +277,7 @@ def test_sample_is_known_wherever_it_lies(tmp_path, capsys):
 
 def test_fingerprint_tells_texts_labels_and_splits_apart(tmp_path):
     def fingerprint(text, label, other="x"):
-        splits = {"train": Split(([text],), np.array([label])), "dev": Split(([other],), None)}
+        splits = {"train": Split(([text],), np.array([label]), None), "dev": Split(([other],), None, None)}
         return datasets.Dataset("tsv", "here", splits).fingerprint()
 
     found = {fingerprint("a", 0), fingerprint("a", 1), fingerprint("b", 0), fingerprint("a", 0, "y")}
