@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported; its start-up notes help nobody
 
 from absl import app, flags
+from absl import logging as absl_logging
 
 from powerbert_tf import pipeline
 from powerbert_tf.errors import InputError
@@ -59,8 +60,10 @@ def _fail(error: Exception) -> NoReturn:
 
 def main(argv: list[str]) -> None:
     """Flags -> settings -> pipeline; what the user can put right is one line and exit code 2."""
-    # Its warnings that a function is traced for each new length are no news: so it is meant.
+    # TensorFlow's warnings that a function is traced for each new length are no news: so it is meant.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    if not flags.FLAGS["verbosity"].present:
+        absl_logging.set_verbosity(absl_logging.WARNING)  # an export has much to say about itself
     try:
         if len(argv) > 1:
             raise InputError(f"{' '.join(argv[1:])}: expected flags only, such as --task=MRPC.")
