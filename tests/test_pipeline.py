@@ -330,16 +330,15 @@ def test_an_interrupted_stage_leaves_nothing_and_the_next_run_goes_on(settings_f
     assert not list((tmp_path / "runs" / "SST-2").glob("*.partial"))
 
 
-def test_the_same_seed_gives_the_same_result_wherever_the_run_began(settings_for, copied, tmp_path):
-    """A stage's result does not depend on whether the stages before it ran in the same process."""
+def test_a_stage_does_not_depend_on_which_stages_ran_before_it_in_the_process(settings_for, copied):
+    def losses():
+        return [json.loads(line)["loss"] for line in (copied / "retrain" / "log.jsonl").read_text().splitlines()]
+
+    before, losses_before = result(copied, "retrain"), losses()
     shutil.rmtree(copied / "retrain")
-    again = result(copied, "search")
     pipeline.run(settings_for(), "retrain")
-    assert result(copied, "search") == again
-    assert (
-        result(copied, "retrain")["metrics_before"]
-        == json.loads((copied / "retrain" / "result.json").read_text())["metrics_before"]
-    )
+    assert result(copied, "retrain")["metrics_before"] == before["metrics_before"]
+    np.testing.assert_allclose(losses(), losses_before, rtol=1e-4)  # the same dropout, order and start
 
 
 def test_a_loss_that_is_no_number_stops_the_run(settings_for):
