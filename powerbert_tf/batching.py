@@ -10,7 +10,7 @@ from powerbert_tf.tsv import Split
 
 PADDINGS = ("batch", "max")
 _TOKENIZED_AT_ONCE = 4096
-_GROUPED_BATCHES = 16  # that are sorted by length together: padding falls from two fifths to a tenth on MRPC
+_GROUPED_BATCHES = 16  # that are sorted by length together: enough that little is padded
 _LENGTH_MULTIPLE = 8  # of padded lengths, so that there are few different shapes
 
 

@@ -125,7 +125,6 @@ def extract(word_vectors, padding_mask, scores, num_kept):
     if isinstance(length, int):
         if length <= num_kept:  # all stay: the same result without a copy
             return word_vectors, padding_mask
-        num_kept = min(num_kept, length)
     else:  # a TensorFlow graph of unknown length
         num_kept = ops.minimum(num_kept, length)
     _, kept = ops.top_k(scores, num_kept)

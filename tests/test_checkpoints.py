@@ -82,7 +82,9 @@ def test_pretraining_heads_and_optimizer_slots_are_passed_over(tmp_path):
         "bert/pooler/dense/kernel/adam_m": np.zeros((35, 35), "float32"),
         "global_step": np.array(3, "int64"),
     }
-    load_classifier(write(tmp_path / "c", "google", {**weights, **extra}), 7, N)
+    model = load_classifier(write(tmp_path / "c", "google", {**weights, **extra}), 7, N)
+    kernel = named_weights(model)["pooler/kernel"].numpy()
+    np.testing.assert_array_equal(kernel, weights["bert/pooler/dense/kernel"])  # and not its slot
 
 
 @KINDS
@@ -274,7 +276,8 @@ def test_a_checkpoint_can_be_moved(tmp_path):
 
 
 def test_old_layer_norm_names_and_buffers_of_hugging_face(tmp_path):
-    folder = write(tmp_path / "c", "hugging_face", random_weights(CONFIG, 7))
+    weights = random_weights(CONFIG, 7)
+    folder = write(tmp_path / "c", "hugging_face", weights)
     path = folder / "model.safetensors"
     tensors = {
         name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): array
@@ -282,7 +285,10 @@ def test_old_layer_norm_names_and_buffers_of_hugging_face(tmp_path):
     }
     tensors["bert.embeddings.position_ids"] = np.arange(31)[None]
     save_file(tensors, path)
-    load_classifier(folder, 7, N)
+    loaded = named_weights(load_classifier(folder, 7, N))
+    for name in ("gamma", "beta"):
+        expected = weights[f"bert/encoder/layer_1/output/LayerNorm/{name}"]
+        np.testing.assert_array_equal(loaded[f"encoder_1/output_layer_norm/{name}"].numpy(), expected)
 
 
 def test_bert_equals_transformers(tmp_path):

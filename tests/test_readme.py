@@ -9,6 +9,7 @@ from absl import flags
 from absl.testing import flagsaver
 from conftest import REPOSITORY
 
+import powerbert_tf
 import run_glue
 from powerbert_tf.settings import STAGES
 from powerbert_tf.tasks import TASKS
@@ -40,8 +41,13 @@ def test_make_commands_have_a_target(command):
 
 
 @pytest.mark.parametrize("code", [block for language, block in BLOCKS if language == "python"])
-def test_python_blocks_are_python(code):
-    ast.parse(code)
+def test_python_blocks_parse_and_use_names_that_exist(code):
+    used = {
+        node.attr
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "powerbert_tf"
+    }
+    assert used <= set(powerbert_tf.__all__)
 
 
 def test_the_flags_it_names_are_flags():
