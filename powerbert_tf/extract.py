@@ -4,17 +4,20 @@ Goyal et al., "PoWER-BERT: Accelerating BERT Inference via Progressive Word-vect
 (arXiv 2001.08950). Pure functions first, Keras layers on them. Nothing here knows BERT: an encoder block calls a
 layer as
 
-    (word_vectors, attention_probs, padding_mask) -> (word_vectors, padding_mask)
+    (word_vectors, attention_probs, padding_mask, input_mask) -> (word_vectors, padding_mask)
 
-between its self-attention and its feed-forward network.
+between its self-attention and its feed-forward network; `input_mask` is the padding mask of the model's input, of which
+fractions are meant.
 
 Axes: `B` batch, `A` heads, `T` rows (word-vectors that reach the encoder), `K` rows kept, `H` hidden size,
-`N` maximum sequence length. Row 0 is [CLS].
+`N` maximum sequence length, `n` real word-pieces of an example. Row 0 is [CLS].
 """
 
 import keras
 import numpy as np
 from keras import ops
+
+from powerbert_tf.retention import PARTS, parts_of, rows_kept
 
 SELECTIONS = ("attention", "head", "random")  # Attn-WS, Head-WS and Rand-WS of the paper, section 3.2
 
@@ -109,27 +112,82 @@ def soft_extract(word_vectors, scores, retention_parameters):
     return word_vectors * ops.cast(ops.expand_dims(scale, axis=-1), word_vectors.dtype)
 
 
-def extract(word_vectors, padding_mask, scores, num_kept):
+def extract(word_vectors, padding_mask, scores, num_kept, own_share=None):
     """Keeps the `num_kept` rows of highest score, in their order of the sequence (paper, section 3.2).
 
     Args:
         word_vectors: `[B, T, H]`.
         padding_mask: `[B, T]`.
         scores: `[B, T]`, from `ranking_scores`.
-        num_kept: l, at least 1.
+        num_kept: l, at least 1; an int, or a scalar tensor where T is unknown.
+        own_share: Rows that each example keeps of these, `[B]` integers; the rest is masked. None: all of them.
 
     Returns:
         Word-vectors `[B, K, H]` and their padding mask `[B, K]`, with K = min(l, T).
     """
     length = ops.shape(word_vectors)[1]
-    if isinstance(length, int):
-        if length <= num_kept:  # all stay: the same result without a copy
+    if isinstance(length, int) and isinstance(num_kept, int):
+        if length <= num_kept and own_share is None:  # all stay: the same result without a copy
             return word_vectors, padding_mask
+        num_kept = min(num_kept, length)
     else:  # a TensorFlow graph of unknown length
         num_kept = ops.minimum(num_kept, length)
-    _, kept = ops.top_k(scores, num_kept)
-    kept = ops.sort(kept, axis=-1)  # [B, K]
-    return gather_rows(word_vectors, kept), gather_rows(padding_mask, kept)
+    _, kept = ops.top_k(scores, num_kept)  # [B, K], in the order of their ranks
+    if own_share is None:
+        kept = ops.sort(kept, axis=-1)
+        return gather_rows(word_vectors, kept), gather_rows(padding_mask, kept)
+    rank = ops.expand_dims(ops.arange(num_kept), axis=0)
+    kept = ops.where(rank < ops.expand_dims(own_share, axis=-1), kept, length)  # rows of no example sort last
+    kept = ops.sort(kept, axis=-1)
+    is_own = ops.cast(kept < length, padding_mask.dtype)
+    kept = ops.minimum(kept, length - 1)
+    return gather_rows(word_vectors, kept), gather_rows(padding_mask, kept) * is_own
+
+
+def own_shares(parts, input_mask):
+    """Rows that each example keeps of its own: max(1, ceil(f * n)).
+
+    Args:
+        parts: The fraction f in `retention.PARTS`, an int or an int32 scalar tensor.
+        input_mask: `[B, T]`, the padding mask of the model's input.
+
+    Returns:
+        `[B]` int32.
+    """
+    lengths = ops.sum(ops.cast(input_mask, "int32"), axis=-1)
+    return ops.maximum((parts * lengths + (PARTS - 1)) // PARTS, 1)
+
+
+def gates(scores, padding_mask, fraction, input_mask, width):
+    """How open each word-vector stands to later encoders: 1 at ranks within the fraction, 0 beyond, a ramp between.
+
+        ramp = max(1, width n)
+        gate(rank) = clip((f (n + ramp) - rank) / ramp, 0, 1)
+
+    so that all are open at f = 1, none at f = 0, and the cut of extraction, rank f n, always lies on the ramp. [CLS]
+    stands open. With a width of 0 the gates are what extraction keeps, to the row.
+
+    Args:
+        scores: `[B, T]`, from `ranking_scores`.
+        padding_mask: `[B, T]`, what stands open before; gates multiply.
+        fraction: f, a scalar tensor.
+        input_mask: `[B, T]`, the padding mask of the model's input.
+        width: Of the ramp, as a fraction of n.
+
+    Returns:
+        `[B, T]` float32 in [0, 1].
+    """
+    rank = ranks(scores)
+    if width:
+        rank = ops.cast(rank, "float32")
+        lengths = ops.sum(ops.cast(input_mask, "float32"), axis=-1, keepdims=True)
+        ramp = ops.maximum(width * lengths, 1.0)
+        gate = ops.clip((fraction * (lengths + ramp) - rank) / ramp, 0.0, 1.0)
+        gate = ops.where(rank == 0, 1.0, gate)
+    else:
+        parts = ops.cast(ops.round(fraction * PARTS), "int32")
+        gate = rank < ops.expand_dims(own_shares(parts, input_mask), axis=-1)
+    return ops.cast(padding_mask, "float32") * ops.cast(gate, "float32")
 
 
 def gather_rows(tensor, rows):
@@ -151,7 +209,10 @@ def gather_rows(tensor, rows):
 
 
 class _Selection(keras.layers.Layer):
-    """What SoftExtract and Extract share: the order in which word-vectors matter.
+    """What the layers share: the order in which word-vectors matter.
+
+    Attributes:
+        mask_dtype: Type of the padding mask that comes out; None for that of the one that goes in.
 
     Args:
         max_seq_length: N.
@@ -163,6 +224,8 @@ class _Selection(keras.layers.Layer):
         ValueError: `selection` is none of `SELECTIONS`.
     """
 
+    mask_dtype: str | None = None
+
     def __init__(self, max_seq_length, selection="attention", padding_queries_vote=False, seed=0, **kwargs):
         super().__init__(**kwargs)
         if selection not in SELECTIONS:
@@ -172,7 +235,7 @@ class _Selection(keras.layers.Layer):
         self.padding_queries_vote = padding_queries_vote
         self.seed = seed
 
-    def build(self, word_vectors_shape, attention_probs_shape, padding_mask_shape):
+    def build(self, word_vectors_shape, attention_probs_shape, padding_mask_shape, input_mask_shape):
         """Nothing to build, unless a subclass learns something."""
 
     def ranking_scores(self, attention_probs, padding_mask, pin_cls=True):
@@ -233,7 +296,7 @@ class SoftExtract(_Selection):
         self.mass_penalty = mass_penalty
         self.pin_cls = pin_cls
 
-    def build(self, word_vectors_shape, attention_probs_shape, padding_mask_shape):
+    def build(self, word_vectors_shape, attention_probs_shape, padding_mask_shape, input_mask_shape):
         self.retention_parameters = self.add_weight(
             shape=(self.max_seq_length,),
             initializer="ones",
@@ -242,12 +305,12 @@ class SoftExtract(_Selection):
             name="retention_parameters",
         )
 
-    def call(self, word_vectors, attention_probs, padding_mask):
-        """`[B, T, H]`, `[B, A, T, T]`, `[B, T]` -> `[B, T, H]`, `[B, T]`."""
+    def call(self, word_vectors, attention_probs, padding_mask, input_mask):
+        """`[B, T, H]`, `[B, A, T, T]`, `[B, T]`, `[B, N']` -> `[B, T, H]`, `[B, T]`."""
         scores = self.ranking_scores(attention_probs, padding_mask, self.pin_cls)
         return soft_extract(word_vectors, scores, self.retention_parameters), padding_mask
 
-    def compute_num_kept(self, length):
+    def compute_num_kept(self, length, input_length):
         """All rows stay."""
         return length
 
@@ -261,32 +324,87 @@ class SoftExtract(_Selection):
 
 
 @keras.saving.register_keras_serializable("powerbert_tf")
-class Extract(_Selection):
-    """Extraction: `num_kept` word-vectors stay, [CLS] always among them.
+class GatedExtract(_Selection):
+    """Extraction relaxed to gates on the attention that later encoders pay, for searches to a target.
+
+    All rows stay. What leaves is not the word-vector but the mask: it becomes a gate in [0, 1], which scales the
+    attention that the row receives, and the weight of its own votes, in every later encoder; so a gate of 0 does what
+    elimination does, exactly, and there is nothing to gain from scaling all gates alike.
 
     Args:
-        num_kept: l; shorter inputs keep all.
+        max_seq_length: N.
+        width: Of the ramp, see `gates`; with 0 the layer eliminates what `Extract` does.
+        **kwargs: `selection`, `padding_queries_vote` and `seed`, see `_Selection`; and the layer's own.
+    """
+
+    mask_dtype = "float32"
+
+    def __init__(self, max_seq_length, width=0.0, **kwargs):
+        super().__init__(max_seq_length, **kwargs)
+        self.width = width
+
+    def build(self, word_vectors_shape, attention_probs_shape, padding_mask_shape, input_mask_shape):
+        self.fraction = self.add_weight(
+            shape=(),
+            initializer="ones",
+            constraint=UnitInterval(),
+            trainable=self.width > 0,
+            name="fraction",
+            dtype="float32",
+        )
+
+    def call(self, word_vectors, attention_probs, padding_mask, input_mask):
+        """`[B, T, H]`, `[B, A, T, T]`, `[B, T]`, `[B, T]` -> `[B, T, H]`, gates `[B, T]`."""
+        scores = self.ranking_scores(attention_probs, padding_mask)
+        return word_vectors, gates(scores, padding_mask, self.fraction, input_mask, self.width)
+
+    def compute_num_kept(self, length, input_length):
+        """All rows stay."""
+        return length
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width}
+
+
+@keras.saving.register_keras_serializable("powerbert_tf")
+class Extract(_Selection):
+    """Extraction: `num_kept` word-vectors stay, or the fraction of each example's own, [CLS] always among them.
+
+    With a fraction f the tensor has ceil(f * N') rows for an input of N' rows; those beyond an example's own share
+    max(1, ceil(f * n)) are masked, so that what is kept of an example depends on the example alone.
+
+    Args:
+        num_kept: l, a count (int; shorter inputs keep all) or a fraction (float).
         max_seq_length: N.
         **kwargs: `selection`, `padding_queries_vote` and `seed`, see `_Selection`; and the layer's own.
 
     Raises:
-        ValueError: `num_kept` is below 1.
+        ValueError: `num_kept` is a count below 1, or no fraction above 0 and up to 1.
     """
 
     def __init__(self, num_kept, max_seq_length, **kwargs):
         super().__init__(max_seq_length, **kwargs)
-        if num_kept < 1:
+        if isinstance(num_kept, float):
+            if not 0 < num_kept <= 1:
+                raise ValueError(f"num_kept={num_kept}; expected a fraction above 0 and up to 1.")
+        elif num_kept < 1:
             raise ValueError(f"num_kept={num_kept}; expected at least 1: [CLS] never leaves.")
         self.num_kept = num_kept
 
-    def call(self, word_vectors, attention_probs, padding_mask):
-        """`[B, T, H]`, `[B, A, T, T]`, `[B, T]` -> `[B, K, H]`, `[B, K]` with K = min(num_kept, T)."""
+    def call(self, word_vectors, attention_probs, padding_mask, input_mask):
+        """`[B, T, H]`, `[B, A, T, T]`, `[B, T]`, `[B, N']` -> `[B, K, H]`, `[B, K]`."""
         scores = self.ranking_scores(attention_probs, padding_mask)
-        return extract(word_vectors, padding_mask, scores, self.num_kept)
+        if not isinstance(self.num_kept, float):
+            return extract(word_vectors, padding_mask, scores, self.num_kept)
+        num_rows = rows_kept(self.num_kept, ops.shape(input_mask)[1])
+        own_share = own_shares(parts_of(self.num_kept), input_mask)
+        return extract(word_vectors, padding_mask, scores, num_rows, own_share)
 
-    def compute_num_kept(self, length):
-        """K for an input of `length` rows; None where the length is unknown."""
-        return None if length is None else min(self.num_kept, length)
+    def compute_num_kept(self, length, input_length):
+        """K for `length` rows of an input of `input_length`; None where they are unknown."""
+        if length is None:
+            return None
+        return min(length, rows_kept(self.num_kept, input_length))
 
     def get_config(self):
         return {**super().get_config(), "num_kept": self.num_kept}

@@ -10,8 +10,8 @@ import keras
 from keras import ops
 
 from powerbert_tf.bert_config import BertConfig
-from powerbert_tf.extract import Extract, SoftExtract
-from powerbert_tf.retention import EncoderSize, validate_configuration
+from powerbert_tf.extract import Extract, GatedExtract, SoftExtract
+from powerbert_tf.retention import EncoderSize, keep_all, validate_configuration
 
 _ACTIVATIONS = {
     # Google's and Hugging Face's "gelu" is x * Phi(x); the others are its tanh approximation under two names.
@@ -32,6 +32,17 @@ def _dense(units, config, **kwargs):
 def _softmax(scores):
     """Softmax over the last axis, without Keras's warning that over one row, as where [CLS] is alone, it is 1."""
     return ops.ones_like(scores) if scores.shape[-1] == 1 else ops.softmax(scores, axis=-1)
+
+
+def _attention_bias(mask, dtype):
+    """What masks scores `[B, A, F, F]`: log(gate) for each key; about -infinity for 0, in a mask of integers, too."""
+    # Finite in float16, too; after the softmax it is an exact zero in every precision.
+    closed = -3.0e4 if dtype == "float16" else -1.0e9
+    if keras.backend.is_float_dtype(mask.dtype):
+        bias = ops.where(mask > 0, ops.log(ops.maximum(mask, 1e-30)), closed)
+    else:
+        bias = (1.0 - ops.cast(mask, dtype)) * closed
+    return ops.cast(bias, dtype)[:, None, None, :]
 
 
 def _layer_norm(config, **kwargs):
@@ -127,10 +138,9 @@ class SelfAttention(_BertLayer):
         value = split_heads(self.value_projection(word_vectors))
 
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [B, A, F, F]
-        # Finite in float16, too; after the softmax it is an exact zero in every precision.
-        mask_value = -3.0e4 if self.compute_dtype == "float16" else -1.0e9
-        bias = (1.0 - ops.cast(padding_mask, scores.dtype)) * mask_value  # [B, F]
-        attention_probs = _softmax(scores + bias[:, None, None, :])
+        attention_probs = _softmax(
+            scores + _attention_bias(padding_mask, keras.backend.standardize_dtype(scores.dtype))
+        )
 
         context = ops.matmul(self.dropout(attention_probs, training=training), value)  # [B, A, F, D]
         context = ops.reshape(ops.transpose(context, (0, 2, 1, 3)), (batch, length, config.hidden_size))
@@ -143,24 +153,41 @@ class EncoderBlock(_BertLayer):
 
     Args:
         config: Sizes.
-        extract: None (plain BERT), or a layer `(word_vectors, attention_probs, padding_mask) -> (word_vectors,
-            padding_mask)` that is called between the two halves.
+        extract: None (plain BERT), or a layer `(word_vectors, attention_probs, padding_mask, input_mask) ->
+            (word_vectors, padding_mask)` that is called between the two halves.
+        shared: Another block whose weights are these, or None for new ones.
         **kwargs: The layer's own.
     """
 
-    def __init__(self, config, extract=None, **kwargs):
+    _SUBLAYERS = (
+        "attention",
+        "attention_layer_norm",
+        "intermediate",
+        "feed_forward_output",
+        "output_layer_norm",
+        "dropout",
+    )
+
+    def __init__(self, config, extract=None, shared=None, **kwargs):
         super().__init__(config, **kwargs)
         self.extract = keras.saving.deserialize_keras_object(extract) if isinstance(extract, dict) else extract
+        if shared is not None:
+            for name in self._SUBLAYERS:
+                setattr(self, name, getattr(shared, name))
+        self._is_shared = shared is not None
 
-    def build(self, word_vectors_shape, padding_mask_shape):
+    def build(self, word_vectors_shape, padding_mask_shape, input_mask_shape):
         config = self.config
         shape = (None, None, config.hidden_size)
+        if self.extract is not None and not self.extract.built:
+            probs_shape = (None, config.num_attention_heads, None, None)
+            self.extract.build(shape, probs_shape, (None, None), (None, None))
+        if self._is_shared:
+            return
         self.attention = SelfAttention(config, name="attention")
         self.attention.build(shape, (None, None))
         self.attention_layer_norm = _layer_norm(config, name="attention_layer_norm")
         self.attention_layer_norm.build(shape)
-        if self.extract is not None and not self.extract.built:
-            self.extract.build(shape, (None, config.num_attention_heads, None, None), (None, None))
         self.intermediate = _dense(
             config.intermediate_size, config, activation=_ACTIVATIONS[config.hidden_act], name="intermediate"
         )
@@ -171,23 +198,29 @@ class EncoderBlock(_BertLayer):
         self.output_layer_norm.build(shape)
         self.dropout = keras.layers.Dropout(config.hidden_dropout_prob)
 
-    def call(self, word_vectors, padding_mask, training=False):
-        """`[B, F, H]`, `[B, F]` -> `[B, K, H]`, `[B, K]`; K = F without extraction."""
+    def call(self, word_vectors, padding_mask, input_mask, training=False):
+        """`[B, F, H]`, `[B, F]`, `[B, T]` -> `[B, K, H]`, `[B, K]`; K = F without extraction."""
         attended, attention_probs = self.attention(word_vectors, padding_mask, training=training)
         word_vectors = self.attention_layer_norm(word_vectors + self.dropout(attended, training=training))
         if self.extract is not None:
-            word_vectors, padding_mask = self.extract(word_vectors, attention_probs, padding_mask)
-        update = self.feed_forward_output(self.intermediate(word_vectors))  # [B, K, I] -> [B, K, H]
-        word_vectors = self.output_layer_norm(word_vectors + self.dropout(update, training=training))
-        return word_vectors, padding_mask
+            word_vectors, padding_mask = self.extract(word_vectors, attention_probs, padding_mask, input_mask)
+        return self.feed_forward(word_vectors, training), padding_mask
 
-    def compute_output_spec(self, word_vectors, padding_mask, training=False):
+    def feed_forward(self, word_vectors, training=False):
+        """The second half of the block, `[B, K, H]` -> `[B, K, H]`."""
+        update = self.feed_forward_output(self.intermediate(word_vectors))  # [B, K, I] -> [B, K, H]
+        return self.output_layer_norm(word_vectors + self.dropout(update, training=training))
+
+    def compute_output_spec(self, word_vectors, padding_mask, input_mask, training=False):
         # Stated, not traced: K is min(l, F), and a trace with some large F would take l for the answer.
         batch, length, hidden_size = word_vectors.shape
-        kept = length if self.extract is None else self.extract.compute_num_kept(length)
+        kept, mask_dtype = length, padding_mask.dtype
+        if self.extract is not None:
+            kept = self.extract.compute_num_kept(length, input_mask.shape[1])
+            mask_dtype = self.extract.mask_dtype or mask_dtype
         return (
             keras.KerasTensor((batch, kept, hidden_size), dtype=self.compute_dtype),
-            keras.KerasTensor((batch, kept), dtype=padding_mask.dtype),
+            keras.KerasTensor((batch, kept), dtype=mask_dtype),
         )
 
     def get_config(self):
@@ -205,19 +238,22 @@ class BertClassifier(keras.Model):
         config: Sizes, a `BertConfig`.
         num_classes: C; 1 for a regression.
         max_seq_length: N.
-        retention_configuration: Word-vectors kept by each encoder (extract layers), or None.
-        soft_extract: Whether each encoder has a soft-extract layer instead.
+        retention_configuration: What each encoder keeps (extract layers): counts, or fractions of each example's own
+            length; see `powerbert_tf.retention`. None keeps all.
+        soft_extract: Whether each encoder has a soft-extract layer instead (the paper's search).
+        gate_width: Width of the ramp of gated extraction instead, see `powerbert_tf.extract.gates`; None for no gates.
         selection: `"attention"`, `"head"` or `"random"`, see `powerbert_tf.extract`.
         padding_queries_vote: Whether padding votes for significance, as in the original release.
         pin_cls: Whether soft-extract puts [CLS] first; None means that it does unless `padding_queries_vote`, so that
             this one argument gives the original release's semantics.
         mass_penalty: Lambda of the search loss, the coefficient of sum_j j * mass_j.
+        shared: Another classifier whose weights are these, or None for new ones; see `with_retention`.
         **kwargs: The model's own.
 
     Raises:
         InputError: `retention_configuration` does not fit.
-        ValueError: Both `retention_configuration` and `soft_extract` are given, `num_classes` is below 1, or
-            `max_seq_length` is outside 1 to the number of position embeddings.
+        ValueError: More than one of `retention_configuration`, `soft_extract` and `gate_width` is given, `num_classes`
+            is below 1, or `max_seq_length` is outside 1 to the number of position embeddings.
     """
 
     def __init__(
@@ -227,10 +263,12 @@ class BertClassifier(keras.Model):
         max_seq_length,
         retention_configuration=None,
         soft_extract=False,
+        gate_width=None,
         selection="attention",
         padding_queries_vote=False,
         pin_cls=None,
         mass_penalty=0.0,
+        shared=None,
         **kwargs,
     ):
         config = BertConfig(**config) if isinstance(config, dict) else config
@@ -241,8 +279,14 @@ class BertClassifier(keras.Model):
                 f"max_seq_length={max_seq_length}; expected 1 to {config.max_position_embeddings}, "
                 "the checkpoint's position embeddings."
             )
-        if soft_extract and retention_configuration is not None:
-            raise ValueError("retention_configuration and soft_extract are given; expected one of them.")
+        given = {
+            "retention_configuration": retention_configuration is not None,
+            "soft_extract": soft_extract,
+            "gate_width": gate_width is not None,
+        }
+        if sum(given.values()) > 1:
+            names = " and ".join(name for name, is_given in given.items() if is_given)
+            raise ValueError(f"{names} are given; expected one of them.")
         num_encoders = config.num_hidden_layers
         if retention_configuration is not None:
             retention_configuration = validate_configuration(retention_configuration, num_encoders, max_seq_length)
@@ -258,34 +302,34 @@ class BertClassifier(keras.Model):
             if soft_extract:
                 pinned = not padding_queries_vote if pin_cls is None else pin_cls
                 return SoftExtract(mass_penalty=mass_penalty * (index + 1), pin_cls=pinned, **common)
-            if retention_configuration is not None:
-                return Extract(retention_configuration[index], **common)
-            return None
+            if gate_width is not None:
+                return GatedExtract(width=gate_width, **common)
+            if retention_configuration is None:
+                return None
+            before = (keep_all(retention_configuration, max_seq_length), *retention_configuration)[index]
+            # Where nothing leaves, neither scores nor a gather are computed.
+            return (
+                Extract(retention_configuration[index], **common) if retention_configuration[index] < before else None
+            )
 
-        inputs = {
-            name: keras.Input((None,), dtype="int32", name=name)
-            for name in ("token_ids", "segment_ids", "padding_mask")
-        }
-        embeddings = BertEmbeddings(config, max_seq_length, name="embeddings")
+        layers = _shared_layers(shared) if shared is not None else _new_layers(config, num_classes, max_seq_length)
         encoders = [
-            EncoderBlock(config, extract_layer(index), name=f"encoder_{index}") for index in range(num_encoders)
+            EncoderBlock(
+                config,
+                extract_layer(index),
+                shared=None if shared is None else shared.encoders[index],
+                name=f"encoder_{index}",
+            )
+            for index in range(num_encoders)
         ]
-        pooler = _dense(config.hidden_size, config, activation="tanh", name="pooler")
-        dropout = keras.layers.Dropout(config.hidden_dropout_prob, name="dropout")
-        classifier = _dense(num_classes, config, dtype="float32", name="classifier")
-
-        word_vectors = embeddings(inputs["token_ids"], inputs["segment_ids"])
-        padding_mask = inputs["padding_mask"]
-        for encoder in encoders:
-            word_vectors, padding_mask = encoder(word_vectors, padding_mask)
-        logits = classifier(dropout(pooler(word_vectors[:, 0])))
-        super().__init__(inputs=inputs, outputs=logits, **kwargs)
+        super().__init__(**_classifier_graph(encoders, **layers), **kwargs)
 
         self.config = config
         self.num_classes = num_classes
         self.max_seq_length = max_seq_length
         self.retention_configuration = retention_configuration
         self.soft_extract = soft_extract
+        self.gate_width = gate_width
         self.selection = selection
         self.padding_queries_vote = padding_queries_vote
         self.pin_cls = pin_cls
@@ -302,6 +346,17 @@ class BertClassifier(keras.Model):
         """What `powerbert_tf.retention.multiply_adds` wants to know."""
         return EncoderSize(self.config.num_hidden_layers, self.config.hidden_size, self.config.intermediate_size)
 
+    def with_slots(self, **slots):
+        """A model with the same weights, shared and not copied, and other extract slots.
+
+        Args:
+            **slots: `retention_configuration`, `soft_extract`, `gate_width`, `selection` and so on; what is not given
+                of the first three is off, of the others as it is here.
+        """
+        config = self.get_config()
+        config.update(retention_configuration=None, soft_extract=False, gate_width=None)
+        return type(self)(**{**config, **slots}, shared=self)
+
     def get_config(self):
         return {
             "name": self.name,
@@ -310,6 +365,7 @@ class BertClassifier(keras.Model):
             "max_seq_length": self.max_seq_length,
             "retention_configuration": self.retention_configuration,
             "soft_extract": self.soft_extract,
+            "gate_width": self.gate_width,
             "selection": self.selection,
             "padding_queries_vote": self.padding_queries_vote,
             "pin_cls": self.pin_cls,
@@ -319,3 +375,45 @@ class BertClassifier(keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**config)
+
+
+def with_retention(model, configuration, **kwargs):
+    """The same model, its weights shared and not copied, with another retention configuration.
+
+    Args:
+        model: A `BertClassifier`.
+        configuration: Counts or fractions, one an encoder; None keeps all.
+        **kwargs: Such as `selection`; the others stay as they are.
+
+    Returns:
+        A `BertClassifier`; training one trains both.
+
+    Raises:
+        InputError: `configuration` does not fit.
+    """
+    return model.with_slots(retention_configuration=configuration, **kwargs)
+
+
+def _new_layers(config, num_classes, max_seq_length):
+    return {
+        "embeddings": BertEmbeddings(config, max_seq_length, name="embeddings"),
+        "pooler": _dense(config.hidden_size, config, activation="tanh", name="pooler"),
+        "dropout": keras.layers.Dropout(config.hidden_dropout_prob, name="dropout"),
+        "classifier": _dense(num_classes, config, dtype="float32", name="classifier"),
+    }
+
+
+def _shared_layers(model):
+    return {name: model.get_layer(name) for name in ("embeddings", "pooler", "dropout", "classifier")}
+
+
+def _classifier_graph(encoders, embeddings, pooler, dropout, classifier):
+    """Inputs and outputs of the classifier's functional graph."""
+    inputs = {
+        name: keras.Input((None,), dtype="int32", name=name) for name in ("token_ids", "segment_ids", "padding_mask")
+    }
+    input_mask = padding_mask = inputs["padding_mask"]
+    word_vectors = embeddings(inputs["token_ids"], inputs["segment_ids"])
+    for encoder in encoders:
+        word_vectors, padding_mask = encoder(word_vectors, padding_mask, input_mask)
+    return {"inputs": inputs, "outputs": classifier(dropout(pooler(word_vectors[:, 0])))}

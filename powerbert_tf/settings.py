@@ -37,6 +37,9 @@ class Settings:
     output_dir: str = _setting("Results go to <output_dir>/<TASK>/.", default="runs")
     max_seq_length: int = _setting("N, the most word-pieces of an input.")
     epochs: int = _setting("Epochs of each training stage.")
+    train_examples: int = _setting(
+        "Examples to train on, drawn from the training split with seed 0; 0 for all.", default=0
+    )
     batch_size: int = _setting("Examples of a training step.")
     eval_batch_size: int = _setting("Examples of a batch in evaluation and prediction.", default=64)
     learning_rate: float = _setting("Peak learning rate of BERT's own weights.")
@@ -64,6 +67,7 @@ class Settings:
             _require(bool(getattr(self, name)), name, getattr(self, name), "a folder")
         for name in ("max_seq_length", "batch_size", "eval_batch_size", "epochs"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(self.train_examples >= 0, "train_examples", self.train_examples, "0 for all, or a number of examples")
         for name in ("learning_rate", "learning_rate_soft_extract"):
             value = getattr(self, name)
             _require(0 < value < float("inf"), name, value, "a positive number")
@@ -103,6 +107,7 @@ _FINETUNE = (
     "task",
     "checkpoint",
     "max_seq_length",
+    "train_examples",
     "epochs",
     "batch_size",
     "learning_rate",

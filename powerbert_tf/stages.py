@@ -20,7 +20,7 @@ from powerbert_tf.export import export_saved_model
 from powerbert_tf.metrics import compute_metrics, predictions_from_logits
 from powerbert_tf.modeling import BertClassifier
 from powerbert_tf.report import summarize_cost
-from powerbert_tf.retention import configuration_from_masses, parse_configuration
+from powerbert_tf.retention import Configuration, configuration_from_masses, parse_configuration
 from powerbert_tf.run_folder import RESULT_FILE, RunFolder, write_json
 from powerbert_tf.settings import STAGES, Settings
 from powerbert_tf.tasks import Task
@@ -45,7 +45,10 @@ class Run:
     @functools.cache  # noqa: B019 - a run lives as long as its process
     def split(self, name: str) -> EncodedSplit:
         """Word-pieces of a split, made once."""
-        return encode_split(self.dataset.splits[name], self.tokenizer, self.settings.max_seq_length)
+        split = self.dataset.splits[name]
+        if name == "train" and self.settings.train_examples:
+            split = split.sample(self.settings.train_examples, seed=0)
+        return encode_split(split, self.tokenizer, self.settings.max_seq_length)
 
     def new_model(self, **kwargs) -> BertClassifier:
         """A model of the checkpoint's size with new weights."""
@@ -76,7 +79,7 @@ class Run:
     def reduced_model(self) -> BertClassifier:
         return self.load_model("retrain", retention_configuration=self.configuration())
 
-    def configuration(self) -> tuple[int, ...]:
+    def configuration(self) -> Configuration:
         """The retention configuration: given by flag, or found by the search."""
         if not self.settings.searches:
             return parse_configuration(

@@ -37,6 +37,18 @@ class Split:
     def __len__(self) -> int:
         return len(self.texts[0])
 
+    def sample(self, count: int, seed: int) -> "Split":
+        """Some of the rows, drawn with a seed and in the order of the file; all where there are no more."""
+        if count >= len(self):
+            return self
+        rows = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+        return dataclasses.replace(
+            self,
+            texts=tuple([column[row] for row in rows] for column in self.texts),
+            labels=None if self.labels is None else self.labels[rows],
+            indices=None if self.indices is None else [self.indices[row] for row in rows],
+        )
+
 
 class _UnreadableRowError(Exception):
     """A row cannot be read; the message is the reason."""

@@ -7,6 +7,7 @@ Axis letters: B batch, T padded length, H hidden size, A heads, L encoders, C ou
 parameters, K word-vectors that the encoder at hand works on (T, unless some were eliminated before).
 """
 
+import fractions
 import math
 
 import numpy as np
@@ -141,7 +142,8 @@ def forward(
         segment_ids: int [B, T].
         padding_mask: [B, T], 1 for a real word-piece and 0 for padding; at least the first of each row is real.
         retention_parameters: r, [L, N] with N >= T: each encoder soft-extracts.
-        retention_configuration: l, [L]: each encoder extracts.
+        retention_configuration: l, [L]: each encoder extracts; counts (ints) or fractions of each example's own
+            length (floats).
         padding_queries_vote: Whether query rows of padding count in the significance scores (original release).
         pin_cls_in_soft_extract: Whether [CLS] has rank 0 in soft-extract; extract always keeps it.
         selection: "attention" (by significance score) or "head" (by position).
@@ -173,7 +175,11 @@ def forward(
 
     def stack_encoders(key):
         per_encoder = zip(*(example[key] for example in examples), strict=True)
-        return [None if values[0] is None else np.stack(values) for values in per_encoder]
+        return [None if values[0] is None else stack(values) for values in per_encoder]
+
+    def stack(values):
+        # With fractions examples keep different numbers of rows: a list then.
+        return np.stack(values) if len({len(value) for value in values}) == 1 else list(values)
 
     return {
         "logits": np.stack([example["logits"] for example in examples]),
@@ -231,7 +237,10 @@ def _forward_example(
                 scaled[w] = float(retention_parameters[j][rank]) * x[w]
             x = scaled
         elif retention_configuration is not None:
-            keep = ranking(scores, is_real, True, selection)[: int(retention_configuration[j])]
+            kept = retention_configuration[j]
+            if isinstance(kept, float):  # of the example's own length
+                kept = min(max(1, math.ceil(fractions.Fraction(str(kept)) * int(padding_mask.sum()))), len(x))
+            keep = ranking(scores, is_real, True, selection)[:kept]
             keep = sorted(keep)  # in their order of the sequence
             x, is_real, positions = x[keep], is_real[keep], positions[keep]
         soft_extracts, extracts = retention_parameters is not None, retention_configuration is not None

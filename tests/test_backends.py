@@ -16,6 +16,7 @@ KINDS = {
     "plain": {},
     "soft": {"soft_extract": True},
     "extract": {"retention_configuration": (13, 7, 2)},
+    "fractions": {"retention_configuration": (0.8, 0.45, 0.13)},
     "random": {"retention_configuration": (13, 7, 2), "selection": "random"},
     "original": {"retention_configuration": (13, 7, 2), "padding_queries_vote": True},
 }

@@ -6,9 +6,11 @@ from keras import ops
 
 from powerbert_tf.extract import (
     Extract,
+    GatedExtract,
     MassPenalty,
     SoftExtract,
     extract,
+    gates,
     gather_rows,
     ranking_scores,
     ranks,
@@ -95,14 +97,14 @@ def test_extract_keeps_the_most_significant_rows_in_their_order(attention):
 @pytest.mark.parametrize("num_kept", [LENGTH, LENGTH + 4])
 def test_keeping_all_is_the_identity(attention, num_kept):
     probs, word_vectors, mask = attention
-    kept_vectors, kept_mask = Extract(num_kept, max_seq_length=17)(word_vectors, probs, mask)
+    kept_vectors, kept_mask = Extract(num_kept, max_seq_length=17)(word_vectors, probs, mask, mask)
     np.testing.assert_array_equal(kept_vectors, word_vectors)
     np.testing.assert_array_equal(kept_mask, mask)
 
 
 def test_keeping_one_keeps_cls(attention):
     probs, word_vectors, mask = attention
-    kept_vectors, kept_mask = Extract(1, max_seq_length=17)(word_vectors, probs, mask)
+    kept_vectors, kept_mask = Extract(1, max_seq_length=17)(word_vectors, probs, mask, mask)
     np.testing.assert_array_equal(kept_vectors, word_vectors[:, :1])
     np.testing.assert_array_equal(kept_mask, mask[:, :1])
 
@@ -117,7 +119,7 @@ def test_soft_extract_scales_by_the_parameter_of_the_rank():
 def test_r_of_one_is_the_identity(attention):
     probs, word_vectors, mask = attention
     layer = SoftExtract(17)
-    scaled, same_mask = layer(word_vectors, probs, mask)
+    scaled, same_mask = layer(word_vectors, probs, mask, mask)
     np.testing.assert_array_equal(scaled, word_vectors)
     np.testing.assert_array_equal(same_mask, mask)
     assert layer.mass == 17
@@ -126,7 +128,7 @@ def test_r_of_one_is_the_identity(attention):
 def test_search_loss_of_an_encoder_is_its_weighted_mass(attention):
     probs, word_vectors, mask = attention
     layer = SoftExtract(17, mass_penalty=0.03)
-    layer(word_vectors, probs, mask)
+    layer(word_vectors, probs, mask, mask)
     layer.retention_parameters.assign(np.linspace(0, 1, 17, dtype="float32"))
     assert layer.mass == pytest.approx(17 / 2)
     assert float(ops.convert_to_numpy(layer.losses[0])) == pytest.approx(0.03 * 17 / 2)
@@ -136,7 +138,7 @@ def test_search_loss_of_an_encoder_is_its_weighted_mass(attention):
 def test_retention_parameters_stay_between_0_and_1(attention):
     probs, word_vectors, mask = attention
     layer = SoftExtract(17)
-    layer(word_vectors, probs, mask)
+    layer(word_vectors, probs, mask, mask)
     optimizer = keras.optimizers.SGD(1.0)
     gradient = np.where(np.arange(17) % 2, 3.0, -3.0).astype("float32")
     optimizer.apply([ops.convert_to_tensor(gradient)], [layer.retention_parameters])
@@ -153,11 +155,11 @@ def test_static_scores_depend_on_nothing_but_the_position(selection):
 
 def test_head_keeps_the_first_rows_and_random_fixed_ones(attention):
     probs, word_vectors, mask = attention
-    first, _ = Extract(5, 17, selection="head")(word_vectors, probs, mask)
+    first, _ = Extract(5, 17, selection="head")(word_vectors, probs, mask, mask)
     np.testing.assert_array_equal(first, word_vectors[:, :5])
-    random, _ = Extract(5, 17, selection="random", seed=3)(word_vectors, probs, mask)
-    again, _ = Extract(5, 17, selection="random", seed=3)(word_vectors, probs[::-1], mask)
-    other, _ = Extract(5, 17, selection="random", seed=4)(word_vectors, probs, mask)
+    random, _ = Extract(5, 17, selection="random", seed=3)(word_vectors, probs, mask, mask)
+    again, _ = Extract(5, 17, selection="random", seed=3)(word_vectors, probs[::-1], mask, mask)
+    other, _ = Extract(5, 17, selection="random", seed=4)(word_vectors, probs, mask, mask)
     np.testing.assert_array_equal(random, again)
     assert not np.array_equal(random, other)
     np.testing.assert_array_equal(random[:, 0], word_vectors[:, 0])
@@ -170,8 +172,34 @@ def test_an_unknown_selection_is_refused(layer):
 
 
 def test_keeping_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"num_kept=0.0; expected a fraction above 0 and up to 1"):
+        Extract(0.0, 17)
     with pytest.raises(ValueError, match=r"num_kept=0; expected at least 1: \[CLS\] never leaves"):
         Extract(0, 17)
+
+
+def test_gates_by_hand():
+    # n = 10 of 13 rows, width 0.4: a ramp of 4 ranks. f = 0.5: gate(rank) = (0.5 * 14 - rank) / 4, 1 up to rank 3, then
+    # 3/4, 2/4, 1/4 and 0. The scores fall with the position, so that ranks are positions.
+    mask = (np.arange(13) < 10).astype("int32")[None]
+    scores = ranking_scores(np.linspace(1, 0.1, 13, dtype="float32")[None], mask)
+    expected = [1, 1, 1, 1, 0.75, 0.5, 0.25, 0, 0, 0, 0, 0, 0]
+    np.testing.assert_allclose(gates(scores, mask, 0.5, mask, width=0.4), [expected], atol=1e-6)
+    before = mask * np.float32(0.5)
+    np.testing.assert_allclose(gates(scores, before, 0.5, mask, width=0.4), [np.multiply(expected, 0.5)], atol=1e-6)
+    np.testing.assert_array_equal(gates(scores, mask, 1.0, mask, width=0.4), mask)
+    np.testing.assert_array_equal(gates(scores, mask, 0.0, mask, width=0.4)[0], np.eye(13)[0])  # [CLS]
+    np.testing.assert_array_equal(gates(scores, mask, 0.41, mask, width=0.0)[0], np.arange(13) < 5)
+
+
+def test_a_fraction_is_of_each_examples_own_length(attention):
+    probs, word_vectors, mask = attention
+    kept_vectors, kept_mask = Extract(0.4, max_seq_length=17)(word_vectors, probs, mask, mask)
+    # ceil(0.4 * 13) rows in all; of 13, 2 and 11 words 6, 1 and 5 stay.
+    assert kept_vectors.shape == (BATCH, 6, HIDDEN)
+    np.testing.assert_array_equal(ops.sum(kept_mask, axis=1), [6, 1, 5])
+    counts, _ = Extract(5, max_seq_length=17)(word_vectors, probs, mask, mask)
+    np.testing.assert_array_equal(kept_vectors[2][:5], counts[2])
 
 
 @pytest.mark.parametrize("tail", [(), (7,), (2, 3)])
@@ -186,6 +214,8 @@ def test_gather_rows_picks_rows_of_each_example(tail):
     [
         Extract(5, 17, selection="random", seed=3, padding_queries_vote=True, name="extract"),
         SoftExtract(17, mass_penalty=0.5, pin_cls=False, selection="head", name="soft"),
+        Extract(0.35, 17, name="extract"),
+        GatedExtract(17, width=0.1, name="gated"),
     ],
 )
 def test_layers_come_back_from_their_configuration(layer):
@@ -198,7 +228,7 @@ def test_layers_come_back_from_their_configuration(layer):
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_keeps_the_same_rows(attention, policy):
     probs, word_vectors, mask = attention
-    full, _ = Extract(5, 17)(word_vectors, probs, mask)
-    half, _ = Extract(5, 17, dtype=policy)(word_vectors, probs, mask)
+    full, _ = Extract(5, 17)(word_vectors, probs, mask, mask)
+    half, _ = Extract(5, 17, dtype=policy)(word_vectors, probs, mask, mask)
     assert keras.backend.standardize_dtype(half.dtype) == policy.removeprefix("mixed_")
     np.testing.assert_allclose(ops.cast(half, "float32"), full, rtol=1e-2)

@@ -12,6 +12,7 @@ ORDER = [
     "errors",
     "tasks",
     "retention",
+    "cost",
     "bert_config",
     "extract",
     "modeling",

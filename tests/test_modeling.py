@@ -1,4 +1,5 @@
 import dataclasses
+import math
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from powerbert_tf.bert_config import BertConfig
 from powerbert_tf.checkpoints import assign_weights
 from powerbert_tf.checkpoints.names import weight_names
 from powerbert_tf.errors import InputError
-from powerbert_tf.modeling import BertClassifier
+from powerbert_tf.modeling import BertClassifier, with_retention
 
 CONFIG = tiny_config()
 CLASSES = 11
@@ -38,10 +39,12 @@ def logits_of(model, inputs):
     return ops.convert_to_numpy(model(inputs))
 
 
+FRACTIONS = (0.8, 0.45, 0.13)
 MODELS = {
     "plain": {},
     "soft-extract": {"soft_extract": True},
     "extract": {"retention_configuration": CONFIGURATION},
+    "fractions": {"retention_configuration": FRACTIONS},
     "head": {"retention_configuration": CONFIGURATION, "selection": "head"},
     "random": {"retention_configuration": CONFIGURATION, "selection": "random"},
 }
@@ -50,7 +53,7 @@ MODELS = {
 @pytest.mark.parametrize(
     ("kind", "act"),
     [
-        *((kind, "gelu") for kind in ("plain", "soft-extract", "extract", "head")),
+        *((kind, "gelu") for kind in ("plain", "soft-extract", "extract", "fractions", "head")),
         *(("plain", act) for act in ("relu", "gelu_new")),
     ],
 )
@@ -63,7 +66,7 @@ def test_logits_equal_the_numpy_reference(kind, act):
         config,
         **inputs,
         retention_parameters=RETENTION if kind == "soft-extract" else None,
-        retention_configuration=CONFIGURATION if kind in ("extract", "head") else None,
+        retention_configuration=MODELS[kind].get("retention_configuration"),
         selection="head" if kind == "head" else "attention",
     )
     np.testing.assert_allclose(logits_of(model, inputs), expected["logits"], atol=1e-5)
@@ -77,7 +80,7 @@ def test_more_padding_gives_the_same_logits(kind):
     np.testing.assert_allclose(logits_of(model, inputs), logits_of(model, padded), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["extract", "random"])
+@pytest.mark.parametrize("kind", ["extract", "fractions", "random"])
 def test_more_padding_keeps_the_same_words(kind, monkeypatch):
     model = build(**MODELS[kind])
     inputs = random_inputs(CONFIG, batch=5, length=17)
@@ -88,29 +91,29 @@ def test_more_padding_keeps_the_same_words(kind, monkeypatch):
         real = given["padding_mask"].sum(axis=1)
         seen = []
         for encoder in model.encoders:
-            select = encoder.extract.call
+            feed_forward = encoder.feed_forward
 
-            def spy(word_vectors, attention_probs, mask, select=select):
-                result = select(word_vectors, attention_probs, mask)
-                seen.append(np.array(result[0]))
-                return result
+            def spy(word_vectors, *args, feed_forward=feed_forward):
+                seen.append(np.array(word_vectors))
+                return feed_forward(word_vectors, *args)
 
-            monkeypatch.setattr(encoder.extract, "call", spy)
+            monkeypatch.setattr(encoder, "feed_forward", spy)
         model(given)
         monkeypatch.undo()
         return seen, real
 
     (few, real), (many, _) = kept(inputs), kept(padded)
-    for rows, more_rows in zip(few, many, strict=True):
+    for j, (rows, more_rows) in enumerate(zip(few, many, strict=True)):
         for b, length in enumerate(real):
-            words = min(length, rows.shape[1])
+            words = min(length, rows.shape[1]) if kind != "fractions" else math.ceil(FRACTIONS[j] * length - 1e-9)
             np.testing.assert_allclose(rows[b, :words], more_rows[b, :words], atol=1e-5)
 
 
+@pytest.mark.parametrize("kept", [(N, N, N), (1.0, 1.0, 1.0)])
 @pytest.mark.parametrize("selection", ["attention", "head", "random"])
-def test_keeping_all_is_plain_bert(selection):
+def test_keeping_all_is_plain_bert(selection, kept):
     inputs = random_inputs(CONFIG, batch=5, length=19)
-    reduced = build(retention_configuration=(N, N, N), selection=selection)
+    reduced = build(retention_configuration=kept, selection=selection)
     np.testing.assert_array_equal(logits_of(reduced, inputs), logits_of(build(), inputs))
 
 
@@ -120,6 +123,58 @@ def test_r_of_one_is_plain_bert():
     for encoder in model.encoders:
         encoder.extract.retention_parameters.assign(np.ones(N))
     np.testing.assert_array_equal(logits_of(model, inputs), logits_of(build(), inputs))
+
+
+@pytest.mark.parametrize("kind", ["extract", "fractions"])
+def test_an_example_gives_the_same_logits_alone_beside_longer_ones_and_padded_to_n(kind):
+    inputs = random_inputs(CONFIG, batch=7, length=19)
+    model = build(**MODELS[kind])
+    together = logits_of(model, inputs)
+    padded = logits_of(model, {name: np.pad(values, ((0, 0), (0, N - 19))) for name, values in inputs.items()})
+    for b, length in enumerate(inputs["padding_mask"].sum(axis=1)):
+        alone = logits_of(model, {name: values[b : b + 1, :length] for name, values in inputs.items()})
+        np.testing.assert_allclose(together[b], alone[0], atol=1e-5)
+        np.testing.assert_allclose(padded[b], alone[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("gate_width", [0.0, 0.3])
+def test_open_gates_are_plain_bert(gate_width):
+    inputs = random_inputs(CONFIG, batch=5, length=19)
+    gated = build().with_slots(gate_width=gate_width)
+    assert len(gated.trainable_variables) - len(build().trainable_variables) == (3 if gate_width else 0)
+    np.testing.assert_allclose(logits_of(gated, inputs), logits_of(build(), inputs), atol=1e-6)
+
+
+@pytest.mark.parametrize("selection", ["attention", "head"])  # random positions are counted anew after extraction
+def test_gates_without_a_ramp_eliminate_what_extraction_does(selection):
+    inputs = random_inputs(CONFIG, batch=7, length=19)
+    reduced = build(retention_configuration=FRACTIONS, selection=selection)
+    gated = reduced.with_slots(gate_width=0.0)
+    for encoder, fraction in zip(gated.encoders, FRACTIONS, strict=True):
+        encoder.extract.fraction.assign(fraction)
+    np.testing.assert_allclose(logits_of(gated, inputs), logits_of(reduced, inputs), atol=1e-5)
+
+
+def test_retention_is_switched_without_another_copy_of_the_weights():
+    inputs = random_inputs(CONFIG, batch=5, length=19)
+    model = build()
+    reduced = with_retention(model, FRACTIONS)
+    np.testing.assert_array_equal(logits_of(reduced, inputs), logits_of(build(**MODELS["fractions"]), inputs))
+    again = with_retention(with_retention(reduced, CONFIGURATION), None)
+    np.testing.assert_array_equal(logits_of(again, inputs), logits_of(model, inputs))
+    assert {id(variable) for variable in model.weights} == {id(variable) for variable in again.weights}
+    assert reduced.retention_configuration == FRACTIONS
+    with pytest.raises(InputError, match=r"2 entries; expected 3"):
+        with_retention(model, (0.5, 0.3))
+
+
+def test_weights_of_a_model_that_shares_them_load_into_one_that_does_not(tmp_path):
+    inputs = random_inputs(CONFIG, batch=5, length=19)
+    reduced = with_retention(build(), FRACTIONS)
+    reduced.save_weights(tmp_path / "shared.weights.h5")
+    other = BertClassifier(BertConfig(**CONFIG), CLASSES, N, retention_configuration=FRACTIONS)
+    other.load_weights(tmp_path / "shared.weights.h5")
+    np.testing.assert_array_equal(logits_of(other, inputs), logits_of(reduced, inputs))
 
 
 @pytest.mark.parametrize("length", [1, 2, 5, 13, N])
@@ -192,7 +247,7 @@ def test_a_fully_padded_row_gives_finite_logits():
         ({"max_seq_length": 32}, r"max_seq_length=32; expected 1 to 31, the checkpoint's position embeddings"),
         ({"max_seq_length": 0}, r"max_seq_length=0; expected 1 to 31"),
         ({"soft_extract": True, "retention_configuration": (3, 2, 1)}, r"are given; expected one of them"),
-        ({"retention_configuration": (3, 2)}, r"2 counts; expected 3"),
+        ({"retention_configuration": (3, 2)}, r"2 entries; expected 3"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(kwargs, message):

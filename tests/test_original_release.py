@@ -27,14 +27,13 @@ def test_outputs_of_the_original_release_are_reproduced(original_release, case, 
             continue
         if kind == "soft_extract":
             encoder.extract.retention_parameters.assign(retention_parameters)
-        call = encoder.extract.call
+        feed_forward = encoder.feed_forward
 
-        def spy(*args, call=call):
-            result = call(*args)
-            word_vectors.append(np.array(result[0]))
-            return result
+        def spy(rows, *args, feed_forward=feed_forward):
+            word_vectors.append(np.array(rows))
+            return feed_forward(rows, *args)
 
-        monkeypatch.setattr(encoder.extract, "call", spy)
+        monkeypatch.setattr(encoder, "feed_forward", spy)
 
     logits = model(inputs)
     answers = ops.convert_to_numpy(logits if case == "regression" else ops.softmax(logits))

@@ -4,9 +4,13 @@ from powerbert_tf.errors import InputError
 from powerbert_tf.retention import (
     EncoderSize,
     configuration_from_masses,
+    format_configuration,
+    geometric_schedule,
     kept_lengths,
     multiply_adds,
     parse_configuration,
+    rows_kept,
+    uniform_schedule,
     validate_configuration,
 )
 
@@ -14,15 +18,23 @@ from powerbert_tf.retention import (
 @pytest.mark.parametrize(
     ("configuration", "message"),
     [
-        ((7, 5), r"2 counts; expected 3, one for each encoder"),
-        ((7, 5, 3, 2), r"4 counts; expected 3"),
-        ((), r"0 counts; expected 3"),
-        ((5, 7, 3), r"encoder 2 keeps 7 of the 5 left by the one before; expected counts that never increase"),
+        ((7, 5), r"2 entries; expected 3, one for each encoder"),
+        ((7, 5, 3, 2), r"4 entries; expected 3"),
+        ((), r"0 entries; expected 3"),
+        ((5, 7, 3), r"encoder 2 keeps 7 of the 5 left by the one before; expected entries that never increase"),
         ((7, 5, 0), r"encoder 3 keeps 0; expected at least 1"),
         ((7, 5, -2), r"encoder 3 keeps -2; expected at least 1"),
         ((13, 5, 3), r"encoder 1 keeps 13, more than the maximum sequence length 11"),
-        ((7, 5.0, 3), r"encoder 2 has 5.0; expected a whole number"),
-        ((7, True, 1), r"encoder 2 has True; expected a whole number"),
+        ((7, 5.0, 3), r"encoder 2 has 5.0 beside counts; expected a whole number"),
+        ((7, True, 1), r"encoder 2 has True beside counts; expected a whole number"),
+        (
+            (0.5, 0.7, 0.1),
+            r"encoder 2 keeps 0.7 of the 0.5 left by the one before; expected entries that never increase",
+        ),
+        ((0.5, 0.3, 0.0), r"encoder 3 keeps the fraction 0.0; expected one above 0 and up to 1"),
+        ((1.2, 0.3, 0.1), r"encoder 1 keeps the fraction 1.2; expected one above 0 and up to 1"),
+        ((0.5, 0.3, 0.12345), r"encoder 3 keeps the fraction 0.12345; expected at most four decimals"),
+        ((0.5, 0.3, 1), r"encoder 3 has 1 beside fractions; expected fractions \(1.0 for all\) or counts"),
     ],
 )
 def test_configurations_that_do_not_fit_are_refused(configuration, message):
@@ -33,11 +45,13 @@ def test_configurations_that_do_not_fit_are_refused(configuration, message):
 def test_a_configuration_that_fits_is_returned():
     assert validate_configuration([11, 5, 5], num_encoders=3, max_seq_length=11) == (11, 5, 5)
     assert parse_configuration("11, 5,1", num_encoders=3, max_seq_length=11) == (11, 5, 1)
+    assert parse_configuration("1.0,0.45,.1", num_encoders=3, max_seq_length=11) == (1.0, 0.45, 0.1)
+    assert format_configuration((1.0, 0.45, 0.1)) == "1.0,0.45,0.1"
 
 
-@pytest.mark.parametrize("text", ["", "7,,3", "7;5;3", "7,5,x", "7,5,2.5"])
+@pytest.mark.parametrize("text", ["", "7,,3", "7;5;3", "7,5,x", "0.5,0.3,y"])
 def test_text_that_is_no_configuration_is_refused(text):
-    with pytest.raises(InputError, match=r"expected 3 whole numbers with commas between"):
+    with pytest.raises(InputError, match=r"expected 3 whole numbers, or 3 fractions such as 0.8, with commas between"):
         parse_configuration(text, num_encoders=3, max_seq_length=11)
 
 
@@ -57,6 +71,21 @@ def test_masses_become_counts(masses, configuration):
 def test_short_inputs_keep_all_their_rows():
     assert kept_lengths((7, 5, 2), 3, length=3) == (3, 3, 2)
     assert kept_lengths(None, 3, length=17) == (17, 17, 17)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "length", "kept"),
+    [(0.5, 7, 4), (0.1, 30, 3), (0.07, 100, 7), (0.0001, 512, 1), (1.0, 13, 13), (0.29, 100, 29), (0.3334, 3, 2)],
+)
+def test_fractions_are_rounded_up_exactly(fraction, length, kept):
+    """0.1 * 30 is 3.0000000000000004 in floating point, and 0.29 * 100 is 28.999999999999996."""
+    assert rows_kept(fraction, length) == kept
+    assert kept_lengths((1.0, fraction), 2, length) == (length, kept)
+
+
+def test_schedules_fall_to_the_last_fraction():
+    assert uniform_schedule(0.1, 3) == (0.7, 0.4, 0.1)
+    assert geometric_schedule(0.125, 3) == (0.5, 0.25, 0.125)
 
 
 def test_multiply_adds_of_one_encoder_by_hand():
