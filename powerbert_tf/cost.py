@@ -1,7 +1,7 @@
 """What batches cost by length and retention configuration, and which targets can be reached: plain arithmetic.
 
-A speed-up is meant against the same model without elimination on the same length-grouped batches, so that padding, which
-grouping removes for nothing, is no part of it.
+A speed-up is meant against the same model without elimination on the same length-grouped batches, so that padding,
+which grouping removes for nothing, is no part of it.
 """
 
 import dataclasses
@@ -139,8 +139,8 @@ def require_reachable(costs: Costs, flag: str, target_speedup: float) -> None:
     """
     if not 1 <= target_speedup <= costs.largest_speedup:
         raise InputError(
-            f"--{flag}={target_speedup:g}: out of reach; expected a speed-up from 1 to {costs.largest_speedup:.2f}, which "
-            "keeping [CLS] alone from the first encoder on would give."
+            f"--{flag}={target_speedup:g}: out of reach; expected a speed-up from 1 to {costs.largest_speedup:.2f}, "
+            "which keeping [CLS] alone from the first encoder on would give."
         )
 
 
@@ -157,8 +157,8 @@ def speedup_for_latency(costs: Costs, target_latency_ms: float) -> float:
     fastest = costs.dense / costs.largest_speedup
     if not fastest <= target_latency_ms <= costs.dense:
         raise InputError(
-            f"--target_latency_ms={target_latency_ms:g}: out of reach; expected {fastest:.3g} (keeping [CLS] alone from "
-            f"the first encoder on) to {costs.dense:.3g} ms (eliminating nothing) for a batch of "
+            f"--target_latency_ms={target_latency_ms:g}: out of reach; expected {fastest:.3g} (keeping [CLS] alone "
+            f"from the first encoder on) to {costs.dense:.3g} ms (eliminating nothing) for a batch of "
             f"{costs.table.batch_size}, the mean over the dev split."
         )
     return costs.dense / target_latency_ms

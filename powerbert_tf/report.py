@@ -11,7 +11,7 @@ from powerbert_tf.retention import EncoderSize, kept_lengths, multiply_adds
 
 
 def summarize_cost(
-    size: EncoderSize, configuration: Sequence[int], lengths: np.ndarray, max_seq_length: int
+    size: EncoderSize, configuration: Sequence[float], lengths: np.ndarray, max_seq_length: int
 ) -> dict[str, Any]:
     """Multiply-adds of an average example, dense and reduced, with padding and without.
 
@@ -28,7 +28,7 @@ def summarize_cost(
     """
     rows, counts = np.unique(lengths, return_counts=True)
 
-    def mean(kept: Sequence[int] | None) -> float:
+    def mean(kept: Sequence[float] | None) -> float:
         return float(np.average([multiply_adds(size, int(length), kept) for length in rows], weights=counts))
 
     def compare(dense: float, reduced: float) -> dict[str, float]:
@@ -54,7 +54,7 @@ class RunSummary:
     data: str
     metrics_before: dict[str, float]
     metrics_after: dict[str, float]
-    configuration: Sequence[int]
+    configuration: Sequence[float]
     max_seq_length: int
     cost: dict[str, Any]
 
