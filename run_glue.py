@@ -23,6 +23,9 @@ from powerbert_tf.settings import STAGES, Settings, flag_name, resolve_settings
 _STAGE = flags.DEFINE_string(
     "stage", pipeline.ALL, f"{pipeline.ALL}, or one of {', '.join(STAGES)}; what it needs and is not there runs first."
 )
+_SEEDS = flags.DEFINE_integer(
+    "seeds", 1, "Runs with this many seeds, from --seed on, each in a folder of its own; tells mean and spread."
+)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Run the stage again although its result is there.")
 
 
@@ -70,7 +73,7 @@ def main(argv: list[str]) -> None:
         given = {name: flag.value for name, flag in _SETTINGS.items()}
         if not given["task"]:
             raise InputError("--task: missing; expected a GLUE task, such as --task=MRPC.")
-        pipeline.run(resolve_settings(**given), _STAGE.value, _OVERWRITE.value)
+        pipeline.run(resolve_settings(**given), _STAGE.value, _OVERWRITE.value, _SEEDS.value)
     except (InputError, OSError) as error:
         _fail(error)
     except KeyboardInterrupt:

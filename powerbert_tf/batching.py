@@ -35,6 +35,12 @@ class EncodedSplit:
     def __len__(self) -> int:
         return self.token_ids.shape[0]
 
+    def take(self, rows: np.ndarray) -> "EncodedSplit":
+        """Some of the rows, `[k]` numbers, in that order."""
+        labels = None if self.labels is None else self.labels[rows]
+        token_ids, segment_ids = (tf.gather(ragged, rows) for ragged in (self.token_ids, self.segment_ids))
+        return dataclasses.replace(self, token_ids=token_ids, segment_ids=segment_ids, labels=labels)
+
     @property
     def lengths(self) -> np.ndarray:
         """Word-pieces of each row, special tokens included, `[n]`."""

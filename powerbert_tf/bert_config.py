@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from powerbert_tf.errors import InputError
+from powerbert_tf.retention import EncoderSize
 
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "tanh")
 
@@ -61,6 +62,11 @@ class BertConfig:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 < value < float("inf"):
                 raise InputError(f"{name}={value!r}; expected a positive number.")
+
+    @property
+    def encoder_size(self) -> EncoderSize:
+        """What `powerbert_tf.retention.multiply_adds` wants to know."""
+        return EncoderSize(self.num_hidden_layers, self.hidden_size, self.intermediate_size)
 
 
 def read_bert_config(path: str | os.PathLike[str]) -> BertConfig:

@@ -6,12 +6,13 @@ which grouping removes for nothing, is no part of it.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from powerbert_tf.errors import InputError
-from powerbert_tf.retention import PARTS, EncoderSize, encoder_multiply_adds, rows_kept
+from powerbert_tf.retention import PARTS, EncoderSize, encoder_multiply_adds, keep_all, round_up, rows_kept
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,14 +39,13 @@ class CostTable:
     feed_forward: np.ndarray
     outside: np.ndarray
 
-    def encoder(self, entering: np.ndarray, leaving: np.ndarray) -> np.ndarray:
-        """Cost of one encoder for a batch of `entering` rows of which `leaving` stay; arrays of one shape."""
-        attention = np.where(
-            leaving < entering,
-            np.interp(entering, self.rows, self.extracting_attention),
-            np.interp(entering, self.rows, self.attention),
-        )
-        return attention + np.interp(leaving, self.rows, self.feed_forward)
+    def encoder(self, entering: np.ndarray, leaving: np.ndarray, extracts: bool) -> np.ndarray:
+        """Cost of one encoder for a batch of `entering` rows of which `leaving` stay; arrays of one shape.
+
+        An encoder that extracts ranks its rows although none leaves, as in a short sentence.
+        """
+        attention = self.extracting_attention if extracts else self.attention
+        return np.interp(entering, self.rows, attention) + np.interp(leaving, self.rows, self.feed_forward)
 
 
 def count_costs(size: EncoderSize, max_seq_length: int, batch_size: int) -> CostTable:
@@ -97,12 +97,13 @@ class Costs:
         Args:
             configuration: Counts or fractions, not necessarily validated; None for the model without elimination.
         """
-        entering = self.lengths
+        entering, before = self.lengths, None
         total = np.interp(entering, self.table.rows, self.table.outside)
         for kept in [1.0] * self.num_encoders if configuration is None else configuration:
             leaving = np.minimum(_rows(kept, self.lengths), entering)
-            total = total + self.table.encoder(entering, leaving)
-            entering = leaving
+            extracts = kept < (keep_all((kept,), int(self.table.rows[-1])) if before is None else before)
+            total = total + self.table.encoder(entering, leaving, extracts)
+            entering, before = leaving, kept
         return float(np.mean(total))
 
     @functools.cached_property
@@ -162,3 +163,41 @@ def speedup_for_latency(costs: Costs, target_latency_ms: float) -> float:
             f"{costs.table.batch_size}, the mean over the dev split."
         )
     return costs.dense / target_latency_ms
+
+
+def fit_to_budget(fractions: Sequence[float], costs: Costs, target_speedup: float) -> tuple[float, ...]:
+    """The configuration f_j ** gamma that is as fast as the target, or just faster.
+
+    A power leaves the order of the encoders and what is kept whole. Where nothing was eliminated yet there is nothing
+    to scale, and the geometric schedule comes out.
+
+    Args:
+        fractions: f, `[L]` in [0, 1]; entries larger than the one before are lowered to it.
+        costs: Of the workload.
+        target_speedup: Times faster than without elimination, reachable (see `require_reachable`); beyond that
+            the fastest configuration comes back.
+
+    Returns:
+        Fractions in whole `retention.PARTS`, none larger than the one before.
+    """
+    geometric = (1 - 1 / PARTS) ** np.arange(1, len(fractions) + 1)
+    lowered = np.minimum(np.minimum.accumulate(np.asarray(fractions, "float64")), geometric)
+    logs = np.log(np.maximum(lowered, 1 / PARTS))
+
+    def power(log_gamma: float) -> tuple[float, ...]:
+        return tuple(round_up(float(fraction)) for fraction in np.exp(logs * math.exp(log_gamma)))
+
+    def is_fast(configuration: Sequence[float]) -> bool:
+        # Costs add up floats; the same rows in another order must not miss the target by the last bit.
+        return costs.speedup(configuration) >= target_speedup * (1 - 1e-9)
+
+    slow, fast = -14.0, 14.0  # all 1 and all one part, whatever the fractions are
+    if is_fast(power(slow)):
+        return power(slow)
+    for _ in range(30):  # to less than a part
+        middle = (slow + fast) / 2
+        slow, fast = (slow, middle) if is_fast(power(middle)) else (middle, fast)
+    # Encoders with the same fraction have crossed together: as many of the first as the target allows stay behind.
+    larger, smaller = power(slow), power(fast)
+    mixed = (larger[:kept] + smaller[kept:] for kept in range(len(smaller), -1, -1))
+    return next(filter(is_fast, mixed), smaller)

@@ -11,7 +11,7 @@ from keras import ops
 
 from powerbert_tf.bert_config import BertConfig
 from powerbert_tf.extract import Extract, GatedExtract, SoftExtract
-from powerbert_tf.retention import EncoderSize, keep_all, validate_configuration
+from powerbert_tf.retention import keep_all, validate_configuration
 
 _ACTIVATIONS = {
     # Google's and Hugging Face's "gelu" is x * Phi(x); the others are its tanh approximation under two names.
@@ -340,11 +340,6 @@ class BertClassifier(keras.Model):
     def masses(self):
         """Mass of each encoder's retention parameters, a list of L floats; empty without soft-extract layers."""
         return [encoder.extract.mass for encoder in self.encoders] if self.soft_extract else []
-
-    @property
-    def encoder_size(self):
-        """What `powerbert_tf.retention.multiply_adds` wants to know."""
-        return EncoderSize(self.config.num_hidden_layers, self.config.hidden_size, self.config.intermediate_size)
 
     def with_slots(self, **slots):
         """A model with the same weights, shared and not copied, and other extract slots.

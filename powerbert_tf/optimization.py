@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+_RETENTION = ("retention_parameters", "fraction")  # names of what extract layers learn
+
 
 @keras.saving.register_keras_serializable("powerbert_tf")
 class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
@@ -46,11 +48,11 @@ class BertAdam(keras.optimizers.Adam):
     def __init__(self, learning_rate, retention_rate_ratio=1.0, **kwargs):
         super().__init__(learning_rate, **kwargs)
         self.retention_rate_ratio = retention_rate_ratio
-        self.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "retention_parameters"])
+        self.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", *_RETENTION])
 
     def build(self, variables):
         super().build(variables)
-        self._is_retention = [variable.path.endswith("retention_parameters") for variable in variables]
+        self._is_retention = [variable.name in _RETENTION for variable in variables]
 
     def apply(self, grads, trainable_variables=None):
         # The gradient of a table that is looked up is sparse on TensorFlow, and Keras squares it before rows of the

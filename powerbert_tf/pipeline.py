@@ -1,33 +1,39 @@
 """Which stages a run needs, and running them."""
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from powerbert_tf.bert_config import BertConfig
 from powerbert_tf.checkpoints import Checkpoint, find_checkpoint
+from powerbert_tf.curves import MAX_LOSS, average_pareto
 from powerbert_tf.datasets import load_dataset
 from powerbert_tf.errors import InputError
 from powerbert_tf.report import RunSummary, format_summary
 from powerbert_tf.retention import parse_configuration
+from powerbert_tf.run import Run
 from powerbert_tf.run_folder import RunFolder, write_json
-from powerbert_tf.settings import STAGES, TRAINING_STAGES, Settings
-from powerbert_tf.stages import Run, run_stage
+from powerbert_tf.seeds import format_seeds, summarize_seeds
+from powerbert_tf.settings import MAIN_STAGES, STAGES, TRAINING_STAGES, Settings
+from powerbert_tf.stages import run_stage
 from powerbert_tf.tasks import Task
 from powerbert_tf.tokenization import Tokenizer, is_cased, read_vocabulary
 
 ALL = "all"
 
 
-def run(settings: Settings, stage: str = ALL, overwrite: bool = False) -> None:
+def run(settings: Settings, stage: str = ALL, overwrite: bool = False, seeds: int = 1) -> None:
     """Runs a stage, or all, and whatever it needs that is not there yet.
 
     Everything that can be checked is checked before the first training step.
 
     Args:
         settings: Of the run.
-        stage: One of `STAGES`, or `"all"`.
+        stage: One of `STAGES`, or `"all"` for all but elastic and pareto.
         overwrite: Whether `stage` is run again, and stages it needs that have other settings or are damaged are, too.
+        seeds: How many runs, with `settings.seed` and those after it; with more than one, each has a folder
+            `seed-<seed>` of its own, and mean and spread are told at the end.
 
     Raises:
         InputError: Bad input, or results with other settings are in the way.
@@ -37,8 +43,22 @@ def run(settings: Settings, stage: str = ALL, overwrite: bool = False) -> None:
         raise InputError(f"--stage={stage}: no such stage; expected one of {', '.join((ALL, *STAGES))}.")
     if stage == "search" and not settings.searches:
         raise InputError("--stage=search: --retention_configuration is given, which takes the place of a search.")
-    prepared = _prepare(settings)
-    wanted = [name for name in STAGES if name != "search" or settings.searches] if stage == ALL else [stage]
+    if seeds < 1:
+        raise InputError(f"--seeds={seeds}: expected at least 1.")
+    wanted = [name for name in MAIN_STAGES if name != "search" or settings.searches] if stage == ALL else [stage]
+    root = Path(settings.output_dir) / settings.task
+    if seeds == 1:
+        _run_once(settings, root, wanted, overwrite)
+        return
+    folders = {}
+    for seed in range(settings.seed, settings.seed + seeds):
+        print(f"seed {seed}", flush=True)
+        folders[seed] = _run_once(dataclasses.replace(settings, seed=seed), root / f"seed-{seed}", wanted, overwrite)
+    _summarize(settings, root, folders, wanted)
+
+
+def _run_once(settings: Settings, root: Path, wanted: Sequence[str], overwrite: bool) -> RunFolder:
+    prepared = _prepare(settings, root)
     plan = plan_stages(prepared, wanted, overwrite)
     if plan:
         _check_plan(prepared, plan)
@@ -54,6 +74,22 @@ def run(settings: Settings, stage: str = ALL, overwrite: bool = False) -> None:
             print(f"{name}: already there, reused ({where}); --overwrite runs it again", flush=True)
     if "evaluate" in wanted:
         _print_summary(prepared)
+    return prepared.folder
+
+
+def _summarize(settings: Settings, root: Path, folders: dict[int, RunFolder], wanted: Sequence[str]) -> None:
+    """Mean and spread over seeds, of what the stages that were asked for tell."""
+
+    def results(stage: str) -> dict[int, dict[str, Any]]:
+        return {seed: cast(dict[str, Any], folder.result(stage)) for seed, folder in folders.items()}
+
+    if "evaluate" in wanted:
+        summary = summarize_seeds(results("evaluate"))
+        write_json(root / "seeds.json", summary)
+        print(f"\n{format_seeds(summary, settings.task)}", flush=True)
+    if "pareto" in wanted:
+        average_pareto(root / "pareto", list(results("pareto").values()), settings.task, settings.max_loss or MAX_LOSS)
+        print(f"\n{(root / 'pareto' / 'pareto.md').read_text(encoding='utf-8')}", flush=True)
 
 
 def plan_stages(run: Run, wanted: Sequence[str], overwrite: bool) -> dict[str, str]:
@@ -115,13 +151,20 @@ def _dependencies(stage: str, settings: Settings) -> tuple[str, ...]:
         "evaluate": ("finetune", "retrain"),
         "predict": ("retrain",),
         "export": ("retrain",),
+        "elastic": ("finetune",),
+        "pareto": ("finetune",),
     }[stage]
 
 
 def _remove_dependents(folder: RunFolder, stage: str) -> None:
     """Removes results that are out of date now that `stage` has run again; a served model is nobody's to remove."""
     last = ("evaluate", "predict", "export")
-    dependents = {"finetune": ("search", "retrain", *last), "search": ("retrain", *last), "retrain": last}
+    dependents = {
+        "finetune": ("search", "retrain", *last, "elastic", "pareto"),
+        "search": ("retrain", *last),
+        "retrain": last,
+        "elastic": ("pareto",),
+    }
     for later in dependents.get(stage, ()):
         if folder.stage(later).exists():
             folder.remove(later)
@@ -138,8 +181,8 @@ def _differences(result: dict[str, Any], settings: dict[str, Any]) -> str:
     )
 
 
-def _prepare(settings: Settings) -> Run:
-    """Finds and checks what the stages will need, cheapest first; writes nothing."""
+def _prepare(settings: Settings, root: Path) -> Run:
+    """Finds and checks what the stages will need, cheapest first; writes nothing into the folder `root`."""
     task = settings.task_row
     checkpoint = find_checkpoint(settings.checkpoint)
     config = checkpoint.config
@@ -152,7 +195,6 @@ def _prepare(settings: Settings) -> Run:
         raise InputError(f"--task={task.name}: pairs of texts need 2 segments; {checkpoint.name} has 1.")
     if not settings.searches:
         parse_configuration(settings.retention_configuration, config.num_hidden_layers, settings.max_seq_length)
-    root = Path(settings.output_dir) / task.name
     if root.resolve() == (Path(settings.data_dir) / task.folder).resolve():
         raise InputError(f"--output_dir={settings.output_dir}: results in {root} would mix with the data there.")
     vocabulary = _read_vocabulary(settings, task, checkpoint)
@@ -184,15 +226,24 @@ def _check_plan(run: Run, plan: Collection[str]) -> None:
             f"{run.dataset.location}: {test.bad_rows} rows of the test split cannot be read (see the log); a GLUE "
             "submission needs all. Mend the file, or run the other stages one by one."
         )
-    run.folder.require_writable(_needed_bytes(run.checkpoint.config, plan))
+    needed = _weights_bytes(run.checkpoint.config) * _num_weights(run, plan)
+    run.folder.require_writable(needed + 16 * 2**20)  # some to spare
+    if "search" in plan and run.settings.search_method != "paper":
+        run.target_speedup()  # raises where it is out of reach
+    if "elastic" in plan or "pareto" in plan:
+        run.pareto_targets()
 
 
-def _needed_bytes(config: BertConfig, plan: Collection[str]) -> int:
-    """Room for the weights that the stages will write: each training stage's and an export's, with some to spare."""
+def _num_weights(run: Run, plan: Collection[str]) -> int:
+    """How many sets of weights the stages will write: each training stage's, an export's, and one for each target."""
+    writing = sum(stage in plan for stage in (*TRAINING_STAGES, "export"))
+    return writing + ("pareto" in plan) * len(run.settings.pareto_targets())
+
+
+def _weights_bytes(config: BertConfig) -> int:
     embeddings = (config.vocab_size + config.max_position_embeddings + config.type_vocab_size) * config.hidden_size
     encoder = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
-    weights = 4 * (embeddings + (config.num_hidden_layers + 1) * encoder)
-    return weights * sum(stage in plan for stage in (*TRAINING_STAGES, "export")) + 16 * 2**20
+    return 4 * (embeddings + (config.num_hidden_layers + 1) * encoder)
 
 
 def _print_summary(run: Run) -> None:
@@ -207,5 +258,6 @@ def _print_summary(run: Run) -> None:
         configuration=evaluated["retention_configuration"],
         max_seq_length=run.settings.max_seq_length,
         cost=evaluated["multiply_adds"],
+        speedup=evaluated["speedup"],
     )
     print(f"\n{format_summary(summary)}", flush=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from powerbert_tf.retention import EncoderSize, kept_lengths, multiply_adds
+from powerbert_tf.retention import EncoderSize, is_fractional, kept_lengths, multiply_adds
 
 
 def summarize_cost(
@@ -57,6 +57,7 @@ class RunSummary:
     configuration: Sequence[float]
     max_seq_length: int
     cost: dict[str, Any]
+    speedup: dict[str, Any]
 
 
 def format_summary(summary: RunSummary) -> str:
@@ -68,14 +69,15 @@ def format_summary(summary: RunSummary) -> str:
         ],
         columns=["dev metric", "fine-tuned", "reduced", "difference"],
     )
+    fractional = is_fractional(summary.configuration)
     encoders = pd.DataFrame(
         [
-            (number, summary.max_seq_length, kept, summary.cost["mean_length"], mean)
+            (number, str(kept), summary.cost["mean_length"], mean)
             for number, (kept, mean) in enumerate(
                 zip(summary.configuration, summary.cost["kept"], strict=True), start=1
             )
         ],
-        columns=["encoder", "rows, padded", "kept at most", "mean words", "mean words kept"],
+        columns=["encoder", "keeps (share)" if fractional else "keeps at most", "mean words", "mean words kept"],
     )
     labels = {
         "padded": f"both padded to N = {summary.max_seq_length} (the paper's way)",
@@ -89,10 +91,26 @@ def format_summary(summary: RunSummary) -> str:
         ],
         columns=["million multiply-adds an example", "fine-tuned", "reduced", "times fewer"],
     )
+    speedup = summary.speedup
+    speeds = pd.DataFrame(
+        [
+            (f"fine-tuned, {way}", speedup["milliseconds"][f"dense, {way}"], speedup[key])
+            for key, way in (
+                ("padded", "padded to N"),
+                ("batch", "padded to the batch"),
+                ("grouped", "grouped by length"),
+            )
+        ],
+        columns=[f"milliseconds of a batch of {speedup['batch_size']}", "milliseconds", "reduced is faster, times"],
+    )
+    reduced = speedup["milliseconds"]["reduced, grouped by length"]
+    measured = f"reduced, grouped by length: {reduced:.1f} ms; predicted {speedup['predicted']:.2f}x against grouped"
     note = "\nOn the generated sample: these figures say nothing about the task." if summary.data == "sample" else ""
     tables = (
         metrics.to_string(index=False, float_format="%.4f"),
         encoders.to_string(index=False, float_format="%.1f"),
         costs.to_string(index=False, float_format="%.2f"),
+        speeds.to_string(index=False, float_format="%.2f"),
+        measured,
     )
     return f"{summary.task}\n\n" + "\n\n".join(tables) + note

@@ -35,7 +35,9 @@ def write_json(path: Path, value: Any) -> None:
 # What later stages and the closing table read of a result, beside its settings.
 _READ_LATER = {
     "search": ("retention_configuration",),
-    "evaluate": ("dense", "reduced", "retention_configuration", "multiply_adds"),
+    "evaluate": ("dense", "reduced", "retention_configuration", "multiply_adds", "speedup"),
+    "elastic": ("budgets",),
+    "pareto": ("points", "baselines"),
     "export": ("path",),
 }
 
@@ -77,7 +79,8 @@ class RunFolder:
         missing = [key for key in _READ_LATER.get(stage, ()) if key not in result]
         if missing:
             raise InputError(f"{path}: lacks {', '.join(missing)}; {again}.")
-        if stage in TRAINING_STAGES and not self.weights(stage).is_file():
+        trains = stage in TRAINING_STAGES and result.get("search_method") != "calibrate"
+        if trains and not self.weights(stage).is_file():
             raise InputError(f"{self.weights(stage)}: no such file; {again}.")
         if stage == "export" and not (self.root / str(result["path"])).is_dir():
             raise InputError(f"{self.root / str(result['path'])}: no such folder; {again}.")

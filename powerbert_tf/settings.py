@@ -4,12 +4,17 @@ import dataclasses
 from typing import Any
 
 from powerbert_tf.batching import PADDINGS
+from powerbert_tf.distillation import DISTILLATIONS
 from powerbert_tf.errors import InputError
 from powerbert_tf.extract import SELECTIONS
 from powerbert_tf.tasks import Task, get_task
 
-STAGES = ("finetune", "search", "retrain", "evaluate", "predict", "export")
-TRAINING_STAGES = ("finetune", "search", "retrain")
+MAIN_STAGES = ("finetune", "search", "retrain", "evaluate", "predict", "export")  # what "all" means
+STAGES = (*MAIN_STAGES, "elastic", "pareto")
+TRAINING_STAGES = ("finetune", "search", "retrain", "elastic")
+SEARCH_METHODS = ("calibrate", "soft", "paper")
+COST_MODELS = ("measured", "multiply_adds")
+TARGETS = ("target_speedup", "target_latency_ms", "max_loss")
 CASES = ("auto", "cased", "uncased")
 
 
@@ -44,7 +49,39 @@ class Settings:
     eval_batch_size: int = _setting("Examples of a batch in evaluation and prediction.", default=64)
     learning_rate: float = _setting("Peak learning rate of BERT's own weights.")
     learning_rate_soft_extract: float = _setting("Peak learning rate of the retention parameters in the search.")
-    lambda_: float = _setting("Weight of the masses in the search loss; a larger one eliminates more.")
+    lambda_: float = _setting("Weight of the masses in the paper's search; a larger one eliminates more.")
+    search_method: str = _setting(
+        "calibrate (no training: measure what eliminating changes, then spend the budget where it hurts least), soft "
+        "(fractions learned with the weights, the budget a constraint) or paper (counts, by masses and lambda).",
+        default="calibrate",
+    )
+    target_speedup: float = _setting(
+        "Times faster than the fine-tuned model on the same unpadded, length-grouped batches. Default: 2, unless "
+        "another target is given.",
+        default=0.0,
+    )
+    target_latency_ms: float = _setting(
+        "Mean milliseconds of a length-grouped batch, instead of a speed-up.", default=0.0
+    )
+    max_loss: float = _setting(
+        "Points of the dev metric that may be lost, such as 0.01, before re-training, which then recovers some: the "
+        "fastest configuration within, instead of a speed-up. In the pareto stage, after re-training.",
+        default=0.0,
+    )
+    target_speedups: str = _setting("Targets of the pareto and elastic stages.", default="1.5,2,3,4,6")
+    latency_batch_size: int = _setting("Examples of a batch in the measurements that targets speak of.", default=32)
+    cost_model: str = _setting(
+        "What a configuration costs: measured (times of this device, kept in a file) or multiply_adds (counted).",
+        default="measured",
+    )
+    calibration_examples: int = _setting("Training examples that calibrate measures on.", default=256)
+    distillation: str = _setting(
+        "Re-training towards the fine-tuned model's logits (logits), its probabilities (kl), or the labels (none). "
+        "Default: logits; none after the paper's search.",
+        default="",
+    )
+    epochs_retrain: int = _setting("Epochs of re-training. Default: as --epochs.")
+    learning_rate_retrain: float = _setting("Peak learning rate of re-training. Default: as --learning_rate.")
     warmup_proportion: float = _setting("Share of the steps in which the learning rates rise.", default=0.1)
     weight_decay: float = _setting("Decoupled weight decay; 0 for none.", default=0.0)
     clipnorm: float = _setting("Largest norm of the whole gradient; 0 for no clipping.", default=0.0)
@@ -65,20 +102,68 @@ class Settings:
     def __post_init__(self):
         for name in ("data_dir", "output_dir"):
             _require(bool(getattr(self, name)), name, getattr(self, name), "a folder")
-        for name in ("max_seq_length", "batch_size", "eval_batch_size", "epochs"):
+        for name in (
+            "max_seq_length",
+            "batch_size",
+            "eval_batch_size",
+            "epochs",
+            "epochs_retrain",
+            "latency_batch_size",
+            "calibration_examples",
+        ):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         _require(self.train_examples >= 0, "train_examples", self.train_examples, "0 for all, or a number of examples")
-        for name in ("learning_rate", "learning_rate_soft_extract"):
+        for name in ("learning_rate", "learning_rate_soft_extract", "learning_rate_retrain"):
             value = getattr(self, name)
             _require(0 < value < float("inf"), name, value, "a positive number")
-        for name in ("lambda_", "weight_decay", "clipnorm"):
+        for name in ("lambda_", "weight_decay", "clipnorm", *TARGETS):
             value = getattr(self, name)
             _require(0 <= value < float("inf"), name, value, "0 or a positive number")
         _require(0 <= self.warmup_proportion <= 1, "warmup_proportion", self.warmup_proportion, "a share in [0, 1]")
         _require(0 <= self.seed < 2**31, "seed", self.seed, "a whole number from 0 to 2147483647")
-        for name, choices in (("selection", SELECTIONS), ("padding", PADDINGS), ("case", CASES)):
+        for name, choices in (
+            ("selection", SELECTIONS),
+            ("padding", PADDINGS),
+            ("case", CASES),
+            ("search_method", SEARCH_METHODS),
+            ("cost_model", COST_MODELS),
+            ("distillation", DISTILLATIONS),
+        ):
             value = getattr(self, name)
             _require(value in choices, name, value, f"one of {', '.join(choices)}")
+        self._check_targets()
+
+    def _check_targets(self):
+        given = [name for name in TARGETS if getattr(self, name)]
+        if len(given) > 1:
+            raise InputError(f"--{' and --'.join(given)} are given; expected one target.")
+        if given and not self.searches:
+            raise InputError(f"--{given[0]} and --retention_configuration are given; expected one of them.")
+        if given and self.search_method == "paper":
+            raise InputError(f"--{given[0]}: the paper's search has lambda for a knob; expected another search method.")
+        if self.max_loss and self.search_method == "soft":
+            raise InputError("--max_loss: the soft search goes to a speed-up; expected --search_method=calibrate.")
+        if self.distillation == "kl" and self.task_row.is_regression:
+            raise InputError(f"--distillation=kl: {self.task} is a regression, without probabilities; expected logits.")
+        self.pareto_targets()  # raises where it cannot be read
+
+    def pareto_targets(self) -> tuple[float, ...]:
+        """The targets of the pareto and elastic stages, increasing.
+
+        Raises:
+            InputError: They are no numbers from 1 with commas between.
+        """
+        try:
+            targets = tuple(sorted({float(target) for target in self.target_speedups.split(",")}))
+        except ValueError:
+            targets = (0.0,)
+        _require(
+            all(1 <= target < float("inf") for target in targets),
+            "target_speedups",
+            self.target_speedups,
+            "speed-ups of at least 1 with commas between",
+        )
+        return targets
 
     @property
     def task_row(self) -> Task:
@@ -96,10 +181,15 @@ class Settings:
     def of_stage(self, stage: str) -> tuple[str, ...]:
         """Names of what the result of `stage` depends on: flags, and `data` and its hash."""
         names = list(_FINETUNE)
-        if stage != "finetune" and self.searches:
-            names += _SEARCH
-        if stage not in ("finetune", "search"):
-            names += _RETRAIN
+        if stage in ("search", "retrain", "evaluate", "predict", "export"):
+            if self.searches:
+                names += _SEARCH if self.search_method == "paper" else (*_SEARCH, *TARGETS, *_COSTS)
+                names += {"paper": _PAPER, "soft": _SOFT, "calibrate": _CALIBRATE}[self.search_method]
+            if stage != "search":
+                names += _RETRAIN
+        elif stage in ("elastic", "pareto"):
+            names += (*_SEARCH, "target_speedups", *_COSTS, *_CALIBRATE)
+            names += () if stage == "elastic" else (*_RETRAIN, "max_loss")
         return (*(flag_name(name) for name in names), "data", "data_sha256")
 
 
@@ -118,8 +208,16 @@ _FINETUNE = (
     "case",
     "seed",
 )
-_SEARCH = ("learning_rate_soft_extract", "lambda_", "selection")
-_RETRAIN = ("retention_configuration", "selection")
+_SEARCH = ("search_method", "selection")
+_COSTS = ("cost_model", "latency_batch_size")
+_PAPER = ("learning_rate_soft_extract", "lambda_")
+_SOFT = ("learning_rate_soft_extract",)
+_CALIBRATE = ("calibration_examples",)
+_RETRAIN = ("retention_configuration", "selection", "distillation", "epochs_retrain", "learning_rate_retrain")
+
+
+_TARGET_SPEEDUP = 2.0  # where no target is given
+_SOFT_RATE = 0.01  # of fractions, which go from 1 to 0 whatever the task
 
 
 def flag_name(name: str) -> str:
@@ -134,6 +232,7 @@ def resolve_settings(task: str, **given: Any) -> Settings:
         InputError: An unknown task, or a value out of its range; the message names the flag.
     """
     row = get_task(task)
+    given = {name: value for name, value in given.items() if value is not None}
     published = {
         "max_seq_length": row.max_seq_length,
         "batch_size": row.batch_size,
@@ -142,9 +241,18 @@ def resolve_settings(task: str, **given: Any) -> Settings:
         "learning_rate_soft_extract": row.learning_rate_soft_extract,
         "lambda_": row.mass_penalty,
     }
-    return Settings(
-        task=row.name, **{**published, **{name: value for name, value in given.items() if value is not None}}
-    )
+    values = {**published, **given}
+    method = values.get("search_method", Settings.search_method)
+    if method == "soft":
+        values["learning_rate_soft_extract"] = given.get("learning_rate_soft_extract", _SOFT_RATE)
+    if method != "paper" and not any(values.get(name) for name in (*TARGETS, "retention_configuration")):
+        values["target_speedup"] = _TARGET_SPEEDUP
+    values.setdefault("epochs_retrain", values["epochs"])
+    values.setdefault("learning_rate_retrain", values["learning_rate"])
+    if not values.get("distillation"):
+        searches = not values.get("retention_configuration")
+        values["distillation"] = "none" if method == "paper" and searches else "logits"
+    return Settings(task=row.name, **values)
 
 
 def _require(holds: bool, name: str, value: Any, expected: str) -> None:

@@ -77,7 +77,7 @@ def fails(world, capsys):
         ({"max_seq_length": 2}, "--max_seq_length=2: leaves no room for words; expected at least 3"),
         ({"retention_configuration": "9,11"}, "encoder 2 keeps 11 of the 9 left by the one before"),
         ({"retention_configuration": "24,3"}, "encoder 1 keeps 24, more than the maximum sequence length 23"),
-        ({"retention_configuration": "9,5,3"}, "3 counts; expected 2, one for each encoder"),
+        ({"retention_configuration": "9,5,3"}, "3 entries; expected 2, one for each encoder"),
         ({"retention_configuration": "9,0"}, "encoder 2 keeps 0; expected at least 1"),
         ({"retention_configuration": "9;5"}, "expected 2 whole numbers with commas between"),
         ({"checkpoint": "/no/such/folder"}, "checkpoint /no/such/folder: no such folder"),

@@ -25,16 +25,28 @@ ORDER = [
     "batching",
     "metrics",
     "optimization",
+    "distillation",
     "progress",
+    "pareto",
     "settings",
     "run_folder",
+    "seeds",
+    "latency",
+    "speed",
     "training",
+    "soft_search",
+    "calibration",
+    "elastic",
     "export",
     "report",
+    "run",
+    "retraining",
+    "search_methods",
+    "curves",
     "stages",
     "pipeline",
 ]
-BACKEND_FREE = ("retention", "bert_config", "extract", "modeling", "optimization")
+BACKEND_FREE = ("retention", "cost", "bert_config", "extract", "modeling", "optimization", "distillation", "elastic")
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

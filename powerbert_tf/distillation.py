@@ -1,0 +1,39 @@
+"""Losses that make a reduced model answer as the full one does, from logits that were computed once."""
+
+import keras
+from keras import ops
+
+DISTILLATIONS = ("logits", "kl", "none")
+_TEMPERATURE = 2.0
+
+
+@keras.saving.register_keras_serializable("powerbert_tf")
+class KlDivergence(keras.losses.Loss):
+    """T^2 KL(softmax(teacher / T) || softmax(student / T)), the usual distillation loss (Hinton et al., 2015).
+
+    Args:
+        temperature: T; T^2 keeps the size of gradients.
+        **kwargs: The loss's own.
+    """
+
+    def __init__(self, temperature=_TEMPERATURE, name="kl_divergence", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.temperature = temperature
+
+    def call(self, y_true, y_pred):
+        """Logits `[B, C]` of teacher and student -> `[B]`."""
+        teacher = ops.log_softmax(y_true / self.temperature, axis=-1)
+        student = ops.log_softmax(y_pred / self.temperature, axis=-1)
+        return self.temperature**2 * ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}
+
+
+def distillation_loss(distillation: str) -> keras.losses.Loss:
+    """The loss of a `--distillation` other than `none`; its labels are the teacher's logits `[B, C]`.
+
+    Args:
+        distillation: `"logits"`, the squared difference of logits, or `"kl"`, `KlDivergence`.
+    """
+    return {"logits": keras.losses.MeanSquaredError, "kl": KlDivergence}[distillation]()

@@ -1,0 +1,154 @@
+"""What the stages of a run share: settings, data, models of finished stages, costs."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+
+from powerbert_tf.batching import EncodedSplit, encode_split, prediction_batches
+from powerbert_tf.checkpoints import Checkpoint
+from powerbert_tf.cost import Costs, count_costs, grouped_lengths, require_reachable, speedup_for_latency
+from powerbert_tf.datasets import Dataset
+from powerbert_tf.errors import InputError
+from powerbert_tf.latency import load_costs
+from powerbert_tf.modeling import BertClassifier
+from powerbert_tf.retention import Configuration, format_configuration, parse_configuration
+from powerbert_tf.run_folder import RunFolder
+from powerbert_tf.settings import Settings
+from powerbert_tf.tasks import Task
+from powerbert_tf.tokenization import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """What the stages share."""
+
+    settings: Settings
+    task: Task
+    checkpoint: Checkpoint
+    tokenizer: Tokenizer
+    lower_case: bool
+    dataset: Dataset
+    folder: RunFolder
+
+    @functools.cache  # noqa: B019 - a run lives as long as its process
+    def split(self, name: str) -> EncodedSplit:
+        """Word-pieces of a split, made once."""
+        split = self.dataset.splits[name]
+        if name == "train" and self.settings.train_examples:
+            split = split.sample(self.settings.train_examples, seed=0)
+        return encode_split(split, self.tokenizer, self.settings.max_seq_length)
+
+    def new_model(self, **kwargs) -> BertClassifier:
+        """A model of the checkpoint's size with new weights."""
+        return BertClassifier(
+            self.checkpoint.config,
+            self.task.num_outputs,
+            self.settings.max_seq_length,
+            selection=self.settings.selection,
+            **kwargs,
+        )
+
+    def load_model(self, stage: str, **kwargs) -> BertClassifier:
+        """A model with the weights of a finished stage."""
+        model = self.new_model(**kwargs)
+        path = self.folder.weights(stage)
+        try:
+            model.load_weights(path)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{path}: cannot be read ({reason}); pass --stage={stage} --overwrite to run the stage again."
+            ) from None
+        return model
+
+    def dense_model(self) -> BertClassifier:
+        return self.load_model("finetune")
+
+    def searched_model(self) -> BertClassifier:
+        """The weights that re-training starts from, eliminating nothing: the search's own, or the fine-tuned ones."""
+        if not self.settings.searches or self.settings.search_method == "calibrate":
+            return self.dense_model()
+        if self.settings.search_method == "paper":
+            return self.load_model("search", soft_extract=True).with_slots()
+        return self.load_model("search")
+
+    def reduced_model(self) -> BertClassifier:
+        return self.load_model("retrain", retention_configuration=self.configuration())
+
+    def configuration(self) -> Configuration:
+        """The retention configuration: given by flag, or found by the search."""
+        if not self.settings.searches:
+            return parse_configuration(
+                self.settings.retention_configuration,
+                self.checkpoint.config.num_hidden_layers,
+                self.settings.max_seq_length,
+            )
+        result = self.folder.result("search")
+        if result is None:
+            raise InputError(f"{self.folder.stage('search')}: missing; run --stage=search.")
+        return tuple(result["retention_configuration"])
+
+    def settings_of(self, stage: str) -> dict[str, Any]:
+        """What the result of a stage depends on."""
+        return {name: value for name, value in self.resolved().items() if name in self.settings.of_stage(stage)}
+
+    def resolved(self) -> dict[str, Any]:
+        """All settings as they took effect."""
+        return {
+            **self.settings.to_json(),
+            "checkpoint": self.checkpoint.name,
+            "case": "uncased" if self.lower_case else "cased",
+            "retention_configuration": "" if self.settings.searches else format_configuration(self.configuration()),
+            "data": self.dataset.source,
+            "data_sha256": self.fingerprint,
+        }
+
+    @functools.cached_property
+    def costs(self) -> Costs:
+        """What configurations cost on the dev split's length-grouped batches; measured once a device."""
+        settings, config = self.settings, self.checkpoint.config
+        if settings.cost_model == "measured":
+            table = load_costs(config, settings.max_seq_length, settings.latency_batch_size)
+        else:
+            table = count_costs(config.encoder_size, settings.max_seq_length, settings.latency_batch_size)
+        lengths = grouped_lengths(self.split("dev").lengths, settings.latency_batch_size)
+        return Costs(table, lengths, config.num_hidden_layers)
+
+    def target_speedup(self) -> float | None:
+        """The speed-up that the flags ask for; None where they ask for a metric.
+
+        Raises:
+            InputError: It is out of reach.
+        """
+        if self.settings.max_loss:
+            return None
+        if self.settings.target_latency_ms:
+            return speedup_for_latency(self.costs, self.settings.target_latency_ms)
+        require_reachable(self.costs, "target_speedup", self.settings.target_speedup)
+        return self.settings.target_speedup
+
+    def pareto_targets(self) -> tuple[float, ...]:
+        """The speed-ups of `--target_speedups`.
+
+        Raises:
+            InputError: One is out of reach.
+        """
+        targets = self.settings.pareto_targets()
+        for target in targets:
+            require_reachable(self.costs, "target_speedups", target)
+        return targets
+
+    def calibration_batches(self) -> list[dict[str, np.ndarray]]:
+        """Inputs of some training examples, grouped by length."""
+        train = self.split("train")
+        count = min(self.settings.calibration_examples, len(train))
+        rows = np.random.default_rng(self.settings.seed).permutation(len(train))[:count]
+        batches, _ = prediction_batches(train.take(rows), self.settings.eval_batch_size)
+        return [{name: values.numpy() for name, values in batch.items()} for batch in batches]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What tells this data from other data."""
+        return self.dataset.fingerprint()

@@ -1,0 +1,186 @@
+"""The search stage's methods behind one interface: `(run, folder) -> result`, with the configuration in the result."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from powerbert_tf.calibration import Calibration, fastest_within
+from powerbert_tf.cost import fit_to_budget
+from powerbert_tf.errors import InputError
+from powerbert_tf.modeling import BertClassifier, with_retention
+from powerbert_tf.retention import configuration_from_masses, format_configuration
+from powerbert_tf.run import Run
+from powerbert_tf.soft_search import WIDTH, BudgetController
+from powerbert_tf.speed import measure_speedup
+from powerbert_tf.training import Recipe, evaluate_model, task_loss, train
+
+_TOLERANCE = 0.03  # of a measured speed-up, relative to the target
+_ATTEMPTS = 4
+
+
+def _calibrate(run: Run, folder: Path) -> dict[str, Any]:
+    """No training: see `powerbert_tf.calibration`."""
+    target = run.target_speedup()
+    dense = run.dense_model()
+    calibration = make_calibration(run, dense)
+    if target is None:
+        configuration = _within_loss(run, dense, calibration)
+    else:
+        configuration = calibration.search(run.costs, target)
+    return _meet_target(run, dense, configuration, target)
+
+
+def _soft(run: Run, folder: Path) -> dict[str, Any]:
+    """Fractions learned with the weights, the budget a constraint: see `powerbert_tf.soft_search`."""
+    target = cast(float, run.target_speedup())  # settings refuse --max_loss for this method
+    dense = run.dense_model()
+    gated = dense.with_slots(gate_width=WIDTH)
+    controller = BudgetController(run.costs, target)
+
+    def log() -> dict[str, Any]:
+        return {
+            "retention_configuration": list(controller.configuration),
+            "fractions": list(controller.fractions),
+            "speedup": controller.speedup,
+            "multiplier": controller.multiplier,
+            "converged": controller.converged,
+        }
+
+    recipe = Recipe(
+        title="search",
+        rate=run.settings.learning_rate,
+        epochs=run.settings.epochs,
+        decays=False,  # how long it runs, it finds out
+        loss=task_loss(run.task),
+        keep_last=True,  # earlier epochs had not got to the target
+        evaluated=lambda: with_retention(dense, controller.configuration, selection=run.settings.selection),
+        callbacks=[controller],
+        log=log,
+    )
+    outcome = train(dense, run.task, run.split("train"), run.split("dev"), run.settings, folder, recipe, trainer=gated)
+    if not controller.converged:
+        print(
+            "  the search ran out of steps before its fractions came to rest; the target is met all the same, more "
+            "--epochs may spend it better",
+            flush=True,
+        )
+    found = _meet_target(run, dense, controller.configuration, target)
+    return {
+        **found,
+        "epoch": outcome.epoch,
+        "converged": controller.converged,
+        "steps": controller.steps,
+        "train_examples": len(run.split("train")),
+    }
+
+
+def _paper(run: Run, folder: Path) -> dict[str, Any]:
+    """Masses of scaled word-vectors, pushed by lambda (paper, section 3.3)."""
+    model = run.dense_model().with_slots(soft_extract=True, mass_penalty=run.settings.lambda_)
+
+    def log() -> dict[str, Any]:
+        return {
+            "masses": [round(mass, 4) for mass in model.masses],
+            "retention_configuration": list(configuration_from_masses(model.masses)),
+        }
+
+    recipe = Recipe(
+        title="search",
+        rate=run.settings.learning_rate,
+        epochs=run.settings.epochs,
+        loss=task_loss(run.task),
+        keep_last=True,  # later epochs have eliminated more
+        log=log,
+    )
+    outcome = train(model, run.task, run.split("train"), run.split("dev"), run.settings, folder, recipe)
+    return {
+        "metric": run.task.metrics[0],
+        "metrics": outcome.metrics,
+        "epoch": outcome.epoch,
+        "examples": len(run.split("dev")),
+        "train_examples": len(run.split("train")),
+        "masses": model.masses,
+        "retention_configuration": list(configuration_from_masses(model.masses)),
+    }
+
+
+SEARCHES: dict[str, Callable[[Run, Path], dict[str, Any]]] = {"calibrate": _calibrate, "soft": _soft, "paper": _paper}
+
+
+def make_calibration(run: Run, model: BertClassifier) -> Calibration:
+    """The calibration of a run's model on some of its training examples."""
+    return Calibration(
+        model, run.calibration_batches(), run.task.is_regression, run.settings.selection, run.settings.seed
+    )
+
+
+def meet_speedup(
+    run: Run, dense: BertClassifier, configuration: tuple[float, ...], target: float
+) -> tuple[tuple[float, ...], float | None]:
+    """Scales a configuration until the speed-up that is measured, and not only the predicted one, is the target.
+
+    Returns:
+        The configuration and its measured speed-up; None where `--cost_model=multiply_adds` asks for no measurements.
+    """
+    if run.settings.cost_model != "measured":
+        return configuration, None
+    aim = target
+    for attempt in range(_ATTEMPTS):
+        reduced = with_retention(dense, configuration, selection=run.settings.selection)
+        measured, _ = measure_speedup(dense, reduced, run.split("dev"), run.settings.latency_batch_size)
+        if abs(measured / target - 1) <= _TOLERANCE or attempt == _ATTEMPTS - 1:
+            break
+        aim = min(max(aim * target / measured, 1.0), run.costs.largest_speedup)
+        configuration = fit_to_budget(configuration, run.costs, aim)
+    return configuration, measured
+
+
+def _meet_target(
+    run: Run, dense: BertClassifier, configuration: tuple[float, ...], target: float | None
+) -> dict[str, Any]:
+    """The result of a search that has a target: what was found, and what it comes to before re-training."""
+    measured = None
+    if target is not None:
+        configuration, measured = meet_speedup(run, dense, configuration, target)
+    reduced = with_retention(dense, configuration, selection=run.settings.selection)
+    if target is None and run.settings.cost_model == "measured":
+        measured, _ = measure_speedup(dense, reduced, run.split("dev"), run.settings.latency_batch_size)
+    metrics = evaluate_model(reduced, run.task, run.split("dev"), run.settings)
+    predicted = run.costs.speedup(configuration)
+    seen = "" if measured is None else f", measured {measured:.2f}x"
+    shown = ", ".join(f"dev {name} {value:.4f}" for name, value in metrics.items())
+    print(f"  keeps {format_configuration(configuration)} of each example's length", flush=True)
+    print(f"  predicted {predicted:.2f}x{seen}; {shown} before re-training", flush=True)
+    return {
+        "metric": run.task.metrics[0],
+        "metrics": metrics,
+        "examples": len(run.split("dev")),
+        "target_speedup": target,
+        "predicted_speedup": predicted,
+        "measured_speedup": measured,
+        "latency_batch_size": run.settings.latency_batch_size,
+        "retention_configuration": list(configuration),
+    }
+
+
+def _within_loss(run: Run, dense: BertClassifier, calibration: Calibration) -> tuple[float, ...]:
+    """The fastest configuration within `--max_loss` of the fine-tuned model's dev metric."""
+    dev, settings = run.split("dev"), run.settings
+    main = run.task.metrics[0]
+    lowest = evaluate_model(dense, run.task, dev, settings)[main] - settings.max_loss
+
+    def metric_of(configuration: tuple[float, ...]) -> float:
+        reduced = with_retention(dense, configuration, selection=settings.selection)
+        value = evaluate_model(reduced, run.task, dev, settings)[main]
+        print(f"  {run.costs.speedup(configuration):.2f}x: dev {main} {value:.4f}, wanted {lowest:.4f}", flush=True)
+        return value
+
+    found = fastest_within(
+        lambda target: calibration.search(run.costs, target), metric_of, lowest, run.costs.largest_speedup
+    )
+    if found is None:
+        raise InputError(
+            f"--max_loss={settings.max_loss:g}: no gain here: every configuration that was tried loses more on dev "
+            "before re-training; allow a larger loss, or ask for a --target_speedup and let re-training recover."
+        )
+    return found

@@ -1,0 +1,173 @@
+import numpy as np
+import pytest
+
+from powerbert_tf.cost import (
+    Costs,
+    CostTable,
+    count_costs,
+    grouped_lengths,
+    require_reachable,
+    speedup_for_latency,
+)
+from powerbert_tf.errors import InputError
+from powerbert_tf.retention import EncoderSize, multiply_adds
+
+SIZE = EncoderSize(num_encoders=3, hidden_size=35, intermediate_size=29)
+N = 23
+LENGTHS = np.array([5, 11, 19, 23])
+CONFIGURATIONS = (
+    None,
+    (13, 7, 2),
+    (23, 23, 1),
+    (1, 1, 1),
+    (0.8, 0.45, 0.13),
+    (1.0, 0.5, 0.5),
+    (0.0001, 0.0001, 0.0001),
+)
+
+# By hand: at 1, 3 and 7 rows.
+TABLE = CostTable(
+    unit="ms",
+    device="some device",
+    batch_size=5,
+    rows=np.array([1, 3, 7]),
+    attention=np.array([2.0, 6.0, 22.0]),
+    extracting_attention=np.array([3.0, 8.0, 25.0]),
+    feed_forward=np.array([1.0, 3.0, 11.0]),
+    outside=np.array([0.5, 0.7, 1.1]),
+)
+HAND = Costs(TABLE, np.array([3, 7]), num_encoders=2)
+
+
+def between(table, name, rows):
+    """A slow np.interp."""
+    known, costs = table.rows, getattr(table, name)
+    for low in range(len(known) - 1):
+        if known[low] <= rows <= known[low + 1]:
+            share = (rows - known[low]) / (known[low + 1] - known[low])
+            return costs[low] + share * (costs[low + 1] - costs[low])
+    raise AssertionError(rows)
+
+
+def kept_of(kept, length):
+    """Counts in whole numbers, fractions in ten-thousandths."""
+    if isinstance(kept, int):
+        return min(kept, length)
+    parts = int(f"{kept:.4f}".replace(".", ""))
+    return max(1, -(-parts * length // 10_000))
+
+
+def slow_cost(costs, configuration):
+    total = 0.0
+    for length in costs.lengths.tolist():
+        total += between(costs.table, "outside", length)
+        rows = length
+        for j in range(costs.num_encoders):
+            leaving = rows if configuration is None else min(rows, kept_of(configuration[j], length))
+            before = (N if isinstance(configuration[0], int) else 1.0, *configuration)[j] if configuration else None
+            extracts = configuration is not None and configuration[j] < before
+            total += between(costs.table, "extracting_attention" if extracts else "attention", rows)
+            total += between(costs.table, "feed_forward", leaving)
+            rows = leaving
+    return total / len(costs.lengths)
+
+
+def random_table():
+    rng = np.random.default_rng(5)
+    rows = np.array([1, 2, 5, 11, 17, 23])
+    curves = {name: np.cumsum(rng.random(len(rows))) for name in ("attention", "feed_forward", "outside")}
+    return CostTable(
+        unit="ms",
+        device="some device",
+        batch_size=5,
+        rows=rows,
+        extracting_attention=curves["attention"] + rng.random(len(rows)),
+        **curves,
+    )
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+@pytest.mark.parametrize("table", [random_table(), count_costs(SIZE, N, 5)], ids=["measured", "counted"])
+def test_costs_equal_a_slow_loop(table, configuration):
+    costs = Costs(table, LENGTHS, SIZE.num_encoders)
+    assert costs.of(configuration) == pytest.approx(slow_cost(costs, configuration), rel=1e-12)
+
+
+def test_costs_by_hand():
+    # 3 rows: 0.7 + 2 * (6 + 3) = 18.7; 7 rows: 1.1 + 2 * (22 + 11) = 67.1.
+    assert HAND.dense == pytest.approx((18.7 + 67.1) / 2)
+    # 3 rows are ranked, but stay: 0.7 + 8 + 3 + 6 + 3. 7 rows, 5 stay: 25 + 7, midway between 3 and 11; then 14 + 7.
+    assert HAND.of((5, 5)) == pytest.approx((20.7 + 1.1 + 25 + 7 + 14 + 7) / 2)
+    # ceil(3 / 2) = 2: 0.7 + 8 + 2 and 4 + 2; ceil(7 / 2) = 4: 1.1 + 25 + 5 and 10 + 5.
+    assert HAND.of((0.5, 0.5)) == pytest.approx((16.7 + 46.1) / 2)
+    assert HAND.speedup((0.5, 0.5)) == pytest.approx(85.8 / 62.8)
+    # [CLS] alone: 0.7 + 8 + 1 + 2 + 1 and 1.1 + 25 + 1 + 2 + 1.
+    assert HAND.largest_speedup == pytest.approx(85.8 / 42.8)
+
+
+@pytest.mark.parametrize("kept", [None, (23, 23, 23), (1.0, 1.0, 1.0)])
+def test_keeping_all_is_no_faster(kept):
+    assert Costs(random_table(), LENGTHS, SIZE.num_encoders).speedup(kept) == 1.0
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_counted_costs_are_multiply_adds(configuration):
+    costs = Costs(count_costs(SIZE, N, batch_size=5), LENGTHS, SIZE.num_encoders)
+    expected = [multiply_adds(SIZE, int(length), configuration) for length in LENGTHS]
+    dense = [multiply_adds(SIZE, int(length)) for length in LENGTHS]
+    assert costs.of(configuration) == pytest.approx(5 * np.mean(expected), rel=1e-12)
+    assert costs.speedup(configuration) == pytest.approx(sum(dense) / sum(expected), rel=1e-12)
+    assert costs.table.unit == "multiply-adds"
+
+
+def test_no_configuration_is_faster_than_cls_alone():
+    costs = Costs(count_costs(SIZE, N, 5), LENGTHS, SIZE.num_encoders)
+    assert costs.largest_speedup == costs.speedup((1, 1, 1))
+    assert all(costs.speedup(configuration) <= costs.largest_speedup for configuration in CONFIGURATIONS)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 6, 7, 13, 14, 29])
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 31])
+def test_grouped_lengths_equal_a_slow_loop(number, batch_size):
+    lengths = np.random.default_rng(number).integers(2, N + 1, number)
+    ordered = sorted(lengths.tolist())
+    batches = [ordered[start : start + batch_size] for start in range(0, number, batch_size)]
+    np.testing.assert_array_equal(grouped_lengths(lengths, batch_size), [max(batch) for batch in batches])
+
+
+def test_reachable_targets():
+    require_reachable(HAND, "target_speedup", 1.0)
+    require_reachable(HAND, "target_speedup", 1.5)
+    require_reachable(HAND, "target_speedup", HAND.largest_speedup)
+
+
+@pytest.mark.parametrize("target", [0.5, 2.01, 11.0, float("nan")])
+def test_targets_out_of_reach(target):
+    message = (
+        rf"^--target_speedup={target:g}: out of reach; expected a speed-up from 1 to 2\.00, which keeping \[CLS\] "
+        r"alone from the first encoder on would give\.$"
+    )
+    with pytest.raises(InputError, match=message):
+        require_reachable(HAND, "target_speedup", target)
+
+
+def test_speedup_for_a_latency():
+    assert speedup_for_latency(HAND, 30.0) == pytest.approx(42.9 / 30)
+    assert speedup_for_latency(HAND, HAND.dense) == 1.0
+
+
+@pytest.mark.parametrize("target", [21.0, 43.0, 0.0])
+def test_latencies_out_of_reach(target):
+    message = (
+        rf"^--target_latency_ms={target:g}: out of reach; expected 21\.4 \(keeping \[CLS\] alone from the first "
+        r"encoder on\) to 42\.9 ms \(eliminating nothing\) for a batch of 5, the mean over the dev split\.$"
+    )
+    with pytest.raises(InputError, match=message):
+        speedup_for_latency(HAND, target)
+
+
+def test_a_latency_needs_measured_times():
+    costs = Costs(count_costs(SIZE, N, 5), LENGTHS, SIZE.num_encoders)
+    message = r"^--target_latency_ms=7: needs measured times; expected --cost_model=measured\.$"
+    with pytest.raises(InputError, match=message):
+        speedup_for_latency(costs, 7.0)
