@@ -16,7 +16,7 @@ from powerbert_tf.retention import Configuration, format_configuration, geometri
 from powerbert_tf.retraining import retrain
 from powerbert_tf.run import Run
 from powerbert_tf.search_methods import make_calibration, meet_speedup
-from powerbert_tf.speed import compare_speed, describe_measurement
+from powerbert_tf.speed import BASELINES, describe_measurement, measure_baselines, measure_speedup
 from powerbert_tf.training import Recipe, evaluate_model, task_loss, train
 
 MAX_LOSS = 0.01  # points of the metric, where no --max_loss is given
@@ -60,54 +60,47 @@ def train_elastic(run: Run, folder: Path) -> dict[str, Any]:
 
 def trace_pareto(run: Run, folder: Path) -> dict[str, Any]:
     """A point for each target and strategy, beside the dense model run in three ways; table and plot."""
+    dev, settings = run.split("dev"), run.settings
     dense = run.dense_model()
     main = run.task.metrics[0]
-    dense_metric = evaluate_model(dense, run.task, run.split("dev"), run.settings)[main]
+    dense_metric = evaluate_model(dense, run.task, dev, settings)[main]
+    milliseconds = measure_baselines(dense, dev, settings.latency_batch_size)
+    baselines = [Baseline(name, ms, milliseconds[GROUPED] / ms, dense_metric) for name, ms in milliseconds.items()]
     points: list[Point] = []
-    speed: dict[str, Any] = {}
 
     def add(strategy: str, target: float, model: BertClassifier) -> None:
-        nonlocal speed
-        speed = compare_speed(dense, model, run.split("dev"), run.settings.latency_batch_size)
-        metrics = evaluate_model(model, run.task, run.split("dev"), run.settings)
-        configuration = model.retention_configuration
+        speedup, times = measure_speedup(dense, model, dev, settings.latency_batch_size)
+        metrics = evaluate_model(model, run.task, dev, settings)
         points.append(
             Point(
                 strategy=strategy,
                 target_speedup=target,
-                configuration=configuration,
-                predicted_speedup=run.costs.speedup(configuration),
-                speedup=speed["grouped"],
-                speedup_padded=speed["padded"],
+                configuration=model.retention_configuration,
+                predicted_speedup=run.costs.speedup(model.retention_configuration),
+                speedup=speedup,
+                speedup_padded=milliseconds[BASELINES["max"]] / times["reduced"],
                 metric=metrics[main],
-                seed=run.settings.seed,
+                seed=settings.seed,
             )
         )
-        print(f"  {strategy}, {target:g}x: measured {speed['grouped']:.2f}x, {_shown(metrics)}", flush=True)
+        print(f"  {strategy}, {target:g}x: measured {speedup:.2f}x, {_shown(metrics)}", flush=True)
 
     for strategy, target, configuration, selection in _candidates(run, dense):
-        model = with_retention(dense, configuration, selection=selection)
-        add(strategy, target, model)
+        add(strategy, target, with_retention(dense, configuration, selection=selection))
         if strategy == "calibrate":
             student = with_retention(run.dense_model(), configuration, selection=selection)
-            where = folder / f"{target:g}x"
-            where.mkdir()
-            retrain(run, student, dense, where, f"retrain {target:g}x")
+            weights = folder / f"{target:g}x"
+            weights.mkdir()
+            retrain(run, student, dense, weights, f"retrain {target:g}x")
             add("calibrate, re-trained", target, student)
     elastic = run.folder.result("elastic")
     if elastic is not None:
-        weights = run.load_model("elastic")
+        model = run.load_model("elastic")
         for budget in elastic["budgets"]:
-            add("elastic", budget["target_speedup"], with_retention(weights, budget["retention_configuration"]))
+            add("elastic", budget["target_speedup"], with_retention(model, budget["retention_configuration"]))
 
-    milliseconds = {
-        GROUPED: speed["milliseconds"]["dense, grouped by length"],
-        "padded to the batch": speed["milliseconds"]["dense, padded to the batch"],
-        "padded to N": speed["milliseconds"]["dense, padded to N"],
-    }
-    baselines = [Baseline(name, ms, milliseconds[GROUPED] / ms, dense_metric) for name, ms in milliseconds.items()]
-    measured_on = f"{describe_measurement(speed)}, {datetime.date.today().isoformat()}"
-    write_pareto(folder, points, baselines, run.task.name, main, measured_on, run.settings.max_loss or MAX_LOSS)
+    measured_on = f"{describe_measurement(settings.latency_batch_size)}, {datetime.date.today().isoformat()}"
+    write_pareto(folder, points, baselines, run.task.name, main, measured_on, settings.max_loss or MAX_LOSS)
     print(f"\n{(folder / 'pareto.md').read_text(encoding='utf-8')}", flush=True)
     return {
         "metric": main,

@@ -8,10 +8,14 @@ import numpy as np
 from powerbert_tf.batching import EncodedSplit
 from powerbert_tf.latency import device_name, latency_batches, measure_latency
 from powerbert_tf.modeling import BertClassifier
+from powerbert_tf.pareto import GROUPED
 
-_BATCHES = 12  # that are measured on, spread over all lengths
+_BATCHES = 8  # that are measured on, spread over all lengths
 _EXAMPLES = 48  # at least
 _REPEATS = 5
+
+# Ways of running the dense model: what `latency_batches` calls the padding, and what people do.
+BASELINES = {"grouped": GROUPED, "batch": "padded to the batch", "max": "padded to N"}
 
 
 def measure_milliseconds(
@@ -38,35 +42,40 @@ def measure_speedup(
     return times["dense"] / times["reduced"], times
 
 
+def measure_baselines(dense: BertClassifier, encoded: EncodedSplit, batch_size: int) -> dict[str, float]:
+    """Milliseconds of a batch of the dense model, run in three ways, by the names in `BASELINES`."""
+    return {
+        name: measure_milliseconds({"dense": dense}, encoded, batch_size, padding)["dense"]
+        for padding, name in BASELINES.items()
+    }
+
+
 def compare_speed(
     dense: BertClassifier, reduced: BertClassifier, encoded: EncodedSplit, batch_size: int
 ) -> dict[str, Any]:
     """Speed-ups of a reduced model against three ways of running the dense one.
 
     Returns:
-        `grouped` (both on length-grouped batches), `batch` and `padded` (the dense model padded to the longest of an
-        unsorted batch, and to N; the reduced one grouped); `milliseconds` of a batch of each; `batch_size`, `device`.
+        `grouped` (both on length-grouped batches, from one run in which they take turns), `batch` and `padded` (the
+        dense model padded to the longest of an unsorted batch, and to N; the reduced one grouped); `milliseconds` of a
+        batch of each; `batch_size` and `device`.
     """
     grouped, times = measure_speedup(dense, reduced, encoded, batch_size)
-    by_padding = {
-        padding: measure_milliseconds({"dense": dense}, encoded, batch_size, padding)["dense"]
-        for padding in ("batch", "max")
-    }
+    baselines = measure_baselines(dense, encoded, batch_size)
     return {
         "grouped": grouped,
-        "batch": by_padding["batch"] / times["reduced"],
-        "padded": by_padding["max"] / times["reduced"],
+        "batch": baselines[BASELINES["batch"]] / times["reduced"],
+        "padded": baselines[BASELINES["max"]] / times["reduced"],
         "milliseconds": {
-            "dense, grouped by length": times["dense"],
-            "dense, padded to the batch": by_padding["batch"],
-            "dense, padded to N": by_padding["max"],
-            "reduced, grouped by length": times["reduced"],
+            **{f"dense, {name}": milliseconds for name, milliseconds in baselines.items()},
+            f"dense, {GROUPED}": times["dense"],
+            f"reduced, {GROUPED}": times["reduced"],
         },
         "batch_size": batch_size,
         "device": device_name(),
     }
 
 
-def describe_measurement(speed: Mapping[str, Any]) -> str:
-    """Device and batch size of what `compare_speed` returned, in words."""
-    return f"{speed['device']}, batch {speed['batch_size']}, medians of {_REPEATS} rounds"
+def describe_measurement(batch_size: int) -> str:
+    """This device and the way of measuring, in words."""
+    return f"{device_name()}, batch {batch_size}, medians of {_REPEATS} rounds"

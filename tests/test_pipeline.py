@@ -355,3 +355,84 @@ def test_a_loss_that_is_no_number_stops_the_run(settings_for):
         InputError, match=r"finetune: the loss is (nan|inf) at step \d+, at rate .*; lower --learning_rate"
     ):
         pipeline.run(settings_for("STS-B", learning_rate=1e30), "finetune")
+
+
+CURVES = {"search_method": "calibrate", "epochs": 1, "calibration_examples": 17, "target_speedups": "1.3,1.8"}
+
+
+def test_a_search_to_a_target_needs_no_training_and_keeps_fractions(settings_for, tmp_path):
+    pipeline.run(settings_for(search_method="calibrate", target_speedup=1.7, calibration_examples=17, epochs=1))
+    folder = tmp_path / "runs" / "SST-2"
+    search = result(folder, "search")
+    assert not (folder / "search" / "model.weights.h5").exists()
+    assert search["predicted_speedup"] == pytest.approx(1.7, rel=0.1)
+    assert search["measured_speedup"] is None  # --cost_model=multiply_adds
+    assert all(isinstance(kept, float) for kept in search["retention_configuration"])
+    retrained = result(folder, "retrain")
+    assert retrained["retention_configuration"] == search["retention_configuration"]
+    assert retrained["metrics_before"] == search["metrics"]
+    assert retrained["metrics"]["accuracy"] >= retrained["metrics_before"]["accuracy"]
+    speedup = result(folder, "evaluate")["speedup"]
+    assert speedup["predicted"] == search["predicted_speedup"]
+    assert speedup["batch_size"] == 5
+    assert {"grouped", "batch", "padded"} <= speedup.keys()
+
+
+@pytest.mark.parametrize(
+    "target_flag", [{"target_latency_ms": 1e-9}, {"target_speedup": 100.0}, {"target_speedup": 0.5}]
+)
+def test_targets_out_of_reach_are_refused_before_anything_runs(settings_for, tmp_path, target_flag):
+    with pytest.raises(InputError, match=r"out of reach; expected a speed-up from 1 to \d|needs measured times"):
+        pipeline.run(settings_for(search_method="calibrate", **target_flag))
+    assert not (tmp_path / "runs" / "SST-2" / "finetune").exists()
+
+
+def test_the_largest_loss_finds_the_fastest_configuration_within(settings_for, tmp_path):
+    pipeline.run(settings_for(search_method="calibrate", max_loss=0.9, calibration_examples=17), "search")
+    search = result(tmp_path / "runs" / "SST-2", "search")
+    assert search["target_speedup"] is None
+    assert search["predicted_speedup"] > 1.5  # nothing is lost that is not allowed to be
+    assert search["metrics"]["accuracy"] >= result(tmp_path / "runs" / "SST-2", "finetune")["metrics"]["accuracy"] - 0.9
+
+
+def test_a_soft_search_meets_its_target_whatever_its_steps(settings_for, tmp_path):
+    pipeline.run(settings_for(search_method="soft", target_speedup=1.7, epochs=1), "retrain")
+    folder = tmp_path / "runs" / "SST-2"
+    search = result(folder, "search")
+    assert search["predicted_speedup"] == pytest.approx(1.7, rel=0.1)
+    assert not search["converged"]  # 5 steps
+    (row,) = [json.loads(line) for line in (folder / "search" / "log.jsonl").read_text().splitlines()]
+    assert row["retention_configuration"] == search["retention_configuration"]
+    assert result(folder, "retrain")["retention_configuration"] == search["retention_configuration"]
+
+
+def test_elastic_weights_serve_every_budget_and_pareto_draws_them(settings_for, tmp_path):
+    settings = settings_for(**CURVES)
+    pipeline.run(settings, "elastic")
+    pipeline.run(settings, "pareto")
+    folder = tmp_path / "runs" / "SST-2"
+    budgets = result(folder, "elastic")["budgets"]
+    assert [budget["target_speedup"] for budget in budgets] == [1.3, 1.8]
+    assert budgets[0]["predicted_speedup"] < budgets[1]["predicted_speedup"]
+    found = result(folder, "pareto")
+    strategies = {point["strategy"] for point in found["points"]}
+    assert strategies == {
+        "calibrate", "calibrate, re-trained", "elastic", "geometric", "head", "random", "uniform",
+    }  # fmt: skip
+    assert len(found["points"]) == 2 * len(strategies)
+    for name in ("pareto.csv", "pareto.md", "pareto.png", "pareto.svg", "1.3x/model.weights.h5"):
+        assert (folder / "pareto" / name).stat().st_size > 0, name
+    kept = {tuple(p["configuration"]) for p in found["points"] if p["strategy"] in ("calibrate", "head", "random")}
+    assert len(kept) == 2  # the static strategies keep as many
+
+
+def test_seeds_have_a_folder_each_and_a_summary(settings_for, tmp_path, capsys):
+    pipeline.run(settings_for(**{**CURVES, "target_speedup": 1.5}), "evaluate", seeds=2)
+    folder = tmp_path / "runs" / "SST-2"
+    summary = json.loads((folder / "seeds.json").read_text())
+    assert summary["seeds"] == [0, 1]
+    accuracies = [result(folder / f"seed-{seed}", "evaluate")["metrics"]["accuracy"] for seed in (0, 1)]
+    assert summary["reduced"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
+    assert "mean ± standard deviation over 2 seeds" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"--seeds=0: expected at least 1"):
+        pipeline.run(settings_for(), seeds=0)
