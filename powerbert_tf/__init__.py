@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from powerbert_tf.checkpoints import load_classifier
+    from powerbert_tf.modeling import with_retention
 
 __version__ = "0.1.0"
-__all__ = ["load_classifier"]
+__all__ = ["load_classifier", "with_retention"]
 
 
 def __getattr__(name: str):
@@ -15,4 +16,8 @@ def __getattr__(name: str):
         from powerbert_tf.checkpoints import load_classifier
 
         return load_classifier
+    if name == "with_retention":
+        from powerbert_tf.modeling import with_retention
+
+        return with_retention
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,12 +5,13 @@ from powerbert_tf.cost import (
     Costs,
     CostTable,
     count_costs,
+    fit_to_budget,
     grouped_lengths,
     require_reachable,
     speedup_for_latency,
 )
 from powerbert_tf.errors import InputError
-from powerbert_tf.retention import EncoderSize, multiply_adds
+from powerbert_tf.retention import EncoderSize, geometric_schedule, multiply_adds, validate_configuration
 
 SIZE = EncoderSize(num_encoders=3, hidden_size=35, intermediate_size=29)
 N = 23
@@ -171,3 +172,58 @@ def test_a_latency_needs_measured_times():
     message = r"^--target_latency_ms=7: needs measured times; expected --cost_model=measured\.$"
     with pytest.raises(InputError, match=message):
         speedup_for_latency(costs, 7.0)
+
+
+LONGEST = 31
+STARTS = {
+    "untouched": (1.0,) * 5,
+    "collapsed": (1e-4,) * 5,
+    "dead": (0.0,) * 5,
+    "found": (0.91, 0.7, 0.45, 0.44, 0.11),
+    "whole, then little": (1.0, 1.0, 1.0, 1.0, 0.07),
+    "tied": (0.6, 0.6, 0.6, 0.3, 0.3),
+    "out of order": (0.5, 0.9, 0.2, 0.7, 0.1),
+}
+
+
+def five_encoders():
+    lengths = np.random.default_rng(1).integers(11, LONGEST + 1, size=101)
+    return Costs(count_costs(EncoderSize(5, 35, 29), LONGEST, 7), lengths, 5)
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+def test_any_start_comes_to_any_target(start):
+    costs = five_encoders()
+    # One row of the 5 encoders' for the share of batches of one length: 1 / (5 * 11) / (31 - 11) at most, of a cost
+    # that is 1 / speed-up of the whole.
+    for target in (1.0, 1.13, 1.7, 2.3, 3.1, 5.3, 0.999 * costs.largest_speedup):
+        configuration = fit_to_budget(start, costs, target)
+        assert configuration == validate_configuration(configuration, 5, LONGEST)
+        assert target * (1 - 1e-9) <= costs.speedup(configuration) <= target * (1 + target / 55 / 20 * 5)
+
+
+def test_the_limits_of_fitting():
+    costs = five_encoders()
+    for start in STARTS.values():
+        assert fit_to_budget(start, costs, 1.0) == (1.0,) * 5
+        for beyond in (1, 2):
+            fastest = fit_to_budget(start, costs, beyond * costs.largest_speedup)
+            assert costs.speedup(fastest) == pytest.approx(costs.largest_speedup, rel=1e-12)
+
+
+def test_what_is_on_target_stays():
+    costs = five_encoders()
+    for configuration in (STARTS["found"], (0.95, 0.93, 0.5, 0.5, 0.5)):
+        fitted = fit_to_budget(configuration, costs, costs.speedup(configuration))
+        np.testing.assert_allclose(fitted, configuration, atol=0.02)  # less than a row of the longest
+        assert costs.speedup(fitted) == pytest.approx(costs.speedup(configuration), rel=0.002)
+
+
+def test_fitting_scales_by_a_power():
+    costs = five_encoders()
+    start = np.array(STARTS["found"])
+    fitted = np.array(fit_to_budget(STARTS["found"], costs, costs.speedup(tuple(start**1.7))))
+    np.testing.assert_allclose(np.log(fitted) / np.log(start), 1.7, atol=0.1)
+    # Nothing to scale gives the geometric schedule.
+    fitted = fit_to_budget((1.0,) * 5, costs, 2.0)
+    np.testing.assert_allclose(fitted, geometric_schedule(fitted[-1], 5), atol=2e-4)

@@ -10,7 +10,7 @@ from powerbert_tf.bert_config import BertConfig
 from powerbert_tf.cost import Costs, count_costs, fit_to_budget
 from powerbert_tf.modeling import BertClassifier
 from powerbert_tf.optimization import BertAdam
-from powerbert_tf.retention import EncoderSize, geometric_schedule, validate_configuration
+from powerbert_tf.retention import EncoderSize, validate_configuration
 from powerbert_tf.soft_search import WIDTH, Budget, BudgetController, BudgetPenalty, log_cost_slopes
 
 CONFIG = tiny_config(dropout=0.0)
@@ -20,55 +20,6 @@ LENGTHS = np.random.default_rng(1).integers(11, N + 1, size=101)
 
 def costs_of(num_encoders=3, lengths=LENGTHS):
     return Costs(count_costs(EncoderSize(num_encoders, 35, 29), N, 7), lengths, num_encoders)
-
-
-STARTS = {
-    "untouched": (1.0,) * 5,
-    "collapsed": (1e-4,) * 5,
-    "dead": (0.0,) * 5,
-    "found": (0.91, 0.7, 0.45, 0.44, 0.11),
-    "whole, then little": (1.0, 1.0, 1.0, 1.0, 0.07),
-    "tied": (0.6, 0.6, 0.6, 0.3, 0.3),
-    "out of order": (0.5, 0.9, 0.2, 0.7, 0.1),
-}
-
-
-@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
-def test_any_start_comes_to_any_target(start):
-    costs = costs_of(num_encoders=5)
-    # One row of the 5 encoders' for the share of batches of one length: 1 / (5 * 11) / (31 - 11) at most, of a cost
-    # that is 1 / speed-up of the whole.
-    for target in (1.0, 1.13, 1.7, 2.3, 3.1, 5.3, 0.999 * costs.largest_speedup):
-        configuration = fit_to_budget(start, costs, target)
-        assert configuration == validate_configuration(configuration, 5, N)
-        assert target * (1 - 1e-9) <= costs.speedup(configuration) <= target * (1 + target / 55 / 20 * 5)
-
-
-def test_the_limits_of_fitting():
-    costs = costs_of(num_encoders=5)
-    for start in STARTS.values():
-        assert fit_to_budget(start, costs, 1.0) == (1.0,) * 5
-        for beyond in (1, 2):
-            fastest = fit_to_budget(start, costs, beyond * costs.largest_speedup)
-            assert costs.speedup(fastest) == pytest.approx(costs.largest_speedup, rel=1e-12)
-
-
-def test_what_is_on_target_stays():
-    costs = costs_of(num_encoders=5)
-    for configuration in (STARTS["found"], (0.95, 0.93, 0.5, 0.5, 0.5)):
-        fitted = fit_to_budget(configuration, costs, costs.speedup(configuration))
-        np.testing.assert_allclose(fitted, configuration, atol=0.02)  # less than a row of the longest
-        assert costs.speedup(fitted) == pytest.approx(costs.speedup(configuration), rel=0.002)
-
-
-def test_fitting_scales_by_a_power():
-    costs = costs_of(num_encoders=5)
-    start = np.array(STARTS["found"])
-    fitted = np.array(fit_to_budget(STARTS["found"], costs, costs.speedup(tuple(start**1.7))))
-    np.testing.assert_allclose(np.log(fitted) / np.log(start), 1.7, atol=0.1)
-    # Nothing to scale gives the geometric schedule.
-    fitted = fit_to_budget((1.0,) * 5, costs, 2.0)
-    np.testing.assert_allclose(fitted, geometric_schedule(fitted[-1], 5), atol=2e-4)
 
 
 def test_slopes_are_those_of_the_cost():
