@@ -39,7 +39,9 @@ _DEFINE: dict[Any, Callable[..., flags.FlagHolder]] = {
 def _define_setting(field: dataclasses.Field) -> flags.FlagHolder:
     """A flag that is None unless given, so that the defaults stay in one place."""
     define = _DEFINE[field.type]
-    if field.default is not dataclasses.MISSING:
+    if "Default:" in field.metadata["help"]:  # one that depends on other flags
+        default = ""
+    elif field.default is not dataclasses.MISSING:
         default = f" Default: {field.default!r}."
     else:
         default = " Required." if field.name == "task" else " Default: the task's published value."

@@ -61,11 +61,11 @@ class Settings:
         default=0.0,
     )
     target_latency_ms: float = _setting(
-        "Mean milliseconds of a length-grouped batch, instead of a speed-up.", default=0.0
+        "Mean milliseconds of a length-grouped batch, instead of a speed-up. Default: none.", default=0.0
     )
     max_loss: float = _setting(
         "Points of the dev metric that may be lost, such as 0.01, before re-training, which then recovers some: the "
-        "fastest configuration within, instead of a speed-up. In the pareto stage, after re-training.",
+        "fastest configuration within, instead of a speed-up. In the pareto stage, after re-training. Default: none.",
         default=0.0,
     )
     target_speedups: str = _setting("Targets of the pareto and elastic stages.", default="1.5,2,3,4,6")
@@ -186,10 +186,12 @@ class Settings:
                 names += _SEARCH if self.search_method == "paper" else (*_SEARCH, *TARGETS, *_COSTS)
                 names += {"paper": _PAPER, "soft": _SOFT, "calibrate": _CALIBRATE}[self.search_method]
             if stage != "search":
-                names += _RETRAIN
+                names += (*_RETRAIN, "retention_configuration")
+            if stage == "evaluate":
+                names += _COSTS
         elif stage in ("elastic", "pareto"):
-            names += (*_SEARCH, "target_speedups", *_COSTS, *_CALIBRATE)
-            names += () if stage == "elastic" else (*_RETRAIN, "max_loss")
+            names += ("target_speedups", *_RETRAIN, *_COSTS, *_CALIBRATE)
+            names += ("max_loss",) if stage == "pareto" else ()
         return (*(flag_name(name) for name in names), "data", "data_sha256")
 
 
@@ -213,8 +215,7 @@ _COSTS = ("cost_model", "latency_batch_size")
 _PAPER = ("learning_rate_soft_extract", "lambda_")
 _SOFT = ("learning_rate_soft_extract",)
 _CALIBRATE = ("calibration_examples",)
-_RETRAIN = ("retention_configuration", "selection", "distillation", "epochs_retrain", "learning_rate_retrain")
-
+_RETRAIN = ("selection", "distillation", "epochs_retrain", "learning_rate_retrain")
 
 _TARGET_SPEEDUP = 2.0  # where no target is given
 _SOFT_RATE = 0.01  # of fractions, which go from 1 to 0 whatever the task

@@ -43,6 +43,7 @@ def fails(world, capsys):
             "data_dir": world / "data",
             "output_dir": world / "runs",
             "max_seq_length": 23,
+            "cost_model": "multiply_adds",  # of a model so small, calls take the time
             **changes,
         }
         with flagsaver.flagsaver(), pytest.raises(SystemExit) as caught:
@@ -79,11 +80,14 @@ def fails(world, capsys):
         ({"retention_configuration": "24,3"}, "encoder 1 keeps 24, more than the maximum sequence length 23"),
         ({"retention_configuration": "9,5,3"}, "3 entries; expected 2, one for each encoder"),
         ({"retention_configuration": "9,0"}, "encoder 2 keeps 0; expected at least 1"),
-        ({"retention_configuration": "9;5"}, "expected 2 whole numbers with commas between"),
+        (
+            {"retention_configuration": "9;5"},
+            "expected 2 whole numbers, or 2 fractions such as 0.8, with commas between",
+        ),
         ({"search_method": "guess"}, "--search_method=guess: expected one of calibrate, soft, paper"),
         ({"target_speedup": 3, "max_loss": 0.01}, "--target_speedup and --max_loss are given; expected one target"),
         ({"target_speedup": 3, "retention_configuration": "9,5"}, "--retention_configuration are given; expected one"),
-        ({"target_speedup": 3, "search_method": "paper"}, "--target_speedup=3.0: the paper's search has lambda"),
+        ({"target_speedup": 3, "search_method": "paper"}, "--target_speedup: the paper's search has lambda"),
         ({"max_loss": 0.1, "search_method": "soft"}, "--max_loss: the soft search goes to a speed-up"),
         ({"max_loss": -1}, "--max_loss=-1.0: expected 0 or a positive number"),
         ({"target_speedups": "2,x"}, "--target_speedups=2,x: expected speed-ups of at least 1 with commas between"),
@@ -178,6 +182,7 @@ def test_a_truncated_checkpoint_is_found_before_training(world, capsys, monkeypa
     monkeypatch.setitem(stages._STAGES, "finetune", stages._finetune)
     monkeypatch.setattr(stages, "train", lambda *_: pytest.fail("training began"))
     given = {"task": "SST-2", "max_seq_length": 23, "output_dir": world / "runs", "data_dir": world / "data"}
+    given["cost_model"] = "multiply_adds"
     with flagsaver.flagsaver(), pytest.raises(SystemExit) as caught:
         run_glue.main(
             run_glue._parse(
@@ -198,9 +203,11 @@ def test_help_names_every_setting_with_its_default(run_python):
     process = run_python(COMMAND_LINE, "--help", expected=1)  # absl's exit code for --help
     text = " ".join((process.stdout + process.stderr).split())
     assert (
-        "--lambda: Weight of the masses in the search loss; a larger one eliminates more. Default: the task's" in text
+        "--lambda: Weight of the masses in the paper's search; a larger one eliminates more. Default: the task's"
+        in text
     )
     assert "--epochs: Epochs of each training stage. Default: the task's published value." in text
+    assert "--epochs_retrain: Epochs of re-training. Default: as --epochs. (an integer)" in text
     assert "--eval_batch_size: Examples of a batch in evaluation and prediction. Default: 64." in text
 
 
