@@ -211,7 +211,7 @@ def _exchange(fractions: Sequence[float], random: np.random.Generator) -> tuple[
     return tuple(round_up(float(fraction)) for fraction in changed)
 
 
-def fastest_within(
+def bisect_speedup(
     search: Callable[[float], tuple[float, ...]],
     metric_of: Callable[[tuple[float, ...]], float],
     lowest: float,

@@ -14,6 +14,8 @@ import numpy as np
 from powerbert_tf.errors import InputError
 from powerbert_tf.retention import PARTS, EncoderSize, encoder_multiply_adds, keep_all, round_up, rows_kept
 
+CURVES = ("attention", "extracting_attention", "feed_forward", "outside")  # of a table, by rows
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CostTable:

@@ -10,8 +10,10 @@ import numpy as np
 
 from powerbert_tf.cost import fit_to_budget
 from powerbert_tf.elastic import sandwich
+from powerbert_tf.metrics import format_metrics
 from powerbert_tf.modeling import BertClassifier, with_retention
-from powerbert_tf.pareto import GROUPED, Baseline, Point, write_pareto
+from powerbert_tf.pareto import GROUPED, Baseline, Point
+from powerbert_tf.pareto_files import write_pareto
 from powerbert_tf.retention import Configuration, format_configuration, geometric_schedule, uniform_schedule
 from powerbert_tf.retraining import retrain
 from powerbert_tf.run import Run
@@ -54,7 +56,9 @@ def train_elastic(run: Run, folder: Path) -> dict[str, Any]:
             }
         )
         seen = "" if measured is None else f", measured {measured:.2f}x"
-        print(f"  {target:g}x{seen}: {_shown(metrics)}, keeps {format_configuration(configuration)}", flush=True)
+        print(
+            f"  {target:g}x{seen}: {format_metrics(metrics)}, keeps {format_configuration(configuration)}", flush=True
+        )
     return {"metric": run.task.metrics[0], "metrics": outcome.metrics, "smallest": list(smallest), "budgets": budgets}
 
 
@@ -83,7 +87,7 @@ def trace_pareto(run: Run, folder: Path) -> dict[str, Any]:
                 seed=settings.seed,
             )
         )
-        print(f"  {strategy}, {target:g}x: measured {speedup:.2f}x, {_shown(metrics)}", flush=True)
+        print(f"  {strategy}, {target:g}x: measured {speedup:.2f}x, {format_metrics(metrics)}", flush=True)
 
     for strategy, target, configuration, selection in _candidates(run, dense):
         add(strategy, target, with_retention(dense, configuration, selection=selection))
@@ -149,7 +153,3 @@ def _candidates(run: Run, dense: BertClassifier) -> Iterator[tuple[str, float, C
 def _evaluate(run: Run, dense: BertClassifier, configuration: Configuration) -> dict[str, float]:
     reduced = with_retention(dense, configuration, selection=run.settings.selection)
     return evaluate_model(reduced, run.task, run.split("dev"), run.settings)
-
-
-def _shown(metrics: dict[str, float]) -> str:
-    return ", ".join(f"dev {name} {value:.4f}" for name, value in metrics.items())

@@ -47,3 +47,8 @@ def compute_metrics(task: Task, labels: np.ndarray, logits: np.ndarray) -> dict[
     """
     predictions = predictions_from_logits(task, logits)
     return {name: _METRICS[name](labels, predictions) for name in task.metrics}
+
+
+def format_metrics(metrics: dict[str, float]) -> str:
+    """`dev f1 0.8686, dev accuracy 0.8015`, for the console."""
+    return ", ".join(f"dev {name} {value:.4f}" for name, value in metrics.items())

@@ -10,10 +10,11 @@ from powerbert_tf.checkpoints import Checkpoint, find_checkpoint
 from powerbert_tf.curves import MAX_LOSS, average_pareto
 from powerbert_tf.datasets import load_dataset
 from powerbert_tf.errors import InputError
+from powerbert_tf.files import write_json
 from powerbert_tf.report import RunSummary, format_summary
 from powerbert_tf.retention import parse_configuration
 from powerbert_tf.run import Run
-from powerbert_tf.run_folder import RunFolder, write_json
+from powerbert_tf.run_folder import RunFolder
 from powerbert_tf.seeds import format_seeds, summarize_seeds
 from powerbert_tf.settings import MAIN_STAGES, STAGES, TRAINING_STAGES, Settings
 from powerbert_tf.stages import run_stage

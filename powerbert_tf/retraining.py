@@ -6,6 +6,7 @@ from typing import Any
 
 from powerbert_tf.batching import EncodedSplit
 from powerbert_tf.distillation import distillation_loss
+from powerbert_tf.metrics import format_metrics
 from powerbert_tf.modeling import BertClassifier
 from powerbert_tf.run import Run
 from powerbert_tf.training import Recipe, evaluate_model, predict_logits, task_loss, train
@@ -26,8 +27,7 @@ def retrain(run: Run, model: BertClassifier, dense: BertClassifier, folder: Path
     """
     settings = run.settings
     before = evaluate_model(model, run.task, run.split("dev"), settings)
-    shown = ", ".join(f"dev {name} {value:.4f}" for name, value in before.items())
-    print(f"  before re-training: {shown}", flush=True)
+    print(f"  before re-training: {format_metrics(before)}", flush=True)
     distills = settings.distillation != "none"
     recipe = Recipe(
         title=title,

@@ -9,9 +9,9 @@ import numpy as np
 from powerbert_tf.batching import EncodedSplit, encode_split, prediction_batches
 from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.cost import Costs, count_costs, grouped_lengths, require_reachable, speedup_for_latency
+from powerbert_tf.cost_files import load_costs
 from powerbert_tf.datasets import Dataset
 from powerbert_tf.errors import InputError
-from powerbert_tf.latency import load_costs
 from powerbert_tf.modeling import BertClassifier
 from powerbert_tf.retention import Configuration, format_configuration, parse_configuration
 from powerbert_tf.run_folder import RunFolder

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,22 +14,6 @@ from powerbert_tf.settings import TRAINING_STAGES
 WEIGHTS_FILE = "model.weights.h5"
 RESULT_FILE = "result.json"
 LOG_FILE = "log.jsonl"
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file in one step."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        try:
-            json.dump(value, file, indent=2, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-
 
 # What later stages and the closing table read of a result, beside its settings.
 _READ_LATER = {

@@ -1,12 +1,14 @@
 """The search stage's methods behind one interface: `(run, folder) -> result`, with the configuration in the result."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from powerbert_tf.calibration import Calibration, fastest_within
+from powerbert_tf.calibration import Calibration, bisect_speedup
 from powerbert_tf.cost import fit_to_budget
 from powerbert_tf.errors import InputError
+from powerbert_tf.metrics import format_metrics
 from powerbert_tf.modeling import BertClassifier, with_retention
 from powerbert_tf.retention import configuration_from_masses, format_configuration
 from powerbert_tf.run import Run
@@ -14,7 +16,7 @@ from powerbert_tf.soft_search import WIDTH, BudgetController
 from powerbert_tf.speed import measure_speedup
 from powerbert_tf.training import Recipe, evaluate_model, task_loss, train
 
-_TOLERANCE = 0.03  # of a measured speed-up, relative to the target
+_TOLERANCE = 0.03  # of the logarithm of a measured speed-up
 _ATTEMPTS = 4
 
 
@@ -115,42 +117,46 @@ def make_calibration(run: Run, model: BertClassifier) -> Calibration:
 
 
 def meet_speedup(
-    run: Run, dense: BertClassifier, configuration: tuple[float, ...], target: float
+    run: Run, dense: BertClassifier, configuration: tuple[float, ...], target: float | None
 ) -> tuple[tuple[float, ...], float | None]:
     """Scales a configuration until the speed-up that is measured, and not only the predicted one, is the target.
+
+    Args:
+        run: Settings and data.
+        dense: The fine-tuned model.
+        configuration: Where to start.
+        target: The speed-up; None leaves the configuration as it is, and only measures.
 
     Returns:
         The configuration and its measured speed-up; None where `--cost_model=multiply_adds` asks for no measurements.
     """
     if run.settings.cost_model != "measured":
         return configuration, None
-    aim = target
-    for attempt in range(_ATTEMPTS):
+    tried = []
+    aim = target or 1.0
+    while True:
         reduced = with_retention(dense, configuration, selection=run.settings.selection)
         measured, _ = measure_speedup(dense, reduced, run.split("dev"), run.settings.latency_batch_size)
-        if abs(measured / target - 1) <= _TOLERANCE or attempt == _ATTEMPTS - 1:
-            break
+        if target is None:
+            return configuration, measured
+        tried.append((abs(math.log(measured / target)), configuration, measured))
+        if tried[-1][0] <= _TOLERANCE or len(tried) == _ATTEMPTS:
+            return min(tried)[1:]
         aim = min(max(aim * target / measured, 1.0), run.costs.largest_speedup)
         configuration = fit_to_budget(configuration, run.costs, aim)
-    return configuration, measured
 
 
 def _meet_target(
     run: Run, dense: BertClassifier, configuration: tuple[float, ...], target: float | None
 ) -> dict[str, Any]:
     """The result of a search that has a target: what was found, and what it comes to before re-training."""
-    measured = None
-    if target is not None:
-        configuration, measured = meet_speedup(run, dense, configuration, target)
+    configuration, measured = meet_speedup(run, dense, configuration, target)
     reduced = with_retention(dense, configuration, selection=run.settings.selection)
-    if target is None and run.settings.cost_model == "measured":
-        measured, _ = measure_speedup(dense, reduced, run.split("dev"), run.settings.latency_batch_size)
     metrics = evaluate_model(reduced, run.task, run.split("dev"), run.settings)
     predicted = run.costs.speedup(configuration)
     seen = "" if measured is None else f", measured {measured:.2f}x"
-    shown = ", ".join(f"dev {name} {value:.4f}" for name, value in metrics.items())
     print(f"  keeps {format_configuration(configuration)} of each example's length", flush=True)
-    print(f"  predicted {predicted:.2f}x{seen}; {shown} before re-training", flush=True)
+    print(f"  predicted {predicted:.2f}x{seen}; {format_metrics(metrics)} before re-training", flush=True)
     return {
         "metric": run.task.metrics[0],
         "metrics": metrics,
@@ -175,7 +181,7 @@ def _within_loss(run: Run, dense: BertClassifier, calibration: Calibration) -> t
         print(f"  {run.costs.speedup(configuration):.2f}x: dev {main} {value:.4f}, wanted {lowest:.4f}", flush=True)
         return value
 
-    found = fastest_within(
+    found = bisect_speedup(
         lambda target: calibration.search(run.costs, target), metric_of, lowest, run.costs.largest_speedup
     )
     if found is None:

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from powerbert_tf.batching import EncodedSplit
-from powerbert_tf.latency import device_name, latency_batches, measure_latency
+from powerbert_tf.latency import device_name, measure_latency
 from powerbert_tf.modeling import BertClassifier
 from powerbert_tf.pareto import GROUPED
+from powerbert_tf.workload import latency_batches
 
 _BATCHES = 8  # that are measured on, spread over all lengths
 _EXAMPLES = 48  # at least

@@ -14,11 +14,12 @@ from powerbert_tf.batching import prediction_batches
 from powerbert_tf.checkpoints import load_classifier
 from powerbert_tf.curves import trace_pareto, train_elastic
 from powerbert_tf.export import export_saved_model
+from powerbert_tf.files import write_json
 from powerbert_tf.metrics import predictions_from_logits
 from powerbert_tf.report import summarize_cost
 from powerbert_tf.retraining import retrain
 from powerbert_tf.run import Run
-from powerbert_tf.run_folder import RESULT_FILE, write_json
+from powerbert_tf.run_folder import RESULT_FILE
 from powerbert_tf.search_methods import SEARCHES
 from powerbert_tf.settings import STAGES
 from powerbert_tf.speed import compare_speed

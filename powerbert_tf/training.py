@@ -13,7 +13,7 @@ import numpy as np
 
 from powerbert_tf.batching import EncodedSplit, prediction_batches, training_batches
 from powerbert_tf.errors import InputError
-from powerbert_tf.metrics import compute_metrics
+from powerbert_tf.metrics import compute_metrics, format_metrics
 from powerbert_tf.modeling import BertClassifier
 from powerbert_tf.optimization import BertAdam, WarmupLinearDecay
 from powerbert_tf.progress import ProgressBar
@@ -199,7 +199,7 @@ class _EpochKeeper(keras.callbacks.Callback):
             "eval_seconds": round(time.perf_counter() - self._began - train_seconds, 1),
         }
         more = self.recipe.log()
-        line = f"  epoch {epoch + 1}: " + ", ".join(f"dev {name} {value:.4f}" for name, value in metrics.items())
+        line = f"  epoch {epoch + 1}: {format_metrics(metrics)}"
         if "retention_configuration" in more:
             line += f", keeps {format_configuration(more['retention_configuration'])}"
         with (self.folder / LOG_FILE).open("a", encoding="utf-8") as log:

@@ -8,7 +8,7 @@ from keras import ops
 from tiny_bert import random_inputs, random_weights, tiny_config, write_hugging_face_checkpoint
 
 from powerbert_tf import calibration, load_classifier
-from powerbert_tf.calibration import Calibration, Profile, allocate, damage, fastest_within
+from powerbert_tf.calibration import Calibration, Profile, allocate, bisect_speedup, damage
 from powerbert_tf.cost import Costs, count_costs, fit_to_budget
 from powerbert_tf.modeling import with_retention
 from powerbert_tf.retention import EncoderSize
@@ -105,10 +105,10 @@ def test_the_search_meets_its_target_and_refining_lowers_the_damage(model, batch
     assert search.damage(found) <= search.damage(geometric) * 1.05
 
 
-def test_the_fastest_within_a_loss_is_found_by_bisection():
+def test_the_bisect_speedup_a_loss_is_found_by_bisection():
     def search(target):
         return (round(1 / target, 4),)
 
-    found = fastest_within(search, lambda kept: kept[0], lowest=0.4, largest_speedup=16.0, steps=12)
+    found = bisect_speedup(search, lambda kept: kept[0], lowest=0.4, largest_speedup=16.0, steps=12)
     assert 0.4 <= found[0] < 0.402
-    assert fastest_within(search, lambda kept: 0.0, lowest=0.4, largest_speedup=16.0) is None
+    assert bisect_speedup(search, lambda kept: 0.0, lowest=0.4, largest_speedup=16.0) is None

@@ -136,10 +136,17 @@ def test_grouped_lengths_equal_a_slow_loop(number, batch_size):
     np.testing.assert_array_equal(grouped_lengths(lengths, batch_size), [max(batch) for batch in batches])
 
 
-def test_reachable_targets():
-    require_reachable(HAND, "target_speedup", 1.0)
-    require_reachable(HAND, "target_speedup", 1.5)
-    require_reachable(HAND, "target_speedup", HAND.largest_speedup)
+def test_targets_are_reachable_from_1_to_the_largest_speedup():
+    def is_refused(target):
+        try:
+            require_reachable(HAND, "target_speedup", target)
+        except InputError:
+            return True
+        return False
+
+    largest = HAND.largest_speedup
+    targets = [1 - 1e-9, 1.0, (1 + largest) / 2, largest, largest * (1 + 1e-9)]
+    assert [is_refused(target) for target in targets] == [True, False, False, False, True]
 
 
 @pytest.mark.parametrize("target", [0.5, 2.01, 11.0, float("nan")])

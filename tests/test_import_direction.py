@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "powerbert_tf"
 # From the ground up; a module may import those before it, and its own folder's.
 ORDER = [
     "errors",
+    "files",
     "tasks",
     "retention",
     "cost",
@@ -28,10 +29,15 @@ ORDER = [
     "distillation",
     "progress",
     "pareto",
+    "pareto_plot",
+    "pareto_files",
     "settings",
     "run_folder",
     "seeds",
     "latency",
+    "encoder_costs",
+    "cost_files",
+    "workload",
     "speed",
     "training",
     "soft_search",

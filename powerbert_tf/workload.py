@@ -1,0 +1,56 @@
+"""The batches of a split on which speed is measured."""
+
+import numpy as np
+
+from powerbert_tf.batching import EncodedSplit
+
+PADDINGS = ("grouped", "batch", "max")
+
+
+def latency_batches(
+    encoded: EncodedSplit, batch_size: int, padding: str = "grouped", max_batches: int = 12
+) -> list[dict[str, np.ndarray]]:
+    """Batches of a split to measure on.
+
+    Args:
+        encoded: The split, with at least one example.
+        batch_size: B. What remains after the last full batch is left out, unless there is no full one.
+        padding: `"grouped"`: examples are sorted by length, a batch is padded to its longest, as
+            `cost.grouped_lengths` says; `"batch"`: in the order of the split, padded to the batch's longest; `"max"`:
+            in that order, padded to N.
+        max_batches: More batches than these are thinned out evenly.
+
+    Returns:
+        `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` each.
+
+    Raises:
+        ValueError: `padding` is none of `PADDINGS`.
+    """
+    if padding not in PADDINGS:
+        raise ValueError(f"padding={padding!r}; expected one of {', '.join(PADDINGS)}.")
+    lengths = encoded.lengths
+    order = np.argsort(lengths, kind="stable") if padding == "grouped" else np.arange(len(lengths))
+    count = max(len(order) // batch_size, 1)
+    numbers = np.arange(count)
+    if count > max_batches:
+        numbers = np.round(np.linspace(0, count - 1, max_batches)).astype(int)
+    rows = [order[number * batch_size : (number + 1) * batch_size] for number in numbers]
+    return [
+        _padded(encoded, batch, encoded.max_seq_length if padding == "max" else lengths[batch].max()) for batch in rows
+    ]
+
+
+def _padded(encoded: EncodedSplit, rows: np.ndarray, length: int) -> dict[str, np.ndarray]:
+    positions = np.arange(length)
+    mask = positions < encoded.lengths[rows][:, None]
+
+    def dense(ragged, pad):
+        values = ragged.flat_values.numpy()
+        flat = ragged.row_starts().numpy()[rows][:, None] + positions
+        return np.where(mask, values[np.minimum(flat, len(values) - 1)], pad).astype("int32")
+
+    return {
+        "token_ids": dense(encoded.token_ids, encoded.pad_id),
+        "segment_ids": dense(encoded.segment_ids, 0),
+        "padding_mask": mask.astype("int32"),
+    }
