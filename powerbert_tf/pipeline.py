@@ -84,13 +84,31 @@ def _summarize(settings: Settings, root: Path, folders: dict[int, RunFolder], wa
     def results(stage: str) -> dict[int, dict[str, Any]]:
         return {seed: cast(dict[str, Any], folder.result(stage)) for seed, folder in folders.items()}
 
+    def tell(summary: dict[str, Any], file: str, title: str) -> None:
+        write_json(root / file, summary)
+        print(f"\n{format_seeds(summary, title)}", flush=True)
+
     if "evaluate" in wanted:
-        summary = summarize_seeds(results("evaluate"))
-        write_json(root / "seeds.json", summary)
-        print(f"\n{format_seeds(summary, settings.task)}", flush=True)
+        tell(summarize_seeds(results("evaluate")), "seeds.json", settings.task)
+    else:
+        for stage in ("search", "retrain"):
+            if stage in wanted:
+                compared = {seed: _compared(folder, stage) for seed, folder in folders.items()}
+                tell(summarize_seeds(compared), f"seeds-{stage}.json", f"{settings.task}, after {stage}")
     if "pareto" in wanted:
         average_pareto(root / "pareto", list(results("pareto").values()), settings.task, settings.max_loss or MAX_LOSS)
         print(f"\n{(root / 'pareto' / 'pareto.md').read_text(encoding='utf-8')}", flush=True)
+
+
+def _compared(folder: RunFolder, stage: str) -> dict[str, Any]:
+    """What `evaluate` would say of the weights and the configuration that a stage left."""
+    dense, reduced = (cast(dict[str, Any], folder.result(name)) for name in ("finetune", stage))
+    return {
+        "metric": reduced["metric"],
+        "dense": {"metrics": dense["metrics"]},
+        "reduced": {"metrics": reduced["metrics"]},
+        "speedup": {"grouped": reduced.get("measured_speedup"), "predicted": reduced.get("predicted_speedup")},
+    }
 
 
 def plan_stages(run: Run, wanted: Sequence[str], overwrite: bool) -> dict[str, str]:

@@ -64,7 +64,7 @@ def format_seeds(summary: Mapping[str, Any], task: str) -> str:
 
     Args:
         summary: From `summarize_seeds`.
-        task: Its name.
+        task: Its name, and what was compared where that is not `evaluate`.
     """
     seeds = summary["seeds"]
     title = f"{task}, mean ± standard deviation over {len(seeds)} seeds ({', '.join(map(str, seeds))})"

@@ -434,5 +434,19 @@ def test_seeds_have_a_folder_each_and_a_summary(settings_for, tmp_path, capsys):
     accuracies = [result(folder / f"seed-{seed}", "evaluate")["metrics"]["accuracy"] for seed in (0, 1)]
     assert summary["reduced"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
     assert "mean ± standard deviation over 2 seeds" in capsys.readouterr().out
+
+    pipeline.run(settings_for(**{**CURVES, "target_speedup": 1.5}), "search", seeds=2)
+    assert "SST-2, after search, mean ± standard deviation over 2 seeds" in capsys.readouterr().out
+    searched = json.loads((folder / "seeds-search.json").read_text())
+    found = [result(folder / f"seed-{seed}", "search") for seed in (0, 1)]
+    assert searched["speedup"]["predicted"]["mean"] == pytest.approx(
+        np.mean([one["predicted_speedup"] for one in found])
+    )
+    lost = [
+        one["metrics"]["accuracy"] - result(folder / f"seed-{seed}", "finetune")["metrics"]["accuracy"]
+        for seed, one in enumerate(found)
+    ]
+    assert searched["difference"]["accuracy"]["mean"] == pytest.approx(np.mean(lost))
+
     with pytest.raises(InputError, match=r"--seeds=0: expected at least 1"):
         pipeline.run(settings_for(), seeds=0)
