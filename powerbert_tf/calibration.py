@@ -3,8 +3,8 @@
 1. *Profile.* D_j(f): how far the outputs of the fine-tuned model move when encoder j, and only it, eliminates down to
    the fraction f of each example's own length (all encoders after it then have those rows only).
 2. *Allocate.* A word-vector that leaves at encoder j is charged what leaving there costs: a configuration
-   f_1 >= ... >= f_L has the predicted damage  sum_j D_j(f_j) - D_j(f_{j-1}),  f_0 = 1. Dynamic programming finds the
-   least one within the budget, exactly up to the grids of fractions and of costs.
+   f_1 >= ... >= f_{L-1} has the predicted damage  sum_j D_j(f_j) - D_j(f_{j-1}),  f_0 = 1. Dynamic programming finds
+   the least one within the budget, exactly up to the grids of fractions and of costs.
 3. *Refine.* Small exchanges between encoders, each measured on the same examples, keep what lowers the true damage
    (the evolutionary search of Length-Adaptive Transformer, arXiv 2010.07003, from a good start).
 """
@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from powerbert_tf.cost import Costs, fit_to_budget
 from powerbert_tf.modeling import BertClassifier, with_retention
-from powerbert_tf.retention import PARTS, round_up
+from powerbert_tf.retention import CLS_ALONE, round_up
 
 _PROFILED = (0.03, 0.08, 0.15, 0.25, 0.4, 0.6, 0.8)  # fractions that are measured
-_ALLOCATED = np.concatenate([[1 / PARTS], np.geomspace(0.02, 1.0, 32)])  # fractions that are chosen from
+_ALLOCATED = np.concatenate([[CLS_ALONE], np.geomspace(0.02, 1.0, 32)])  # fractions that are chosen from
 _COST_BINS = 400
 _REFINEMENTS = 30
 
@@ -47,15 +47,15 @@ class Profile:
 
     Attributes:
         fractions: The fractions f that were measured, increasing, the last one 1, `[g]`.
-        damages: D_j(f), `[L, g]`; non-increasing in f, and 0 at 1.
+        damages: D_j(f) of all encoders but the last, `[L - 1, g]`; non-increasing in f, and 0 at 1.
     """
 
     fractions: np.ndarray
     damages: np.ndarray
 
     def at(self, fractions: np.ndarray) -> np.ndarray:
-        """D_j at other fractions, `[L, len(fractions)]`, linear in between."""
-        return np.stack([np.interp(fractions, self.fractions, row) for row in self.damages])
+        """D_j at other fractions, `[L - 1, len(fractions)]`, linear in between."""
+        return np.array([np.interp(fractions, self.fractions, row) for row in self.damages])
 
 
 class Calibration:
@@ -94,12 +94,12 @@ class Calibration:
         return self._damages[key]
 
     def profile(self) -> Profile:
-        """D_j(f) of every encoder, measured at the first call."""
+        """D_j(f) of every encoder that has something to eliminate, measured at the first call."""
         if self._profile is None:
             num_encoders = len(self.model.encoders)
-            damages = np.zeros((num_encoders, len(_PROFILED) + 1))
-            with tqdm(total=num_encoders * len(_PROFILED), desc="calibrate", unit="configuration") as bar:
-                for encoder in range(num_encoders):
+            damages = np.zeros((num_encoders - 1, len(_PROFILED) + 1))
+            with tqdm(total=(num_encoders - 1) * len(_PROFILED), desc="calibrate", unit="configuration") as bar:
+                for encoder in range(num_encoders - 1):
                     for column, fraction in enumerate(_PROFILED):
                         kept = (1.0,) * encoder + (fraction,) * (num_encoders - encoder)
                         damages[encoder, column] = self.damage(kept)
@@ -148,19 +148,22 @@ def allocate(profile: Profile, costs: Costs, target_speedup: float) -> tuple[flo
     Returns:
         Fractions, non-increasing.
     """
-    num_encoders = len(profile.damages)
     fractions = _ALLOCATED
-    edges = _edge_costs(costs, fractions)  # [F, F]: entering, leaving
-    outside = costs.of(()) if num_encoders else 0.0
-    budget = costs.dense / target_speedup - outside
-    bins = np.ceil(edges / budget * _COST_BINS).astype(int)
+    budget = costs.dense / target_speedup - np.mean(np.interp(costs.lengths, costs.table.rows, costs.table.outside))
+    rows = np.maximum(np.ceil(fractions[:, None] * costs.lengths - 1e-9), 1)  # [F, batches]
+
+    def in_bins(cost: np.ndarray) -> np.ndarray:
+        return np.ceil(cost / budget * _COST_BINS).astype(int)
+
+    bins = in_bins(_edge_costs(costs, rows))  # [F, F]: entering, leaving
+    last_bins = in_bins(np.mean(np.interp(rows, costs.table.rows, costs.table.last), axis=-1))  # [F]
     damages = profile.at(fractions)
 
     # least[a, c]: least damage so far with fraction a and c cost bins left; everything enters the first encoder.
     least = np.full((len(fractions), _COST_BINS + 1), np.inf)
     least[-1, _COST_BINS] = 0.0
     choices = []
-    for encoder in range(num_encoders):
+    for encoder in range(len(damages)):
         following = np.full_like(least, np.inf)
         came_from = np.zeros(least.shape, int)
         for leaving in range(len(fractions)):
@@ -176,10 +179,11 @@ def allocate(profile: Profile, costs: Costs, target_speedup: float) -> tuple[flo
         choices.append(came_from)
         least = following
 
+    least[np.arange(_COST_BINS + 1) < last_bins[:, None]] = np.inf  # the last encoder must be paid, too
     leaving, left = (int(index) for index in np.unravel_index(np.argmin(least), least.shape))
     if not np.isfinite(least[leaving, left]):  # the bins' rounding left no room
-        return (float(fractions[0]),) * num_encoders
-    found = []
+        return (CLS_ALONE,) * (len(damages) + 1)
+    found = [CLS_ALONE]
     for came_from in reversed(choices):
         found.append(round_up(float(fractions[leaving])))
         entering = int(came_from[leaving, left])
@@ -188,12 +192,11 @@ def allocate(profile: Profile, costs: Costs, target_speedup: float) -> tuple[flo
     return tuple(reversed(found))
 
 
-def _edge_costs(costs: Costs, fractions: np.ndarray) -> np.ndarray:
-    """Mean cost of one encoder by the fractions that enter and leave it, `[F, F]`."""
-    rows = np.maximum(np.ceil(fractions[:, None] * costs.lengths - 1e-9), 1)  # [F, batches]
-    edges = np.empty((len(fractions), len(fractions)))
-    for entering in range(len(fractions)):
-        for leaving in range(len(fractions)):
+def _edge_costs(costs: Costs, rows: np.ndarray) -> np.ndarray:
+    """Mean cost of one encoder by the fractions that enter and leave it, `[F, F]`, from their rows `[F, batches]`."""
+    edges = np.empty((len(rows), len(rows)))
+    for entering in range(len(rows)):
+        for leaving in range(len(rows)):
             kept = np.minimum(rows[leaving], rows[entering])
             edges[entering, leaving] = np.mean(costs.table.encoder(rows[entering], kept, leaving < entering))
     return edges
@@ -202,9 +205,9 @@ def _edge_costs(costs: Costs, fractions: np.ndarray) -> np.ndarray:
 def _exchange(fractions: Sequence[float], random: np.random.Generator) -> tuple[float, ...]:
     """One encoder keeps more or less than it did; fitting to the budget makes the others pay."""
     changed = np.array(fractions)
-    encoder = random.integers(len(changed))
+    encoder = random.integers(len(changed) - 1)  # not the last
     changed[encoder] *= np.exp(random.normal(0.0, 0.25))
-    changed = np.clip(changed, 1 / PARTS, 1.0)
+    changed = np.clip(changed, CLS_ALONE, 1.0)
     # Whoever kept less before, or would keep more after, follows.
     changed[:encoder] = np.maximum(changed[:encoder], changed[encoder])
     changed[encoder:] = np.minimum(changed[encoder:], changed[encoder])

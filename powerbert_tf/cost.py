@@ -7,14 +7,24 @@ which grouping removes for nothing, is no part of it.
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from powerbert_tf.errors import InputError
-from powerbert_tf.retention import PARTS, EncoderSize, encoder_multiply_adds, keep_all, round_up, rows_kept
+from powerbert_tf.retention import (
+    CLS_ALONE,
+    PARTS,
+    EncoderSize,
+    attention_multiply_adds,
+    keep_all,
+    last_multiply_adds,
+    round_up,
+    rows_kept,
+    update_multiply_adds,
+)
 
-CURVES = ("attention", "extracting_attention", "feed_forward", "outside")  # of a table, by rows
+CURVES = ("attention", "extracting_attention", "update", "last", "outside")  # of a table, by rows
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,9 +36,10 @@ class CostTable:
         device: What it was measured on; empty where it was counted.
         batch_size: Examples of the batch.
         rows: The rows at which costs are known, increasing, `[g]`.
-        attention: Self-attention of an encoder that eliminates nothing, `[g]`.
-        extracting_attention: Self-attention, scores and gather of an encoder that eliminates, by the rows that enter.
-        feed_forward: Feed-forward network of an encoder, by the rows that leave.
+        attention: Self-attention of an encoder that eliminates nothing, up to its heads' outputs, `[g]`.
+        extracting_attention: The same with scores and gather, of an encoder that eliminates, by the rows that enter.
+        update: Output projection and feed-forward network of an encoder, by the rows that leave.
+        last: The last encoder, of which [CLS] alone is computed, by the rows that enter.
         outside: Embeddings, pooler and head, by the rows of the input.
     """
 
@@ -38,31 +49,36 @@ class CostTable:
     rows: np.ndarray
     attention: np.ndarray
     extracting_attention: np.ndarray
-    feed_forward: np.ndarray
+    update: np.ndarray
+    last: np.ndarray
     outside: np.ndarray
 
     def encoder(self, entering: np.ndarray, leaving: np.ndarray, extracts: bool) -> np.ndarray:
-        """Cost of one encoder for a batch of `entering` rows of which `leaving` stay; arrays of one shape.
+        """Cost of an encoder but the last, for a batch of `entering` rows of which `leaving` stay; arrays alike.
 
         An encoder that extracts ranks its rows although none leaves, as in a short sentence.
         """
         attention = self.extracting_attention if extracts else self.attention
-        return np.interp(entering, self.rows, attention) + np.interp(leaving, self.rows, self.feed_forward)
+        return np.interp(entering, self.rows, attention) + np.interp(leaving, self.rows, self.update)
 
 
 def count_costs(size: EncoderSize, max_seq_length: int, batch_size: int) -> CostTable:
     """A table of multiply-adds, for where nothing can be measured."""
     rows = np.arange(1, max_seq_length + 1)
-    attention = np.array([encoder_multiply_adds(size, int(row), 0) for row in rows], "float64")
-    feed_forward = np.array([encoder_multiply_adds(size, 0, int(row)) for row in rows], "float64")
+
+    def curve(count: Callable[[int], int]) -> np.ndarray:
+        return batch_size * np.array([count(int(row)) for row in rows], "float64")
+
     return CostTable(
         unit="multiply-adds",
         device="",
         batch_size=batch_size,
         rows=rows,
-        attention=attention * batch_size,
-        extracting_attention=attention * batch_size,
-        feed_forward=feed_forward * batch_size,
+        attention=curve(lambda row: attention_multiply_adds(size, row, row)),
+        # Half of the rows stay, as where it is measured.
+        extracting_attention=curve(lambda row: attention_multiply_adds(size, row, math.ceil(row / 2))),
+        update=curve(lambda row: update_multiply_adds(size, row)),
+        last=curve(lambda row: last_multiply_adds(size, row)),
         outside=np.zeros(len(rows)),
     )
 
@@ -101,12 +117,12 @@ class Costs:
         """
         entering, before = self.lengths, None
         total = np.interp(entering, self.table.rows, self.table.outside)
-        for kept in [1.0] * self.num_encoders if configuration is None else configuration:
+        for kept in ([1.0] * self.num_encoders if configuration is None else configuration)[:-1]:
             leaving = np.minimum(_rows(kept, self.lengths), entering)
             extracts = kept < (keep_all((kept,), int(self.table.rows[-1])) if before is None else before)
             total = total + self.table.encoder(entering, leaving, extracts)
             entering, before = leaving, kept
-        return float(np.mean(total))
+        return float(np.mean(total + np.interp(entering, self.table.rows, self.table.last)))
 
     @functools.cached_property
     def dense(self) -> float:
@@ -120,7 +136,7 @@ class Costs:
     @functools.cached_property
     def largest_speedup(self) -> float:
         """That of keeping [CLS] alone from the first encoder on."""
-        return self.speedup((1 / PARTS,) * self.num_encoders)
+        return self.speedup((CLS_ALONE,) * self.num_encoders)
 
 
 def _rows(kept: float, lengths: np.ndarray) -> np.ndarray:
@@ -180,14 +196,15 @@ def fit_to_budget(fractions: Sequence[float], costs: Costs, target_speedup: floa
             the fastest configuration comes back.
 
     Returns:
-        Fractions in whole `retention.PARTS`, none larger than the one before.
+        Fractions in whole `retention.PARTS`, none larger than the one before, and [CLS] alone in the last encoder.
     """
     geometric = (1 - 1 / PARTS) ** np.arange(1, len(fractions) + 1)
     lowered = np.minimum(np.minimum.accumulate(np.asarray(fractions, "float64")), geometric)
-    logs = np.log(np.maximum(lowered, 1 / PARTS))
+    logs = np.log(np.maximum(lowered, CLS_ALONE))
 
     def power(log_gamma: float) -> tuple[float, ...]:
-        return tuple(round_up(float(fraction)) for fraction in np.exp(logs * math.exp(log_gamma)))
+        *fitted, _ = (round_up(float(fraction)) for fraction in np.exp(logs * math.exp(log_gamma)))
+        return (*fitted, CLS_ALONE)
 
     def is_fast(configuration: Sequence[float]) -> bool:
         # Costs add up floats; the same rows in another order must not miss the target by the last bit.

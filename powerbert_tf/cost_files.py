@@ -17,7 +17,7 @@ from powerbert_tf.encoder_costs import measure_costs, num_chained
 from powerbert_tf.files import write_json
 from powerbert_tf.latency import device_name
 
-_FORMAT = 1  # of the file; a change of what is measured changes it, too
+_FORMAT = 2  # of the file; a change of what is measured changes it, too
 
 
 def load_costs(config: BertConfig, max_seq_length: int, batch_size: int, cache_dir: Path | None = None) -> CostTable:

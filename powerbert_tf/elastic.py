@@ -90,17 +90,16 @@ class SandwichModel(keras.Model):
 
     def set_configurations(self, configurations: Sequence[Sequence[float]]) -> None:
         """Sets what the reduced models keep: `[S - 1, L]` fractions."""
+        self._configurations = [tuple(configuration) for configuration in configurations]
         for model, configuration in zip(self.reduced, configurations, strict=True):
-            for encoder, fraction in zip(model.encoders, configuration, strict=True):
-                encoder.extract.fraction.assign(fraction)
+            *fractions, _ = configuration  # the last encoder has nothing to eliminate
+            for slot, fraction in zip(model.slots, fractions, strict=True):
+                slot.fraction.assign(fraction)
 
     @property
     def configurations(self) -> list[tuple[float, ...]]:
         """What the reduced models keep, the smallest one first."""
-        return [
-            tuple(round(float(ops.convert_to_numpy(encoder.extract.fraction)), 4) for encoder in model.encoders)
-            for model in self.reduced
-        ]
+        return list(self._configurations)
 
     def build(self, input_shape=None):
         """The models are built already."""

@@ -25,13 +25,6 @@ _BUSY = 1.25  # times that a usual call takes longer than the fastest: above, so
 _SMALLEST_MS = 1e-6  # a part never costs nothing, or less
 
 
-class _AttentionHalf(EncoderBlock):
-    """An encoder without its feed-forward network."""
-
-    def feed_forward(self, word_vectors, training=False):
-        return word_vectors
-
-
 class _Chain(keras.Model):
     """Embeddings, one part of each of some encoders, pooler and head.
 
@@ -65,24 +58,27 @@ def _chains(config: BertConfig, max_seq_length: int) -> dict[str, _Chain]:
     )
     encoders = classifier.encoders
 
-    def half(encoder, extract):
-        block = _AttentionHalf(config, extract, shared=encoder, name="attention_half")
-        block.build(*((None, None, config.hidden_size), (None, None), (None, None)))
+    def block(encoder, **kwargs):
+        block = EncoderBlock(config, shared=encoder, name="part", **kwargs)
+        block.build((None, None, config.hidden_size), (None, None), (None, None))
         return block
 
     def attend(block, word_vectors, mask):
-        return block(word_vectors, mask, mask)[0]
+        _, attention_probs, value, _ = block.choose(word_vectors, mask, mask)
+        return block.attention.gather_heads(attention_probs, value)
 
     # Half of the rows are gathered, as between what first and last encoders keep.
-    extracting = [half(encoder, Extract(0.5, max_seq_length)) for encoder in encoders]
+    extracting = [block(encoder, extract=Extract(0.5, max_seq_length)) for encoder in encoders]
+    last = [block(encoder, cls_only=True) for encoder in encoders]
     return {
         "outside": _Chain(classifier, [], None),
         "idle": _Chain(classifier, encoders, lambda encoder, word_vectors, mask: word_vectors),
-        "attention": _Chain(classifier, [half(encoder, None) for encoder in encoders], attend),
+        "attention": _Chain(classifier, [block(encoder) for encoder in encoders], attend),
         "extracting_attention": _Chain(classifier, extracting, attend),
-        "feed_forward": _Chain(
-            classifier, encoders, lambda encoder, word_vectors, mask: encoder.feed_forward(word_vectors)
+        "update": _Chain(
+            classifier, encoders, lambda encoder, word_vectors, mask: encoder.update(word_vectors, word_vectors)
         ),
+        "last": _Chain(classifier, last, lambda block, word_vectors, mask: block(word_vectors, mask, mask)[0]),
     }
 
 

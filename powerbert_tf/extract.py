@@ -1,16 +1,21 @@
-"""PoWER-BERT's method: which word-vectors matter, and how the others leave.
+"""PoWER-BERT's method: the word-vectors that matter least leave.
 
 Goyal et al., "PoWER-BERT: Accelerating BERT Inference via Progressive Word-vector Elimination", ICML 2020
-(arXiv 2001.08950). Pure functions first, Keras layers on them. Nothing here knows BERT: an encoder block calls a
-layer as
+(arXiv 2001.08950). Pure functions first, Keras layers on them. Nothing here knows BERT: once an encoder block has its
+attention probabilities, and before it computes anything else from them, it asks a layer
 
-    (word_vectors, attention_probs, padding_mask, input_mask) -> (word_vectors, padding_mask)
+    (attention_probs, padding_mask, input_mask) -> what stays
 
-between its self-attention and its feed-forward network; `input_mask` is the padding mask of the model's input, of which
-fractions are meant.
+where `input_mask` is the padding mask of the model's input, of which fractions are meant. What stays is a dict:
 
-Axes: `B` batch, `A` heads, `T` rows (word-vectors that reach the encoder), `K` rows kept, `H` hidden size,
-`N` maximum sequence length, `n` real word-pieces of an example. Row 0 is [CLS].
+    padding_mask   [B, K], of the rows that stay
+    rows           [B, K] int32, which of the T rows they are; missing where all stay
+    scale          [B, T], what to multiply the rows by before the feed-forward network; missing for 1
+
+Asked so early, an encoder never computes what is about to leave.
+
+Axes: `B` batch, `A` heads, `T` rows (word-vectors that reach the encoder), `K` rows kept, `N` maximum sequence length,
+`n` real word-pieces of an example. Row 0 is [CLS].
 """
 
 import keras
@@ -18,130 +23,47 @@ import numpy as np
 from keras import ops
 
 from powerbert_tf.retention import PARTS, parts_of, rows_kept
-
-SELECTIONS = ("attention", "head", "random")  # Attn-WS, Head-WS and Rand-WS of the paper, section 3.2
-
-_PINNED = 3.0e38  # above every score, and finite in float32 and bfloat16
-_PADDING = -1.0  # below every score: scores are sums of probabilities
+from powerbert_tf.significance import SELECTIONS, ranking_scores, ranks, significance_scores, static_scores
 
 
-def significance_scores(attention_probs, padding_mask, padding_queries_vote=False):
-    """Attention that each word-vector receives from the others (paper, equation 1).
-
-        Sig(w) = sum_h sum_{w' != w} A_h[w', w]
+def soft_scale(scores, retention_parameters):
+    """What soft-extract multiplies each word-vector by: r[rank(w)] (paper, section 3.3).
 
     Args:
-        attention_probs: `[B, A, T, T]`, after the softmax; rows are queries, columns are keys.
-        padding_mask: `[B, T]`, 1 for a word-piece and 0 for padding.
-        padding_queries_vote: Whether padding rows count as queries, as in the original release. By default they do
-            not, so that the amount of padding changes nothing.
-
-    Returns:
-        `[B, T]` float32. Padding never receives attention and scores 0.
-    """
-    # Half precision would merge scores that lie close together, and with them ranks.
-    attention_probs = ops.cast(attention_probs, "float32")
-    votes = ops.sum(attention_probs, axis=1)  # [B, T, T]
-    if not padding_queries_vote:
-        votes = votes * ops.expand_dims(ops.cast(padding_mask, "float32"), axis=-1)
-    return ops.sum(votes, axis=1) - ops.diagonal(votes, axis1=1, axis2=2)
-
-
-def static_scores(selection, length, max_seq_length, seed=0):
-    """Scores of the paper's static strategies, which depend on the position alone (paper, section 3.2).
-
-    Args:
-        selection: `"head"` (Head-WS: the first positions) or `"random"` (Rand-WS: fixed random positions).
-        length: T, an int or a scalar tensor.
-        max_seq_length: N, at least T. The score of a position does not depend on T.
-        seed: Which random positions.
-
-    Returns:
-        `[T]` float32 in (0, 1].
-    """
-    if selection == "head":
-        scores = np.arange(max_seq_length, 0, -1) / max_seq_length
-    else:
-        scores = (np.random.default_rng(seed).permutation(max_seq_length) + 1) / max_seq_length
-    return ops.convert_to_tensor(scores.astype("float32"))[:length]
-
-
-def ranking_scores(scores, padding_mask, pin_cls=True):
-    """Scores with padding below, and [CLS] above, every other row.
-
-    Args:
-        scores: `[B, T]` or `[1, T]`, none negative.
-        padding_mask: `[B, T]`.
-        pin_cls: Whether row 0 is put first. The original release does so in extract only.
-
-    Returns:
-        `[B, T]` float32.
-    """
-    scores = ops.where(ops.cast(padding_mask, "bool"), scores, _PADDING)
-    if pin_cls:
-        is_cls = ops.expand_dims(ops.arange(ops.shape(padding_mask)[1]) == 0, axis=0)
-        scores = ops.where(is_cls, _PINNED, scores)
-    return scores
-
-
-def ranks(scores):
-    """Rank of each row, 0 for the highest score; among equals the earlier row comes first.
-
-    Args:
-        scores: `[B, T]`.
-
-    Returns:
-        `[B, T]` int32, in each example a permutation of 0, ..., T-1.
-    """
-    order = ops.argsort(-scores, axis=-1)  # stable on every backend
-    return ops.cast(ops.argsort(order, axis=-1), "int32")
-
-
-def soft_extract(word_vectors, scores, retention_parameters):
-    """Scales each word-vector by the retention parameter of its rank: E'[w] = r[rank(w)] * E[w] (paper, section 3.3).
-
-    Args:
-        word_vectors: `[B, T, H]`.
         scores: `[B, T]`, from `ranking_scores`.
         retention_parameters: r, `[N]` with N >= T.
 
     Returns:
-        `[B, T, H]`.
+        `[B, T]`.
     """
-    scale = ops.take(retention_parameters, ranks(scores), axis=0)
-    return word_vectors * ops.cast(ops.expand_dims(scale, axis=-1), word_vectors.dtype)
+    return ops.take(retention_parameters, ranks(scores), axis=0)
 
 
-def extract(word_vectors, padding_mask, scores, num_kept, own_share=None):
-    """Keeps the `num_kept` rows of highest score, in their order of the sequence (paper, section 3.2).
+def kept_rows(scores, padding_mask, num_kept, own_share=None):
+    """The `num_kept` rows of highest score, in their order of the sequence (paper, section 3.2).
 
     Args:
-        word_vectors: `[B, T, H]`.
-        padding_mask: `[B, T]`.
         scores: `[B, T]`, from `ranking_scores`.
+        padding_mask: `[B, T]`.
         num_kept: l, at least 1; an int, or a scalar tensor where T is unknown.
         own_share: Rows that each example keeps of these, `[B]` integers; the rest is masked. None: all of them.
 
     Returns:
-        Word-vectors `[B, K, H]` and their padding mask `[B, K]`, with K = min(l, T).
+        Numbers of the rows `[B, K]` int32 and their padding mask `[B, K]`, with K = min(l, T).
     """
-    length = ops.shape(word_vectors)[1]
-    if isinstance(length, int) and isinstance(num_kept, int):
-        if length <= num_kept and own_share is None:  # all stay: the same result without a copy
-            return word_vectors, padding_mask
-        num_kept = min(num_kept, length)
-    else:  # a TensorFlow graph of unknown length
-        num_kept = ops.minimum(num_kept, length)
-    _, kept = ops.top_k(scores, num_kept)  # [B, K], in the order of their ranks
+    length = ops.shape(padding_mask)[1]
+    is_static = isinstance(length, int) and isinstance(num_kept, int)
+    num_kept = min(num_kept, length) if is_static else ops.minimum(num_kept, length)
+    _, rows = ops.top_k(scores, num_kept)  # [B, K], in the order of their ranks
     if own_share is None:
-        kept = ops.sort(kept, axis=-1)
-        return gather_rows(word_vectors, kept), gather_rows(padding_mask, kept)
+        rows = ops.sort(rows, axis=-1)
+        return rows, gather_rows(padding_mask, rows)
     rank = ops.expand_dims(ops.arange(num_kept), axis=0)
-    kept = ops.where(rank < ops.expand_dims(own_share, axis=-1), kept, length)  # rows of no example sort last
-    kept = ops.sort(kept, axis=-1)
-    is_own = ops.cast(kept < length, padding_mask.dtype)
-    kept = ops.minimum(kept, length - 1)
-    return gather_rows(word_vectors, kept), gather_rows(padding_mask, kept) * is_own
+    rows = ops.where(rank < ops.expand_dims(own_share, axis=-1), rows, length)  # rows of no example sort last
+    rows = ops.sort(rows, axis=-1)
+    is_own = ops.cast(rows < length, padding_mask.dtype)
+    rows = ops.minimum(rows, length - 1)
+    return rows, gather_rows(padding_mask, rows) * is_own
 
 
 def own_shares(parts, input_mask):
@@ -208,6 +130,22 @@ def gather_rows(tensor, rows):
     return ops.take(flat, rows + first_row, axis=0)
 
 
+def gather_queries(attention_probs, rows):
+    """Picks queries of each example: `result[b, a, k] = attention_probs[b, a, rows[b, k]]`.
+
+    Args:
+        attention_probs: `[B, A, T, T]`; rows are queries, columns are keys.
+        rows: `[B, K]` integers.
+
+    Returns:
+        `[B, A, K, T]`.
+    """
+    batch, heads, length = ops.shape(attention_probs)[:3]
+    first_row = ops.reshape(ops.arange(batch * heads, dtype="int32") * length, (batch, heads, 1))
+    flat = ops.reshape(attention_probs, (-1, ops.shape(attention_probs)[3]))
+    return ops.take(flat, ops.expand_dims(ops.cast(rows, "int32"), axis=1) + first_row, axis=0)
+
+
 class _Selection(keras.layers.Layer):
     """What the layers share: the order in which word-vectors matter.
 
@@ -235,7 +173,7 @@ class _Selection(keras.layers.Layer):
         self.padding_queries_vote = padding_queries_vote
         self.seed = seed
 
-    def build(self, word_vectors_shape, attention_probs_shape, padding_mask_shape, input_mask_shape):
+    def build(self, attention_probs_shape, padding_mask_shape, input_mask_shape):
         """Nothing to build, unless a subclass learns something."""
 
     def ranking_scores(self, attention_probs, padding_mask, pin_cls=True):
@@ -296,7 +234,7 @@ class SoftExtract(_Selection):
         self.mass_penalty = mass_penalty
         self.pin_cls = pin_cls
 
-    def build(self, word_vectors_shape, attention_probs_shape, padding_mask_shape, input_mask_shape):
+    def build(self, attention_probs_shape, padding_mask_shape, input_mask_shape):
         self.retention_parameters = self.add_weight(
             shape=(self.max_seq_length,),
             initializer="ones",
@@ -305,10 +243,10 @@ class SoftExtract(_Selection):
             name="retention_parameters",
         )
 
-    def call(self, word_vectors, attention_probs, padding_mask, input_mask):
-        """`[B, T, H]`, `[B, A, T, T]`, `[B, T]`, `[B, N']` -> `[B, T, H]`, `[B, T]`."""
+    def call(self, attention_probs, padding_mask, input_mask):
+        """`[B, A, T, T]`, `[B, T]`, `[B, N']` -> `{"padding_mask", "scale"}`, `[B, T]` each."""
         scores = self.ranking_scores(attention_probs, padding_mask, self.pin_cls)
-        return soft_extract(word_vectors, scores, self.retention_parameters), padding_mask
+        return {"padding_mask": padding_mask, "scale": soft_scale(scores, self.retention_parameters)}
 
     def compute_num_kept(self, length, input_length):
         """All rows stay."""
@@ -343,7 +281,7 @@ class GatedExtract(_Selection):
         super().__init__(max_seq_length, **kwargs)
         self.width = width
 
-    def build(self, word_vectors_shape, attention_probs_shape, padding_mask_shape, input_mask_shape):
+    def build(self, attention_probs_shape, padding_mask_shape, input_mask_shape):
         self.fraction = self.add_weight(
             shape=(),
             initializer="ones",
@@ -353,10 +291,10 @@ class GatedExtract(_Selection):
             dtype="float32",
         )
 
-    def call(self, word_vectors, attention_probs, padding_mask, input_mask):
-        """`[B, T, H]`, `[B, A, T, T]`, `[B, T]`, `[B, T]` -> `[B, T, H]`, gates `[B, T]`."""
+    def call(self, attention_probs, padding_mask, input_mask):
+        """`[B, A, T, T]`, `[B, T]`, `[B, T]` -> `{"padding_mask"}`, gates `[B, T]`."""
         scores = self.ranking_scores(attention_probs, padding_mask)
-        return word_vectors, gates(scores, padding_mask, self.fraction, input_mask, self.width)
+        return {"padding_mask": gates(scores, padding_mask, self.fraction, input_mask, self.width)}
 
     def compute_num_kept(self, length, input_length):
         """All rows stay."""
@@ -391,14 +329,18 @@ class Extract(_Selection):
             raise ValueError(f"num_kept={num_kept}; expected at least 1: [CLS] never leaves.")
         self.num_kept = num_kept
 
-    def call(self, word_vectors, attention_probs, padding_mask, input_mask):
-        """`[B, T, H]`, `[B, A, T, T]`, `[B, T]`, `[B, N']` -> `[B, K, H]`, `[B, K]`."""
+    def call(self, attention_probs, padding_mask, input_mask):
+        """`[B, A, T, T]`, `[B, T]`, `[B, N']` -> `{"padding_mask", "rows"}`, `[B, K]` each."""
+        length, own_share = ops.shape(padding_mask)[1], None
+        num_kept = self.num_kept
+        if isinstance(num_kept, float):
+            own_share = own_shares(parts_of(num_kept), input_mask)
+            num_kept = rows_kept(num_kept, ops.shape(input_mask)[1])
+        elif isinstance(length, int) and length <= num_kept:
+            return {"padding_mask": padding_mask}
         scores = self.ranking_scores(attention_probs, padding_mask)
-        if not isinstance(self.num_kept, float):
-            return extract(word_vectors, padding_mask, scores, self.num_kept)
-        num_rows = rows_kept(self.num_kept, ops.shape(input_mask)[1])
-        own_share = own_shares(parts_of(self.num_kept), input_mask)
-        return extract(word_vectors, padding_mask, scores, num_rows, own_share)
+        rows, padding_mask = kept_rows(scores, padding_mask, num_kept, own_share)
+        return {"padding_mask": padding_mask, "rows": rows}
 
     def compute_num_kept(self, length, input_length):
         """K for `length` rows of an input of `input_length`; None where they are unknown."""

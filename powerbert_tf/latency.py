@@ -1,5 +1,6 @@
 """Milliseconds of a batch: models as they are deployed, on this machine, in turn."""
 
+import functools
 import os
 import platform
 import time
@@ -68,9 +69,9 @@ def compiled(model: keras.Model) -> Callable[[Mapping[str, Any]], Any]:
     module = _backend_module()
     if keras.backend.backend() == "tensorflow":
         any_length = {name: module.TensorSpec([None, None], module.int32, name=name) for name in _INPUTS}
-        return module.function(
-            lambda inputs: model(inputs, training=False), input_signature=[any_length], autograph=False
-        )
+        # A partial has no code: TensorFlow counts traces by code, and would warn of several models.
+        infer = functools.partial(model, training=False)
+        return module.function(infer, input_signature=[any_length], autograph=False)
     if keras.backend.backend() == "jax":
         # Weights are arguments: as constants they would be compiled in.
         weights = [[variable.value for variable in model.trainable_variables]]

@@ -10,7 +10,8 @@ import keras
 from keras import ops
 
 from powerbert_tf.bert_config import BertConfig
-from powerbert_tf.extract import Extract, GatedExtract, SoftExtract
+from powerbert_tf.dense import FusedDense
+from powerbert_tf.extract import Extract, GatedExtract, SoftExtract, gather_queries, gather_rows
 from powerbert_tf.retention import keep_all, validate_configuration
 
 _ACTIVATIONS = {
@@ -26,7 +27,7 @@ _ACTIVATIONS = {
 
 def _dense(units, config, **kwargs):
     initializer = keras.initializers.TruncatedNormal(stddev=config.initializer_range)
-    return keras.layers.Dense(units, kernel_initializer=initializer, **kwargs)
+    return FusedDense(units, kernel_initializer=initializer, **kwargs)
 
 
 def _softmax(scores):
@@ -114,37 +115,56 @@ class BertEmbeddings(_BertLayer):
 
 @keras.saving.register_keras_serializable("powerbert_tf")
 class SelfAttention(_BertLayer):
-    """Multi-head self-attention that also hands out its probabilities."""
+    """Multi-head self-attention in two steps, between which an encoder chooses the queries that it goes on with."""
 
     def build(self, word_vectors_shape, padding_mask_shape):
-        shape = (None, None, self.config.hidden_size)
-        for name in ("query", "key", "value", "output"):
-            projection = _dense(self.config.hidden_size, self.config, name=name)
-            projection.build(shape)
-            setattr(self, f"{name}_projection", projection)
+        hidden_size = self.config.hidden_size
+        self.query_key_value = _dense(3 * hidden_size, self.config, name="query_key_value")
+        self.output_projection = _dense(hidden_size, self.config, name="output")
+        for projection in (self.query_key_value, self.output_projection):
+            projection.build((None, hidden_size))
         self.dropout = keras.layers.Dropout(self.config.attention_probs_dropout_prob)
 
-    def call(self, word_vectors, padding_mask, training=False):
-        """`[B, F, H]`, `[B, F]` -> attention output `[B, F, H]`, probabilities `[B, A, F, F]`."""
+    def attend(self, word_vectors, padding_mask, cls_only=False):
+        """Who attends to whom.
+
+        Args:
+            word_vectors: `[B, F, H]`.
+            padding_mask: `[B, F]`, integers, or gates in [0, 1].
+            cls_only: Whether [CLS] is the only query, Q = 1; else Q = F.
+
+        Returns:
+            Probabilities `[B, A, Q, F]`, and the values `[B, A, F, D]` that they weigh.
+        """
         config = self.config
         batch, length = ops.shape(word_vectors)[:2]
         heads, head_size = config.num_attention_heads, config.hidden_size // config.num_attention_heads
 
-        def split_heads(projected):  # [B, F, H] -> [B, A, F, D]
-            return ops.transpose(ops.reshape(projected, (batch, length, heads, head_size)), (0, 2, 1, 3))
+        def split_heads(projected, rows, parts):  # [B * rows, parts * H] -> parts of [B, A, rows, D]
+            projected = ops.reshape(projected, (batch, rows, parts, heads, head_size))
+            return ops.unstack(ops.transpose(projected, (2, 0, 3, 1, 4)), parts)
 
-        query = split_heads(self.query_projection(word_vectors) * head_size**-0.5)
-        key = split_heads(self.key_projection(word_vectors))
-        value = split_heads(self.value_projection(word_vectors))
+        if cls_only:
+            kernel, bias, hidden_size = self.query_key_value.kernel, self.query_key_value.bias, config.hidden_size
+            query = ops.matmul(word_vectors[:, 0], kernel[:, :hidden_size]) + bias[:hidden_size]
+            key_value = ops.matmul(_rows(word_vectors), kernel[:, hidden_size:]) + bias[hidden_size:]
+            (query,), (key, value) = split_heads(query, 1, 1), split_heads(key_value, length, 2)
+        else:
+            query, key, value = split_heads(self.query_key_value(_rows(word_vectors)), length, 3)
+        scores = ops.matmul(query * head_size**-0.5, ops.transpose(key, (0, 1, 3, 2)))  # [B, A, Q, F]
+        bias = _attention_bias(padding_mask, keras.backend.standardize_dtype(scores.dtype))
+        return _softmax(scores + bias), value
 
-        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [B, A, F, F]
-        attention_probs = _softmax(
-            scores + _attention_bias(padding_mask, keras.backend.standardize_dtype(scores.dtype))
-        )
+    def gather_heads(self, attention_probs, value, training=False):
+        """`[B, A, Q, F]`, `[B, A, F, D]` -> what the heads found, `[B, Q, H]`."""
+        context = ops.matmul(self.dropout(attention_probs, training=training), value)  # [B, A, Q, D]
+        batch, _, queries, _ = ops.shape(context)
+        return ops.reshape(ops.transpose(context, (0, 2, 1, 3)), (batch, queries, self.config.hidden_size))
 
-        context = ops.matmul(self.dropout(attention_probs, training=training), value)  # [B, A, F, D]
-        context = ops.reshape(ops.transpose(context, (0, 2, 1, 3)), (batch, length, config.hidden_size))
-        return self.output_projection(context), attention_probs
+
+def _rows(word_vectors):
+    """`[B, F, H]` -> `[B * F, H]`: on TensorFlow, only a product of matrices is fused with what follows it."""
+    return ops.reshape(word_vectors, (-1, word_vectors.shape[-1]))
 
 
 @keras.saving.register_keras_serializable("powerbert_tf")
@@ -153,10 +173,15 @@ class EncoderBlock(_BertLayer):
 
     Args:
         config: Sizes.
-        extract: None (plain BERT), or a layer `(word_vectors, attention_probs, padding_mask, input_mask) ->
-            (word_vectors, padding_mask)` that is called between the two halves.
+        extract: None (plain BERT), or a layer that says which rows stay, see `powerbert_tf.extract`. Only theirs is
+            computed of all that follows the attention probabilities.
+        cls_only: Whether only the row of [CLS] leaves, so that no other is computed: for the last encoder, of which
+            nothing else is read. There is nothing to choose then, and no slot.
         shared: Another block whose weights are these, or None for new ones.
         **kwargs: The layer's own.
+
+    Raises:
+        ValueError: `extract` and `cls_only` are both given.
     """
 
     _SUBLAYERS = (
@@ -168,9 +193,12 @@ class EncoderBlock(_BertLayer):
         "dropout",
     )
 
-    def __init__(self, config, extract=None, shared=None, **kwargs):
+    def __init__(self, config, extract=None, cls_only=False, shared=None, **kwargs):
         super().__init__(config, **kwargs)
+        if cls_only and extract is not None:
+            raise ValueError("extract and cls_only are given; expected one of them.")
         self.extract = keras.saving.deserialize_keras_object(extract) if isinstance(extract, dict) else extract
+        self.cls_only = cls_only
         if shared is not None:
             for name in self._SUBLAYERS:
                 setattr(self, name, getattr(shared, name))
@@ -178,14 +206,13 @@ class EncoderBlock(_BertLayer):
 
     def build(self, word_vectors_shape, padding_mask_shape, input_mask_shape):
         config = self.config
-        shape = (None, None, config.hidden_size)
+        shape = (None, config.hidden_size)
         if self.extract is not None and not self.extract.built:
-            probs_shape = (None, config.num_attention_heads, None, None)
-            self.extract.build(shape, probs_shape, (None, None), (None, None))
+            self.extract.build((None, config.num_attention_heads, None, None), (None, None), (None, None))
         if self._is_shared:
             return
         self.attention = SelfAttention(config, name="attention")
-        self.attention.build(shape, (None, None))
+        self.attention.build((None, None, config.hidden_size), (None, None))
         self.attention_layer_norm = _layer_norm(config, name="attention_layer_norm")
         self.attention_layer_norm.build(shape)
         self.intermediate = _dense(
@@ -193,29 +220,65 @@ class EncoderBlock(_BertLayer):
         )
         self.intermediate.build(shape)
         self.feed_forward_output = _dense(config.hidden_size, config, name="feed_forward_output")
-        self.feed_forward_output.build((None, None, config.intermediate_size))
+        self.feed_forward_output.build((None, config.intermediate_size))
         self.output_layer_norm = _layer_norm(config, name="output_layer_norm")
         self.output_layer_norm.build(shape)
         self.dropout = keras.layers.Dropout(config.hidden_dropout_prob)
 
     def call(self, word_vectors, padding_mask, input_mask, training=False):
         """`[B, F, H]`, `[B, F]`, `[B, T]` -> `[B, K, H]`, `[B, K]`; K = F without extraction."""
-        attended, attention_probs = self.attention(word_vectors, padding_mask, training=training)
-        word_vectors = self.attention_layer_norm(word_vectors + self.dropout(attended, training=training))
-        if self.extract is not None:
-            word_vectors, padding_mask = self.extract(word_vectors, attention_probs, padding_mask, input_mask)
-        return self.feed_forward(word_vectors, training), padding_mask
+        word_vectors, attention_probs, value, stays = self.choose(word_vectors, padding_mask, input_mask)
+        context = self.attention.gather_heads(attention_probs, value, training)
+        return self.update(word_vectors, context, stays.get("scale"), training), stays["padding_mask"]
 
-    def feed_forward(self, word_vectors, training=False):
-        """The second half of the block, `[B, K, H]` -> `[B, K, H]`."""
-        update = self.feed_forward_output(self.intermediate(word_vectors))  # [B, K, I] -> [B, K, H]
-        return self.output_layer_norm(word_vectors + self.dropout(update, training=training))
+    def choose(self, word_vectors, padding_mask, input_mask):
+        """All that needs every row, and which rows go on.
+
+        Returns:
+            Word-vectors that stay `[B, K, H]`, their attention probabilities `[B, A, K, F]`, the values `[B, A, F, D]`,
+            and what the slot says.
+        """
+        attention_probs, value = self.attention.attend(word_vectors, padding_mask, self.cls_only)
+        stays = {"padding_mask": padding_mask}
+        if self.cls_only:
+            word_vectors, stays = word_vectors[:, :1], {"padding_mask": padding_mask[:, :1]}
+        elif self.extract is not None:
+            stays = self.extract(attention_probs, padding_mask, input_mask)
+        if "rows" in stays:
+            attention_probs = gather_queries(attention_probs, stays["rows"])
+            word_vectors = gather_rows(word_vectors, stays["rows"])
+        return word_vectors, attention_probs, value, stays
+
+    def update(self, word_vectors, context, scale=None, training=False):
+        """All that follows on each row that stays.
+
+        Args:
+            word_vectors: `[B, K, H]`.
+            context: What the heads found for them, `[B, K, H]`.
+            scale: Of soft-extract, `[B, K]`, or None for 1.
+            training: Whether dropout acts.
+
+        Returns:
+            `[B, K, H]`.
+        """
+        attended = self.dropout(self.attention.output_projection(_rows(context)), training=training)
+        rows = self.attention_layer_norm(_rows(word_vectors) + attended)
+        if scale is not None:
+            rows = rows * ops.cast(ops.reshape(scale, (-1, 1)), rows.dtype)
+        return ops.reshape(self.feed_forward(rows, training), ops.shape(word_vectors))
+
+    def feed_forward(self, rows, training=False):
+        """The feed-forward network, `[B * K, H]` -> `[B * K, H]`."""
+        update = self.feed_forward_output(self.intermediate(rows))  # [B * K, I] -> [B * K, H]
+        return self.output_layer_norm(rows + self.dropout(update, training=training))
 
     def compute_output_spec(self, word_vectors, padding_mask, input_mask, training=False):
         # Stated, not traced: K is min(l, F), and a trace with some large F would take l for the answer.
         batch, length, hidden_size = word_vectors.shape
         kept, mask_dtype = length, padding_mask.dtype
-        if self.extract is not None:
+        if self.cls_only:
+            kept = 1
+        elif self.extract is not None:
             kept = self.extract.compute_num_kept(length, input_mask.shape[1])
             mask_dtype = self.extract.mask_dtype or mask_dtype
         return (
@@ -225,7 +288,7 @@ class EncoderBlock(_BertLayer):
 
     def get_config(self):
         extract = None if self.extract is None else keras.saving.serialize_keras_object(self.extract)
-        return {**super().get_config(), "extract": extract}
+        return {**super().get_config(), "extract": extract, "cls_only": self.cls_only}
 
 
 @keras.saving.register_keras_serializable("powerbert_tf")
@@ -239,7 +302,8 @@ class BertClassifier(keras.Model):
         num_classes: C; 1 for a regression.
         max_seq_length: N.
         retention_configuration: What each encoder keeps (extract layers): counts, or fractions of each example's own
-            length; see `powerbert_tf.retention`. None keeps all.
+            length; see `powerbert_tf.retention`. None keeps all. Of the last encoder [CLS] alone is computed, whatever
+            its entry says: nothing else is read.
         soft_extract: Whether each encoder has a soft-extract layer instead (the paper's search).
         gate_width: Width of the ramp of gated extraction instead, see `powerbert_tf.extract.gates`; None for no gates.
         selection: `"attention"`, `"head"` or `"random"`, see `powerbert_tf.extract`.
@@ -287,40 +351,31 @@ class BertClassifier(keras.Model):
         if sum(given.values()) > 1:
             names = " and ".join(name for name, is_given in given.items() if is_given)
             raise ValueError(f"{names} are given; expected one of them.")
-        num_encoders = config.num_hidden_layers
         if retention_configuration is not None:
-            retention_configuration = validate_configuration(retention_configuration, num_encoders, max_seq_length)
-
-        def extract_layer(index):
-            common = {
-                "max_seq_length": max_seq_length,
-                "selection": selection,
-                "padding_queries_vote": padding_queries_vote,
-                "seed": index,
-                "name": "extract",
-            }
-            if soft_extract:
-                pinned = not padding_queries_vote if pin_cls is None else pin_cls
-                return SoftExtract(mass_penalty=mass_penalty * (index + 1), pin_cls=pinned, **common)
-            if gate_width is not None:
-                return GatedExtract(width=gate_width, **common)
-            if retention_configuration is None:
-                return None
-            before = (keep_all(retention_configuration, max_seq_length), *retention_configuration)[index]
-            # Where nothing leaves, neither scores nor a gather are computed.
-            return (
-                Extract(retention_configuration[index], **common) if retention_configuration[index] < before else None
+            retention_configuration = validate_configuration(
+                retention_configuration, config.num_hidden_layers, max_seq_length
             )
-
+        slots = _slots(
+            config.num_hidden_layers,
+            retention_configuration,
+            soft_extract,
+            gate_width,
+            pin_cls=not padding_queries_vote if pin_cls is None else pin_cls,
+            mass_penalty=mass_penalty,
+            max_seq_length=max_seq_length,
+            selection=selection,
+            padding_queries_vote=padding_queries_vote,
+        )
         layers = _shared_layers(shared) if shared is not None else _new_layers(config, num_classes, max_seq_length)
         encoders = [
             EncoderBlock(
                 config,
-                extract_layer(index),
+                slot,
+                cls_only=slot is None and index == config.num_hidden_layers - 1,
                 shared=None if shared is None else shared.encoders[index],
                 name=f"encoder_{index}",
             )
-            for index in range(num_encoders)
+            for index, slot in enumerate(slots)
         ]
         super().__init__(**_classifier_graph(encoders, **layers), **kwargs)
 
@@ -339,7 +394,12 @@ class BertClassifier(keras.Model):
     @property
     def masses(self):
         """Mass of each encoder's retention parameters, a list of L floats; empty without soft-extract layers."""
-        return [encoder.extract.mass for encoder in self.encoders] if self.soft_extract else []
+        return [slot.mass for slot in self.slots] if self.soft_extract else []
+
+    @property
+    def slots(self):
+        """The extract layers, of the encoders that have one."""
+        return [encoder.extract for encoder in self.encoders if encoder.extract is not None]
 
     def with_slots(self, **slots):
         """A model with the same weights, shared and not copied, and other extract slots.
@@ -387,6 +447,31 @@ def with_retention(model, configuration, **kwargs):
         InputError: `configuration` does not fit.
     """
     return model.with_slots(retention_configuration=configuration, **kwargs)
+
+
+def _slots(num_encoders, configuration, soft_extract, gate_width, *, pin_cls, mass_penalty, **common):
+    """The extract layer of each encoder; None where all rows stay, and in the last one, of which [CLS] alone is read.
+
+    Soft-extract is in the last one, too: it learns a mass for it, and [CLS] has a rank.
+    """
+
+    def named(index):
+        return {**common, "seed": index, "name": "extract"}
+
+    if soft_extract:
+        return [
+            SoftExtract(mass_penalty=mass_penalty * (index + 1), pin_cls=pin_cls, **named(index))
+            for index in range(num_encoders)
+        ]
+    slots = [None] * num_encoders
+    for index in range(num_encoders - 1):
+        if gate_width is not None:
+            slots[index] = GatedExtract(width=gate_width, **named(index))
+        elif configuration is not None:
+            before = (keep_all(configuration, common["max_seq_length"]), *configuration)[index]
+            # Where nothing leaves, neither scores nor a gather are computed.
+            slots[index] = Extract(configuration[index], **named(index)) if configuration[index] < before else None
+    return slots
 
 
 def _new_layers(config, num_classes, max_seq_length):

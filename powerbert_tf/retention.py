@@ -20,6 +20,9 @@ Configuration = tuple[int, ...] | tuple[float, ...]
 # Fractions are whole numbers of these parts, so that ceil(f * n) is the same in Python and on every backend.
 PARTS = 10_000
 
+# The fraction of any example that is [CLS] alone, which is all that is read of the last encoder.
+CLS_ALONE = 1 / PARTS
+
 
 def parts_of(fraction: float) -> int:
     """The fraction as a number of `PARTS`."""
@@ -170,25 +173,38 @@ class EncoderSize:
     intermediate_size: int
 
 
-def encoder_multiply_adds(size: EncoderSize, rows: int, kept: int) -> int:
-    """Multiply-adds of one encoder that attends over `rows` and runs its feed-forward network on `kept` of them."""
-    projections = 4 * rows * size.hidden_size**2  # query, key, value, output
-    attention = 2 * rows**2 * size.hidden_size  # scores, and probabilities times values
-    feed_forward = 2 * kept * size.hidden_size * size.intermediate_size
-    return projections + attention + feed_forward
+def attention_multiply_adds(size: EncoderSize, rows: int, kept: int) -> int:
+    """Multiply-adds of self-attention up to its heads' outputs: all `rows` attend, `kept` of them are computed."""
+    projections = 3 * rows * size.hidden_size**2  # query, key, value
+    return projections + rows**2 * size.hidden_size + kept * rows * size.hidden_size  # scores; probabilities by values
+
+
+def update_multiply_adds(size: EncoderSize, kept: int) -> int:
+    """Multiply-adds of what follows on each row that stays: output projection and feed-forward network."""
+    return kept * size.hidden_size**2 + 2 * kept * size.hidden_size * size.intermediate_size
+
+
+def last_multiply_adds(size: EncoderSize, rows: int) -> int:
+    """Multiply-adds of the last encoder, whose only query, and only row, is [CLS]."""
+    projections = (2 * rows + 1) * size.hidden_size**2  # keys and values of all rows, one query
+    return projections + 2 * rows * size.hidden_size + update_multiply_adds(size, 1)
 
 
 def multiply_adds(size: EncoderSize, length: int, configuration: Sequence[float] | None = None) -> int:
     """Multiply-adds of the encoders for one example; embeddings, pooler and head are left out (under 1 %).
 
-    Extraction comes after the self-attention, so that encoder j attends over the rows that encoder j-1 left and runs
-    its feed-forward network on the rows that it keeps.
+    Which rows stay is known as soon as the attention probabilities are: encoder j projects and scores the rows that
+    encoder j-1 left, and computes all else for the rows that it keeps. Of the last encoder [CLS] alone is computed.
 
     Args:
         size: The stack.
         length: Rows that enter the first encoder, padding included if it is computed.
         configuration: Retention configuration, or None for plain BERT.
     """
-    leaving = kept_lengths(configuration, size.num_encoders, length)
-    entering = (length, *leaving[:-1])
-    return sum(encoder_multiply_adds(size, rows, kept) for rows, kept in zip(entering, leaving, strict=True))
+    *leaving, _ = kept_lengths(configuration, size.num_encoders, length)
+    entering = (length, *leaving)
+    inner = (
+        attention_multiply_adds(size, rows, kept) + update_multiply_adds(size, kept)
+        for rows, kept in zip(entering, leaving, strict=False)
+    )
+    return sum(inner) + last_multiply_adds(size, entering[-1])

@@ -6,7 +6,7 @@ from typing import Any
 from powerbert_tf.batching import PADDINGS
 from powerbert_tf.distillation import DISTILLATIONS
 from powerbert_tf.errors import InputError
-from powerbert_tf.extract import SELECTIONS
+from powerbert_tf.significance import SELECTIONS
 from powerbert_tf.tasks import Task, get_task
 
 MAIN_STAGES = ("finetune", "search", "retrain", "evaluate", "predict", "export")  # what "all" means

@@ -14,7 +14,7 @@ and finds what speed-up comes out. Departures, each because the published search
   the search ends when the fractions could have moved much further than they did.
 
 `Budget` is the arithmetic, `BudgetController` brings it to `fit`. `BudgetController.configuration` is
-the result. Axes: `L` encoders.
+the result. Axes: `L` encoders; the last one, of which [CLS] alone is read, has no fraction.
 """
 
 import math
@@ -25,6 +25,7 @@ from keras import ops
 from scipy.optimize import isotonic_regression
 
 from powerbert_tf.cost import Costs, fit_to_budget
+from powerbert_tf.retention import CLS_ALONE
 
 WIDTH = 0.2  # of the gates' ramp: wide enough that every example of ten word-pieces has rows that tell the direction
 
@@ -46,21 +47,22 @@ _DIFFERENCE = 0.05  # half of the interval of a slope: wider than a row, and tha
 
 
 def log_cost_slopes(fractions: np.ndarray, costs: Costs) -> np.ndarray:
-    """Slopes d log(cost) / d f_j, none negative, `[L]`.
+    """Slopes d log(cost) / d f_j, none negative, `[L - 1]`.
 
     As if every encoder extracted and rows were no whole numbers: the cost itself has steps.
 
     Args:
-        fractions: f, `[L]`.
+        fractions: f, `[L - 1]`.
         costs: Of the workload.
     """
     table = costs.table
 
     def own_cost(shift: float) -> np.ndarray:
-        """Of the rows that leave each encoder: its feed-forward network, and the next one's self-attention."""
-        rows = np.clip(fractions + shift, 0.0, 1.0)[:, None] * costs.lengths  # [L, batches]
-        cost = np.interp(rows, table.rows, table.feed_forward)
+        """Of the rows that leave each encoder: its own update, and the next one's self-attention."""
+        rows = np.clip(fractions + shift, 0.0, 1.0)[:, None] * costs.lengths  # [L - 1, batches]
+        cost = np.interp(rows, table.rows, table.update)
         cost[:-1] += np.interp(rows[:-1], table.rows, table.extracting_attention)
+        cost[-1] += np.interp(rows[-1], table.rows, table.last)
         return np.mean(cost, axis=-1)
 
     interval = np.clip(fractions + _DIFFERENCE, 0.0, 1.0) - np.clip(fractions - _DIFFERENCE, 0.0, 1.0)
@@ -72,11 +74,11 @@ class Budget:
     """What the budget makes of each step of the fractions: plain arithmetic, no tensors.
 
     Attributes:
-        fractions: f after the last step, `[L]`, never increasing.
-        averaged: Their mean over the last whole window, `[L]`; before there is one, `fractions`.
+        fractions: f after the last step, `[L - 1]`, never increasing.
+        averaged: Their mean over the last whole window, `[L - 1]`; before there is one, `fractions`.
         speedup: That of `fractions`.
         multiplier: Loss for a cost e times larger; below 0 where the speed-up overshoots the target.
-        coefficients: multiplier * d log(cost) / d f_j for the next step, `[L]`.
+        coefficients: multiplier * d log(cost) / d f_j for the next step, `[L - 1]`.
         converged: Whether the search is done.
 
     Args:
@@ -96,14 +98,14 @@ class Budget:
         self._window_began = _RAMP
         self._previous_mean: np.ndarray | None = None
         self.converged = False
-        self.fractions = self.averaged = np.ones(costs.num_encoders)
+        self.fractions = self.averaged = np.ones(costs.num_encoders - 1)
         self._respond(0.0)
 
     def step(self, proposed: np.ndarray, rate: float) -> np.ndarray:
         """Takes the optimizer's step from `fractions`, or less of it, and answers with new `coefficients`.
 
         Args:
-            proposed: Where the optimizer went, `[L]`.
+            proposed: Where the optimizer went, `[L - 1]`.
             rate: Learning rate of that step.
 
         Returns:
@@ -189,7 +191,7 @@ class BudgetController(keras.callbacks.Callback):
 
     @property
     def fractions(self) -> tuple[float, ...]:
-        """The present f."""
+        """The present f, and [CLS] alone in the last encoder."""
         return _as_configuration(self.budget.fractions)
 
     @property
@@ -213,7 +215,7 @@ class BudgetController(keras.callbacks.Callback):
         return fit_to_budget(_as_configuration(self.budget.averaged), self.costs, self.target_speedup)
 
     def on_train_begin(self, logs=None):
-        layers = [encoder.extract for encoder in self.model.encoders]
+        layers = self.model.slots
         if not self.model.gate_width:
             raise ValueError(f"gate_width={self.model.gate_width}; expected above 0: fractions that learn.")
         self._variables = [layer.fraction for layer in layers]
@@ -241,4 +243,4 @@ class BudgetController(keras.callbacks.Callback):
 
 
 def _as_configuration(fractions: np.ndarray) -> tuple[float, ...]:
-    return tuple(float(fraction) for fraction in fractions)
+    return (*(float(fraction) for fraction in fractions), CLS_ALONE)

@@ -11,7 +11,7 @@ from powerbert_tf import calibration, load_classifier
 from powerbert_tf.calibration import Calibration, Profile, allocate, bisect_speedup, damage
 from powerbert_tf.cost import Costs, count_costs, fit_to_budget
 from powerbert_tf.modeling import with_retention
-from powerbert_tf.retention import EncoderSize
+from powerbert_tf.retention import CLS_ALONE, EncoderSize
 
 N = 23
 ENCODERS = 3
@@ -50,9 +50,10 @@ def test_the_allocation_is_the_best_of_all_configurations(costs, monkeypatch):
     damages = np.sort(np.random.default_rng(3).random((ENCODERS, 5)), axis=1)[:, ::-1] * np.array([[5], [2], [1]])
     damages[:, -1] = 0.0
     profile = Profile(fractions, damages)
+    costs = Costs(costs.table, costs.lengths, ENCODERS + 1)  # and the last one, which has nothing to choose
 
     def predicted(configuration):
-        columns = [np.flatnonzero(np.isclose(fractions, kept))[0] for kept in configuration]
+        columns = [np.flatnonzero(np.isclose(fractions, kept))[0] for kept in configuration[:ENCODERS]]
         before = [4, *columns[:-1]]
         return sum(
             damages[j, column] - damages[j, came] for j, (column, came) in enumerate(zip(columns, before, strict=True))
@@ -60,13 +61,14 @@ def test_the_allocation_is_the_best_of_all_configurations(costs, monkeypatch):
 
     def best(speedup):
         kept = itertools.combinations_with_replacement(fractions[::-1].tolist(), ENCODERS)
-        return min(predicted(c) for c in kept if costs.speedup(c) >= speedup)
+        return min(predicted(c) for c in kept if costs.speedup((*c, CLS_ALONE)) >= speedup)
 
     for target in (1.3, 1.7, 2.1, 2.9):
         found = allocate(profile, costs, target)
         assert costs.speedup(found) >= target
+        assert found[ENCODERS:] == (CLS_ALONE,)
         # Costs are rounded up, by less than a bin of 400 for each encoder.
-        assert best(target) - 1e-9 <= predicted(found) <= best(target * (1 + 1.5 * ENCODERS / 400)) + 1e-9
+        assert best(target) - 1e-9 <= predicted(found) <= best(target * (1 + 1.5 * (ENCODERS + 1) / 400)) + 1e-9
 
 
 def test_damages_are_those_of_models_that_extract(model, batches):
@@ -82,12 +84,10 @@ def test_damages_are_those_of_models_that_extract(model, batches):
 
 def test_the_profile_falls_to_zero(model, batches):
     profile = Calibration(model, batches, is_regression=False).profile()
-    assert profile.damages.shape == (ENCODERS, len(profile.fractions))
+    assert profile.damages.shape == (ENCODERS - 1, len(profile.fractions))
     assert np.all(np.diff(profile.damages, axis=1) <= 0)
     assert not profile.damages[:, -1].any()
     assert profile.damages[0, 0] > 0
-    # Only [CLS] is read after the last encoder: what it eliminates changes nothing.
-    np.testing.assert_allclose(profile.damages[-1], 0, atol=1e-6)
     np.testing.assert_allclose(profile.at(np.array([0.7]))[0], profile.damages[0, 5:7].mean(), rtol=1e-6)
 
 
@@ -105,7 +105,7 @@ def test_the_search_meets_its_target_and_refining_lowers_the_damage(model, batch
     assert search.damage(found) <= search.damage(geometric) * 1.05
 
 
-def test_the_bisect_speedup_a_loss_is_found_by_bisection():
+def test_the_fastest_within_a_loss_is_found_by_bisection():
     def search(target):
         return (round(1 / target, 4),)
 

@@ -105,8 +105,8 @@ def without_rows(path):
         (stored_with(attention=[0.1, 0.2]), "expected 3 positive times"),
         (stored_with(outside=[0.1, 0.2, -0.3]), "expected 3 positive times"),
         (stored_with(outside=[0.1, 0.2, float("nan")]), "expected 3 positive times"),
-        (stored_with(feed_forward=["a", "b", "c"]), "ValueError"),
-        (stored_with(feed_forward=[{}, [], None]), "Error"),
+        (stored_with(update=["a", "b", "c"]), "ValueError"),
+        (stored_with(update=[{}, [], None]), "Error"),
     ],
 )
 def test_a_file_that_is_not_usable_is_measured_anew(measured, tmp_path, warnings_logged, damage, reason):

@@ -1,6 +1,5 @@
 import keras
 import numpy as np
-import numpy_reference
 import pytest
 from keras import ops
 
@@ -9,126 +8,73 @@ from powerbert_tf.extract import (
     GatedExtract,
     MassPenalty,
     SoftExtract,
-    extract,
     gates,
+    gather_queries,
     gather_rows,
-    ranking_scores,
-    ranks,
-    significance_scores,
-    soft_extract,
-    static_scores,
+    kept_rows,
+    soft_scale,
 )
+from powerbert_tf.significance import ranking_scores
 
-BATCH, HEADS, LENGTH, HIDDEN = 3, 5, 13, 7
+BATCH, HEADS, LENGTH = 3, 5, 13
 REAL = (13, 2, 11)
 
 
 @pytest.fixture
 def attention():
-    """Attention probabilities [B, A, T, T] that give padding nothing, word-vectors [B, T, H], mask [B, T]."""
+    """Attention probabilities [B, A, T, T] that give padding nothing, mask [B, T]."""
     random = np.random.default_rng(0)
     mask = (np.arange(LENGTH) < np.array(REAL)[:, None]).astype("int32")
     weights = np.exp(random.normal(size=(BATCH, HEADS, LENGTH, LENGTH))) * mask[:, None, None, :]
-    probs = (weights / weights.sum(-1, keepdims=True)).astype("float32")
-    word_vectors = random.normal(size=(BATCH, LENGTH, HIDDEN)).astype("float32")
-    return probs, word_vectors, mask
+    return (weights / weights.sum(-1, keepdims=True)).astype("float32"), mask
 
 
-@pytest.mark.parametrize("padding_queries_vote", [False, True])
-def test_significance_is_the_sum_of_the_others_attention(attention, padding_queries_vote):
-    probs, _, mask = attention
-    expected = [
-        numpy_reference.significance_scores(probs[b].astype("float64"), mask[b], padding_queries_vote)
-        for b in range(BATCH)
-    ]
-    scores = significance_scores(probs, mask, padding_queries_vote)
-    np.testing.assert_allclose(scores, expected, atol=1e-5)
-    assert not np.any(np.array(scores)[mask == 0])
-
-
-def test_significance_by_hand():
-    # One head, three words: column sums without the diagonal.
-    probs = np.array([[[[0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [0.4, 0.4, 0.2]]]], "float32")
-    np.testing.assert_allclose(significance_scores(probs, np.ones((1, 3))), [[0.5, 0.7, 0.5]], atol=1e-6)
-
-
-def test_padding_votes_only_on_request(attention):
-    probs, _, mask = attention
-    padded = np.repeat(probs, 1, axis=0)
-    padded[1, :, REAL[1] :] = 0.0  # what padding rows attend to
-    padded[1, :, REAL[1] :, 0] = 1.0
-    ours, theirs = (np.array(significance_scores(p, mask)) for p in (probs, padded))
-    np.testing.assert_array_equal(ours, theirs)
-    ours, theirs = (np.array(significance_scores(p, mask, padding_queries_vote=True)) for p in (probs, padded))
-    assert np.abs(ours - theirs)[1].max() > 0.1
-
-
-def test_scores_of_half_precision_are_summed_in_full_precision():
-    # 512 words that all attend equally: float16 would stop adding 1/512 to a sum of 2 heads well before 2.
-    probs = np.full((1, 2, 509, 509), 1 / 512, "float16")
-    scores = significance_scores(probs, np.ones((1, 509)))
-    np.testing.assert_allclose(scores, 2 * 508 / 512, rtol=1e-6)
-
-
-def test_ranks_are_positions_in_descending_order_and_earlier_first_among_equals():
-    scores = np.array([[0.2, 0.9, 0.2, 0.5, 0.9]], "float32")
-    np.testing.assert_array_equal(ranks(scores), [[3, 0, 4, 2, 1]])
-
-
-def test_cls_is_first_and_padding_last():
-    scores = np.array([[0.0, 0.7, 0.1, 0.0, 0.0]], "float32")
-    mask = np.array([[1, 1, 1, 0, 0]])
-    np.testing.assert_array_equal(ranks(ranking_scores(scores, mask)), [[0, 1, 2, 3, 4]])
-    np.testing.assert_array_equal(ranks(ranking_scores(scores, mask, pin_cls=False)), [[2, 0, 1, 3, 4]])
-
-
-def test_extract_keeps_the_most_significant_rows_in_their_order(attention):
-    _, word_vectors, mask = attention
+def test_the_most_significant_rows_stay_in_their_order(attention):
+    _, mask = attention
     scores = np.random.default_rng(1).random((BATCH, LENGTH)).astype("float32")
-    kept_vectors, kept_mask = extract(word_vectors, mask, ranking_scores(scores, mask), 5)
-    assert kept_vectors.shape == (BATCH, 5, HIDDEN)
+    rows, kept_mask = kept_rows(ranking_scores(scores, mask), mask, 5)
+    assert rows.shape == (BATCH, 5)
     for b, real in enumerate(REAL):
         others = sorted(range(1, real), key=lambda w: -scores[b, w])[:4]
         kept = sorted([0, *others])
-        np.testing.assert_array_equal(kept_vectors[b][: len(kept)], word_vectors[b, kept])
+        np.testing.assert_array_equal(rows[b][: len(kept)], kept)
         np.testing.assert_array_equal(kept_mask[b], [1] * len(kept) + [0] * (5 - len(kept)))
 
 
 @pytest.mark.parametrize("num_kept", [LENGTH, LENGTH + 4])
-def test_keeping_all_is_the_identity(attention, num_kept):
-    probs, word_vectors, mask = attention
-    kept_vectors, kept_mask = Extract(num_kept, max_seq_length=17)(word_vectors, probs, mask, mask)
-    np.testing.assert_array_equal(kept_vectors, word_vectors)
-    np.testing.assert_array_equal(kept_mask, mask)
+def test_where_all_stay_nothing_is_ranked(attention, num_kept):
+    probs, mask = attention
+    stays = Extract(num_kept, max_seq_length=17)(probs, mask, mask)
+    assert list(stays) == ["padding_mask"]
+    np.testing.assert_array_equal(stays["padding_mask"], mask)
 
 
 def test_keeping_one_keeps_cls(attention):
-    probs, word_vectors, mask = attention
-    kept_vectors, kept_mask = Extract(1, max_seq_length=17)(word_vectors, probs, mask, mask)
-    np.testing.assert_array_equal(kept_vectors, word_vectors[:, :1])
-    np.testing.assert_array_equal(kept_mask, mask[:, :1])
+    probs, mask = attention
+    stays = Extract(1, max_seq_length=17)(probs, mask, mask)
+    np.testing.assert_array_equal(stays["rows"], np.zeros((BATCH, 1)))
+    np.testing.assert_array_equal(stays["padding_mask"], mask[:, :1])
 
 
 def test_soft_extract_scales_by_the_parameter_of_the_rank():
-    word_vectors = np.arange(1.0, 11.0, dtype="float32").reshape(1, 5, 2)
     scores = np.array([[0.9, 0.1, 0.8, 0.3, 0.2]], "float32")
-    scaled = soft_extract(word_vectors, scores, np.array([1.0, 0.5, 0.25, 0.125, 0.0, 7.0], "float32"))
-    np.testing.assert_array_equal(scaled, word_vectors * np.array([1.0, 0.0, 0.5, 0.25, 0.125], "float32")[:, None])
+    scale = soft_scale(scores, np.array([1.0, 0.5, 0.25, 0.125, 0.0, 7.0], "float32"))
+    np.testing.assert_array_equal(scale, [[1.0, 0.0, 0.5, 0.25, 0.125]])
 
 
-def test_r_of_one_is_the_identity(attention):
-    probs, word_vectors, mask = attention
+def test_r_starts_at_one_for_all(attention):
+    probs, mask = attention
     layer = SoftExtract(17)
-    scaled, same_mask = layer(word_vectors, probs, mask, mask)
-    np.testing.assert_array_equal(scaled, word_vectors)
-    np.testing.assert_array_equal(same_mask, mask)
+    stays = layer(probs, mask, mask)
+    np.testing.assert_array_equal(stays["scale"], np.ones((BATCH, LENGTH)))
+    np.testing.assert_array_equal(stays["padding_mask"], mask)
     assert layer.mass == 17
 
 
 def test_search_loss_of_an_encoder_is_its_weighted_mass(attention):
-    probs, word_vectors, mask = attention
+    probs, mask = attention
     layer = SoftExtract(17, mass_penalty=0.03)
-    layer(word_vectors, probs, mask, mask)
+    layer(probs, mask, mask)
     layer.retention_parameters.assign(np.linspace(0, 1, 17, dtype="float32"))
     assert layer.mass == pytest.approx(17 / 2)
     assert float(ops.convert_to_numpy(layer.losses[0])) == pytest.approx(0.03 * 17 / 2)
@@ -136,33 +82,27 @@ def test_search_loss_of_an_encoder_is_its_weighted_mass(attention):
 
 
 def test_retention_parameters_stay_between_0_and_1(attention):
-    probs, word_vectors, mask = attention
+    probs, mask = attention
     layer = SoftExtract(17)
-    layer(word_vectors, probs, mask, mask)
+    layer(probs, mask, mask)
     optimizer = keras.optimizers.SGD(1.0)
     gradient = np.where(np.arange(17) % 2, 3.0, -3.0).astype("float32")
     optimizer.apply([ops.convert_to_tensor(gradient)], [layer.retention_parameters])
     np.testing.assert_array_equal(layer.retention_parameters, np.where(np.arange(17) % 2, 0.0, 1.0))
 
 
-@pytest.mark.parametrize("selection", ["head", "random"])
-def test_static_scores_depend_on_nothing_but_the_position(selection):
-    scores = [np.array(static_scores(selection, length, 23, seed=5)) for length in (7, 19)]
-    np.testing.assert_array_equal(scores[0], scores[1][:7])
-    assert len(set(scores[1].tolist())) == 19
-    assert scores[1].min() > 0
-
-
 def test_head_keeps_the_first_rows_and_random_fixed_ones(attention):
-    probs, word_vectors, mask = attention
-    first, _ = Extract(5, 17, selection="head")(word_vectors, probs, mask, mask)
-    np.testing.assert_array_equal(first, word_vectors[:, :5])
-    random, _ = Extract(5, 17, selection="random", seed=3)(word_vectors, probs, mask, mask)
-    again, _ = Extract(5, 17, selection="random", seed=3)(word_vectors, probs[::-1], mask, mask)
-    other, _ = Extract(5, 17, selection="random", seed=4)(word_vectors, probs, mask, mask)
-    np.testing.assert_array_equal(random, again)
-    assert not np.array_equal(random, other)
-    np.testing.assert_array_equal(random[:, 0], word_vectors[:, 0])
+    probs, mask = attention
+    full = np.ones_like(mask)
+
+    def rows(given=probs, **kwargs):
+        return np.array(Extract(5, 17, **kwargs)(given, full, full)["rows"])
+
+    np.testing.assert_array_equal(rows(selection="head"), [range(5)] * BATCH)
+    random = rows(selection="random", seed=3)
+    np.testing.assert_array_equal(random, rows(probs[::-1], selection="random", seed=3))
+    assert not np.array_equal(random, rows(selection="random", seed=4))
+    assert not random[:, 0].any()
 
 
 @pytest.mark.parametrize("layer", [Extract, SoftExtract])
@@ -193,13 +133,13 @@ def test_gates_by_hand():
 
 
 def test_a_fraction_is_of_each_examples_own_length(attention):
-    probs, word_vectors, mask = attention
-    kept_vectors, kept_mask = Extract(0.4, max_seq_length=17)(word_vectors, probs, mask, mask)
+    probs, mask = attention
+    stays = Extract(0.4, max_seq_length=17)(probs, mask, mask)
     # ceil(0.4 * 13) rows in all; of 13, 2 and 11 words 6, 1 and 5 stay.
-    assert kept_vectors.shape == (BATCH, 6, HIDDEN)
-    np.testing.assert_array_equal(ops.sum(kept_mask, axis=1), [6, 1, 5])
-    counts, _ = Extract(5, max_seq_length=17)(word_vectors, probs, mask, mask)
-    np.testing.assert_array_equal(kept_vectors[2][:5], counts[2])
+    assert stays["rows"].shape == (BATCH, 6)
+    np.testing.assert_array_equal(ops.sum(stays["padding_mask"], axis=1), [6, 1, 5])
+    counts = Extract(5, max_seq_length=17)(probs, mask, mask)
+    np.testing.assert_array_equal(stays["rows"][2][:5], counts["rows"][2])
 
 
 @pytest.mark.parametrize("tail", [(), (7,), (2, 3)])
@@ -207,6 +147,12 @@ def test_gather_rows_picks_rows_of_each_example(tail):
     tensor = np.random.default_rng(0).random((BATCH, LENGTH, *tail)).astype("float32")
     rows = np.array([[0, 3], [12, 5], [1, 1]])
     np.testing.assert_array_equal(gather_rows(tensor, rows), [tensor[b, rows[b]] for b in range(BATCH)])
+
+
+def test_gather_queries_picks_the_same_rows_of_every_head(attention):
+    probs, _ = attention
+    rows = np.array([[0, 3], [12, 5], [1, 1]])
+    np.testing.assert_array_equal(gather_queries(probs, rows), [probs[b][:, rows[b]] for b in range(BATCH)])
 
 
 @pytest.mark.parametrize(
@@ -225,10 +171,9 @@ def test_layers_come_back_from_their_configuration(layer):
     assert again.get_config() == config
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision_keeps_the_same_rows(attention, policy):
-    probs, word_vectors, mask = attention
-    full, _ = Extract(5, 17)(word_vectors, probs, mask, mask)
-    half, _ = Extract(5, 17, dtype=policy)(word_vectors, probs, mask, mask)
-    assert keras.backend.standardize_dtype(half.dtype) == policy.removeprefix("mixed_")
-    np.testing.assert_allclose(ops.cast(half, "float32"), full, rtol=1e-2)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_mixed_precision_keeps_the_same_rows(attention, dtype):
+    probs, mask = attention
+    half = ops.cast(probs, dtype)
+    full = Extract(5, 17)(ops.cast(half, "float32"), mask, mask)["rows"]
+    np.testing.assert_array_equal(Extract(5, 17, dtype=f"mixed_{dtype}")(half, mask, mask)["rows"], full)

@@ -15,6 +15,8 @@ ORDER = [
     "retention",
     "cost",
     "bert_config",
+    "significance",
+    "dense",
     "extract",
     "modeling",
     "checkpoints",
@@ -52,7 +54,17 @@ ORDER = [
     "stages",
     "pipeline",
 ]
-BACKEND_FREE = ("retention", "cost", "bert_config", "extract", "modeling", "optimization", "distillation", "elastic")
+BACKEND_FREE = (
+    "retention",
+    "cost",
+    "bert_config",
+    "significance",
+    "extract",
+    "modeling",
+    "optimization",
+    "distillation",
+    "elastic",
+)
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

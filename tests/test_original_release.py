@@ -30,7 +30,7 @@ def test_outputs_of_the_original_release_are_reproduced(original_release, case, 
         feed_forward = encoder.feed_forward
 
         def spy(rows, *args, feed_forward=feed_forward):
-            word_vectors.append(np.array(rows))
+            word_vectors.append(np.array(rows).reshape(len(inputs["token_ids"]), -1, rows.shape[-1]))
             return feed_forward(rows, *args)
 
         monkeypatch.setattr(encoder, "feed_forward", spy)
@@ -42,4 +42,7 @@ def test_outputs_of_the_original_release_are_reproduced(original_release, case, 
     assert len(word_vectors) == (0 if kind == "plain" else len(model.encoders))
     for index, actual in enumerate(word_vectors):
         # 1e-5, not the 1e-4 that would do: an epsilon of 1e-6 in LayerNorm passes at 1e-4.
-        np.testing.assert_allclose(actual, expected[f"{kind}/encoder_{index}/word_vectors"], atol=1e-5)
+        theirs = expected[f"{kind}/encoder_{index}/word_vectors"]
+        if kind == "extract" and index == len(model.encoders) - 1:
+            theirs = theirs[:, :1]  # nothing but [CLS] is read of the last encoder, and we compute nothing else
+        np.testing.assert_allclose(actual, theirs, atol=1e-5)

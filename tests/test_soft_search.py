@@ -13,24 +13,25 @@ from powerbert_tf.optimization import BertAdam
 from powerbert_tf.retention import EncoderSize, validate_configuration
 from powerbert_tf.soft_search import WIDTH, Budget, BudgetController, BudgetPenalty, log_cost_slopes
 
-CONFIG = tiny_config(dropout=0.0)
+CONFIG = tiny_config(num_hidden_layers=4, dropout=0.0)  # three of which have a fraction
 N = 31
 LENGTHS = np.random.default_rng(1).integers(11, N + 1, size=101)
 
 
-def costs_of(num_encoders=3, lengths=LENGTHS):
+def costs_of(num_encoders=4, lengths=LENGTHS):
     return Costs(count_costs(EncoderSize(num_encoders, 35, 29), N, 7), lengths, num_encoders)
 
 
 def test_slopes_are_those_of_the_cost():
     # Rows of 10,000: whole numbers do not matter, and the cost may be differentiated by hand.
-    size = EncoderSize(3, 5, 7)
-    costs = Costs(count_costs(size, 10_007, 1), np.array([10_007]), 3)
+    size = EncoderSize(4, 5, 7)
+    costs = Costs(count_costs(size, 10_007, 1), np.array([10_007]), 4)
     fractions = np.array([0.9, 0.6, 0.2])
-    # Encoder j: ff(f_j n), and the attention of encoder j + 1, 4 rows H^2 + 2 rows^2 H.
+    # Encoder j: the update of its rows, H^2 + 2 H I each, and the attention of encoder j + 1, of whose rows half stay:
+    # 3 rows H^2 + 3/2 rows^2 H; in the last one 2 rows H^2 + 2 rows H.
     rows = fractions * 10_007
-    slopes = 10_007 * 2 * 5 * 7 + np.array([1, 1, 0]) * 10_007 * (4 * 25 + 4 * rows * 5)
-    expected = slopes / costs.of((0.9, 0.6, 0.2))
+    attention = np.array([1, 1, 0]) * (3 * 25 + 3 * rows * 5) + np.array([0, 0, 1]) * (2 * 25 + 2 * 5)
+    expected = 10_007 * (25 + 2 * 5 * 7 + attention) / costs.of((0.9, 0.6, 0.2, 0.1))
     np.testing.assert_allclose(log_cost_slopes(fractions, costs), expected, rtol=1e-3)
     # Tied fractions have slopes, too, and so has keeping all.
     assert (log_cost_slopes(np.ones(3), costs) > 0).all()
@@ -51,10 +52,10 @@ def test_the_multiplier_rises_where_the_model_is_too_slow_and_falls_where_it_is_
             np.testing.assert_allclose(budget.coefficients, budget.multiplier * slopes)
         return np.array(seen)
 
-    on_target = fit_to_budget((0.8, 0.7, 0.6), costs, 2.0)
+    on_target = fit_to_budget((0.8, 0.7, 0.6, 0.6), costs, 2.0)[:-1]
     slower = tuple(min(1.0, 1.01 * fraction) for fraction in on_target)
     faster = tuple(0.994 * fraction for fraction in on_target)
-    assert costs.speedup(slower) < 2.0 < costs.speedup(faster) < 2.04
+    assert costs.speedup((*slower, 0.1)) < 2.0 < costs.speedup((*faster, 0.1)) < 2.04
     assert (np.diff(multipliers(slower)) > 0).all()
     assert (np.diff(multipliers(faster)) < 0).all()
     assert (multipliers(faster) > 0).all()
@@ -107,7 +108,7 @@ def best_fractions(target):
         for second in grid[grid <= first]:
             for third in grid[grid <= second]:
                 damage = np.sum(WEIGHTS * (1 - np.array([first, second, third])) ** 2)
-                if damage < least and costs.speedup((float(first), float(second), float(third))) >= target:
+                if damage < least and costs.speedup((float(first), float(second), float(third), 0.01)) >= target:
                     best, least = (first, second, third), damage
     return best
 
@@ -120,7 +121,7 @@ def test_the_budget_leads_to_the_optimum_whatever_the_rate_and_the_size_of_the_l
     steps = search_by_adam(budget, scale * WEIGHTS, rate, 0.3 * scale, num_steps=7919)
     assert budget.converged
     assert 100 < steps < 7919
-    assert costs_of().speedup(tuple(map(float, budget.averaged))) == pytest.approx(target, rel=0.021)
+    assert costs_of().speedup((*map(float, budget.averaged), 0.01)) == pytest.approx(target, rel=0.021)
     # Two windows agree to 0.03, and the grid is one of 0.02; a row is 0.05 of a mean example.
     np.testing.assert_allclose(budget.averaged, best_fractions(target), atol=0.08)
 
@@ -153,7 +154,7 @@ def test_the_result_is_on_target_whatever_training_did(num_steps, rate):
     controller = search(num_steps, rate)
     assert controller.steps <= num_steps
     configuration = controller.configuration
-    assert configuration == validate_configuration(configuration, 3, N)
+    assert configuration == validate_configuration(configuration, 4, N)
     assert 1.9 * (1 - 1e-9) <= costs_of().speedup(configuration) <= 1.9 * 1.01
 
 
@@ -172,7 +173,7 @@ def test_a_search_stops_when_it_has_converged_and_more_steps_change_nothing():
 
 def test_the_penalty_is_part_of_the_loss_and_of_a_compiled_step():
     model = gated_model()
-    fractions = [encoder.extract.fraction for encoder in model.encoders]
+    fractions = [slot.fraction for slot in model.slots]
     model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     for fraction in fractions:
         fraction.regularizer = BudgetPenalty()
@@ -202,9 +203,9 @@ def test_the_penalty_is_no_weight_of_the_model():
 def test_a_second_search_goes_on_with_what_was_compiled():
     model = gated_model()
     search(2, model=model)
-    first = [encoder.extract.fraction.regularizer for encoder in model.encoders]
+    first = [slot.fraction.regularizer for slot in model.slots]
     controller = search(3, model=model)
-    assert [encoder.extract.fraction.regularizer for encoder in model.encoders] == first
+    assert [slot.fraction.regularizer for slot in model.slots] == first
     assert controller.steps == 3
 
 
@@ -219,6 +220,6 @@ def test_a_rate_that_ends_is_no_convergence():
 
 def test_a_model_without_gates_that_learn_is_refused():
     dense = BertClassifier(BertConfig(**CONFIG), 3, N)
-    for model in (dense.with_slots(gate_width=0.0), dense.with_slots(retention_configuration=(0.7, 0.5, 0.3))):
+    for model in (dense.with_slots(gate_width=0.0), dense.with_slots(retention_configuration=(0.7, 0.5, 0.3, 0.3))):
         with pytest.raises(ValueError, match=r"gate_width=(0\.0|None); expected above 0"):
             search(1, model=model)
