@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test lint setup setup-test sample clean
+.PHONY: quickstart test lint benchmark setup setup-test sample clean
 
 ## Fine-tune, search to twice the speed, re-train, evaluate, predict and export on the generated sample (no data needed).
 quickstart: setup
@@ -18,6 +18,10 @@ lint: setup-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+## Inference against KerasHub, Hugging Face on PyTorch, ONNX Runtime and OpenVINO: half an hour on two idle cores.
+benchmark: $(VENV)/.installed-benchmark
+	$(BIN)/python -m benchmarks.inference --shape=bert_base
+
 setup: $(VENV)/.installed
 setup-test: $(VENV)/.installed-test
 
@@ -31,6 +35,10 @@ $(VENV)/.installed: requirements.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt
 	$(BIN)/python -m pip install --quiet -r requirements-test.txt
+	touch $@
+
+$(VENV)/.installed-benchmark: $(VENV)/.installed requirements-benchmark.txt
+	$(BIN)/python -m pip install --quiet -r requirements-benchmark.txt
 	touch $@
 
 ## Write the generated sample anew.

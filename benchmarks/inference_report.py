@@ -1,0 +1,117 @@
+"""The results of `benchmarks.inference` as Markdown and as a plot."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
+
+from benchmarks.engines import ENGINES
+from powerbert_tf.files import replacing
+
+_DENSE, _REDUCED = "ours, dense", "ours, reduced"
+
+
+def compare(report: dict[str, Any]) -> pd.DataFrame:
+    """Ratios of medians, one row a cell.
+
+    Returns:
+        Columns `batch`, `length`, and where the engines are there: `fastest peer`, `dense / peer` (how many times
+        faster ours is), `plain / XLA` (ours), `speed-up` (reduced against ours dense), `multiply-adds` (fewer by),
+        `realised` (their ratio), `reduced / peer`, `share of peak` (ours, dense).
+    """
+    results = pd.DataFrame(report["results"])
+    counted = {row["length"]: row for row in report["multiply_adds"]}
+    rows = []
+    for (batch, length), cell in results.groupby(["batch", "length"]):
+        median = dict(zip(cell["engine"], cell["p50_ms"], strict=True))
+        peers = {name: ms for name, ms in median.items() if ENGINES[name].peer}
+        row: dict[str, Any] = {"batch": batch, "length": length}
+        dense, reduced = median.get(_DENSE), median.get(_REDUCED)
+        if peers:
+            row["fastest peer"] = min(peers, key=lambda name: peers[name])
+        if peers and dense:
+            row["dense / peer"] = min(peers.values()) / dense
+        if dense and f"{_DENSE}, XLA" in median:
+            row["plain / XLA"] = median[f"{_DENSE}, XLA"] / dense
+        if dense and reduced:
+            fewer = counted[length]["dense"] / counted[length]["reduced"]
+            row |= {"speed-up": dense / reduced, "multiply-adds": fewer, "realised": dense / reduced / fewer}
+        if peers and reduced:
+            row["reduced / peer"] = min(peers.values()) / reduced
+        if dense:
+            row["share of peak"] = batch * counted[length]["dense"] / (dense / 1000) / report["matrix_product_peak"]
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def write_report(report: dict[str, Any], output: Path) -> None:
+    """Writes `<output>.md` and `<output>.png`."""
+    with replacing(output.with_suffix(".md")) as path:
+        path.write_text(_markdown(report), encoding="utf-8")
+    figure = _plot(report)
+    with replacing(output.with_suffix(".png")) as path:
+        figure.savefig(path, format="png", dpi=120)
+
+
+def _table(frame: pd.DataFrame) -> str:
+    def cell(value: Any) -> str:
+        return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+    rows = [[cell(value) for value in row] for row in frame.itertuples(index=False)]  # `values` would make ints floats
+    lines = [list(frame.columns), ["---"] * len(frame.columns), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _markdown(report: dict[str, Any]) -> str:
+    results = pd.DataFrame(report["results"])
+    index = ["batch", "length"]
+    medians = results.pivot(index=index, columns="engine", values="p50_ms")[list(dict.fromkeys(results["engine"]))]
+    spread = results.assign(spread=results["p90_ms"] / results["p50_ms"]).groupby("engine", sort=False)
+    memory = results.groupby("engine", sort=False)["peak_mib"].max()
+    engines = pd.DataFrame({"p90 / p50, median": spread["spread"].median(), "peak MiB": memory.round().astype(int)})
+    packages = ", ".join(f"{name} {version}" for name, version in report["packages"].items())
+    skipped = "".join(f" {name} is not installed." for name in report["skipped"])
+    comparison = compare(report)
+    sections = [
+        f"# Inference, {report['shape']}",
+        f"`{report['command']}`\n\n{report['date']}, {report['device']}, {report['threads']} threads; Python "
+        f"{report['python']}, {packages}.{skipped} float32, full rows. The largest product of matrices: "
+        f"{report['matrix_product_peak'] / 1e9:.0f} billion multiply-adds a second.",
+        "## Milliseconds of a batch, median",
+        _table(medians.reset_index()),
+        "## Ratios of medians: above 1, ours is faster",
+        _table(comparison),
+    ]
+    if "dense / peer" in comparison:
+        mean = comparison["dense / peer"].prod() ** (1 / len(comparison))
+        sections.append(f"Dense against the fastest peer: geometric mean {mean:.2f}, least {_least(comparison)}.")
+    sections += ["## Spread and memory", _table(engines.reset_index())]
+    return "\n\n".join(sections) + "\n"
+
+
+def _least(comparison: pd.DataFrame) -> str:
+    row = comparison.loc[comparison["dense / peer"].idxmin()]
+    return f"{row['dense / peer']:.2f} at batch {row['batch']} x {row['length']} ({row['fastest peer']})"
+
+
+def _plot(report: dict[str, Any]) -> Figure:
+    results = pd.DataFrame(report["results"])
+    batches = sorted(results["batch"].unique())
+    figure = Figure(figsize=(5 * len(batches) + 2.5, 4.5), layout="constrained")
+    for axes, batch in zip(figure.subplots(1, len(batches), squeeze=False, sharey=True)[0], batches, strict=True):
+        for name, rows in results[results["batch"] == batch].groupby("engine", sort=False):
+            style = "-" if not ENGINES[name].peer else "--"
+            rows = rows.sort_values("length")
+            axes.plot(rows["length"], rows["p50_ms"] / batch, style, marker="o", markersize=4, label=name)
+        axes.set(xscale="log", yscale="log", title=f"batch {batch}", xlabel="length")
+        axes.set_xticks(sorted(results["length"].unique()), labels=sorted(results["length"].unique()), minor=False)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("milliseconds an example, median")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    return figure

@@ -1,0 +1,63 @@
+"""Checkpoints of random weights in Hugging Face's format, which every engine reads."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+from safetensors.numpy import save_file
+
+from powerbert_tf.bert_config import BertConfig
+from powerbert_tf.checkpoints import named_weights
+from powerbert_tf.checkpoints.names import weight_names
+from powerbert_tf.modeling import BertClassifier
+
+
+def _shape(num_hidden_layers: int, num_attention_heads: int, hidden_size: int) -> BertConfig:
+    return BertConfig(
+        vocab_size=30522,
+        hidden_size=hidden_size,
+        num_hidden_layers=num_hidden_layers,
+        num_attention_heads=num_attention_heads,
+        intermediate_size=4 * hidden_size,
+        hidden_act="gelu",
+        hidden_dropout_prob=0.1,
+        attention_probs_dropout_prob=0.1,
+        max_position_embeddings=512,
+        type_vocab_size=2,
+        initializer_range=0.02,
+    )
+
+
+SHAPES = {"minilm": _shape(6, 12, 384), "bert_base": _shape(12, 12, 768), "bert_large": _shape(24, 16, 1024)}
+
+
+def write_random_checkpoint(folder: Path, config: BertConfig, num_classes: int, seed: int = 0) -> None:
+    """Writes `config.json` and `model.safetensors`.
+
+    Args:
+        folder: An existing folder.
+        config: Sizes.
+        num_classes: C.
+        seed: Of the weights.
+    """
+    keras.utils.set_random_seed(seed)
+    model = BertClassifier(config, num_classes, config.max_position_embeddings)
+    ours = named_weights(model)
+    tensors = {}
+    for name in weight_names(config):
+        array = ours[name.ours].numpy()
+        # Larger than at the start of training, so that attention is not uniform and a wrong axis would show.
+        array = 2.0 * array if array.ndim == 2 else array + 0.02 * np.random.default_rng(seed).normal(size=array.shape)
+        array = array.T if name.hugging_face_transposed else array
+        prefix = "" if name.hugging_face.startswith("classifier") else "bert."
+        tensors[prefix + name.hugging_face] = np.ascontiguousarray(array, "float32")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    described = {
+        **dataclasses.asdict(config),
+        "model_type": "bert",
+        "architectures": ["BertForSequenceClassification"],
+        "pad_token_id": 0,
+    }
+    (folder / "config.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
