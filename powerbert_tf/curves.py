@@ -35,7 +35,7 @@ def train_elastic(run: Run, folder: Path) -> dict[str, Any]:
     recipe = Recipe(
         title="elastic",
         rate=run.settings.learning_rate_retrain,
-        epochs=run.settings.epochs_retrain,
+        epochs=run.settings.epochs,
         loss=task_loss(run.task),
         keep_last=True,  # later epochs have seen more configurations; dev scores of the full model say little of them
         callbacks=callbacks,

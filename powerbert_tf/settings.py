@@ -80,8 +80,12 @@ class Settings:
         "Default: logits; none after the paper's search.",
         default="",
     )
-    epochs_retrain: int = _setting("Epochs of re-training. Default: as --epochs.")
-    learning_rate_retrain: float = _setting("Peak learning rate of re-training. Default: as --learning_rate.")
+    epochs_retrain: int = _setting(
+        "Epochs of re-training. Default: twice --epochs; as --epochs with --distillation=none."
+    )
+    learning_rate_retrain: float = _setting(
+        "Peak learning rate of re-training. Default: twice --learning_rate; as that with --distillation=none."
+    )
     warmup_proportion: float = _setting("Share of the steps in which the learning rates rise.", default=0.1)
     weight_decay: float = _setting("Decoupled weight decay; 0 for none.", default=0.0)
     clipnorm: float = _setting("Largest norm of the whole gradient; 0 for no clipping.", default=0.0)
@@ -189,9 +193,10 @@ class Settings:
                 names += (*_RETRAIN, "retention_configuration")
             if stage == "evaluate":
                 names += _COSTS
-        elif stage in ("elastic", "pareto"):
-            names += ("target_speedups", *_RETRAIN, *_COSTS, *_CALIBRATE)
-            names += ("max_loss",) if stage == "pareto" else ()
+        elif stage == "elastic":
+            names += ("target_speedups", "selection", "learning_rate_retrain", *_COSTS, *_CALIBRATE)
+        elif stage == "pareto":
+            names += ("target_speedups", "max_loss", *_RETRAIN, *_COSTS, *_CALIBRATE)
         return (*(flag_name(name) for name in names), "data", "data_sha256")
 
 
@@ -218,6 +223,7 @@ _CALIBRATE = ("calibration_examples",)
 _RETRAIN = ("selection", "distillation", "epochs_retrain", "learning_rate_retrain")
 
 _TARGET_SPEEDUP = 2.0  # where no target is given
+_DISTILLED = 2  # times the epochs, of a model that is faster, and the rate: a teacher's answers allow for both
 _SOFT_RATE = 0.01  # of fractions, which go from 1 to 0 whatever the task
 
 
@@ -248,11 +254,12 @@ def resolve_settings(task: str, **given: Any) -> Settings:
         values["learning_rate_soft_extract"] = given.get("learning_rate_soft_extract", _SOFT_RATE)
     if method != "paper" and not any(values.get(name) for name in (*TARGETS, "retention_configuration")):
         values["target_speedup"] = _TARGET_SPEEDUP
-    values.setdefault("epochs_retrain", values["epochs"])
-    values.setdefault("learning_rate_retrain", values["learning_rate"])
     if not values.get("distillation"):
         searches = not values.get("retention_configuration")
         values["distillation"] = "none" if method == "paper" and searches else "logits"
+    more = 1 if values["distillation"] == "none" else _DISTILLED
+    values.setdefault("epochs_retrain", more * values["epochs"])
+    values.setdefault("learning_rate_retrain", more * values["learning_rate"])
     return Settings(task=row.name, **values)
 
 

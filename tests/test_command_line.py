@@ -207,7 +207,7 @@ def test_help_names_every_setting_with_its_default(run_python):
         in text
     )
     assert "--epochs: Epochs of each training stage. Default: the task's published value." in text
-    assert "--epochs_retrain: Epochs of re-training. Default: as --epochs. (an integer)" in text
+    assert "--epochs_retrain: Epochs of re-training. Default: twice --epochs; as --epochs" in text
     assert "--eval_batch_size: Examples of a batch in evaluation and prediction. Default: 64." in text
 
 
