@@ -13,9 +13,10 @@ from absl import logging
 
 from powerbert_tf.bert_config import BertConfig
 from powerbert_tf.cost import CURVES, CostTable
+from powerbert_tf.encoder import EncoderBlock
 from powerbert_tf.extract import Extract
 from powerbert_tf.latency import calls_bar, compiled, device_name, input_tensors, interleaved_times
-from powerbert_tf.modeling import BertClassifier, EncoderBlock
+from powerbert_tf.modeling import BertClassifier
 
 _CHAINED = 4  # encoders: enough that, as in a whole stack, no weights wait in the nearest cache
 _SHORTEST_SECONDS = 4.0  # small models are measured more often

@@ -8,9 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from powerbert_tf.modeling import BertClassifier
+from powerbert_tf.modeling import INPUTS, BertClassifier
 
-INPUTS = ("token_ids", "segment_ids", "padding_mask")
 _TOLERANCE = 1e-4
 
 

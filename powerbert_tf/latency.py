@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-_INPUTS = ("token_ids", "segment_ids", "padding_mask")
+from powerbert_tf.modeling import INPUTS
 
 
 def device_name() -> str:
@@ -68,7 +68,7 @@ def compiled(model: keras.Model) -> Callable[[Mapping[str, Any]], Any]:
     """
     module = _backend_module()
     if keras.backend.backend() == "tensorflow":
-        any_length = {name: module.TensorSpec([None, None], module.int32, name=name) for name in _INPUTS}
+        any_length = {name: module.TensorSpec([None, None], module.int32, name=name) for name in INPUTS}
         # A partial has no code: TensorFlow counts traces by code, and would warn of several models.
         infer = functools.partial(model, training=False)
         return module.function(infer, input_signature=[any_length], autograph=False)
@@ -127,7 +127,7 @@ def interleaved_times(
 
 def input_tensors(batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """A batch on the device."""
-    return {name: keras.ops.convert_to_tensor(batch[name], dtype="int32") for name in _INPUTS}
+    return {name: keras.ops.convert_to_tensor(batch[name], dtype="int32") for name in INPUTS}
 
 
 def calls_bar(title: str, total: int) -> tqdm:

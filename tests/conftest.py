@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_up_attention import attention  # noqa: F401 - a fixture
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from made_up_attention import BATCH, LENGTH, REAL
 
 from powerbert_tf.extract import (
     Extract,
@@ -15,18 +16,6 @@ from powerbert_tf.extract import (
     soft_scale,
 )
 from powerbert_tf.significance import ranking_scores
-
-BATCH, HEADS, LENGTH = 3, 5, 13
-REAL = (13, 2, 11)
-
-
-@pytest.fixture
-def attention():
-    """Attention probabilities [B, A, T, T] that give padding nothing, mask [B, T]."""
-    random = np.random.default_rng(0)
-    mask = (np.arange(LENGTH) < np.array(REAL)[:, None]).astype("int32")
-    weights = np.exp(random.normal(size=(BATCH, HEADS, LENGTH, LENGTH))) * mask[:, None, None, :]
-    return (weights / weights.sum(-1, keepdims=True)).astype("float32"), mask
 
 
 def test_the_most_significant_rows_stay_in_their_order(attention):

@@ -11,9 +11,10 @@ from tiny_bert import random_inputs, random_weights, tiny_config
 from powerbert_tf.bert_config import BertConfig
 from powerbert_tf.checkpoints import assign_weights
 from powerbert_tf.checkpoints.names import weight_names
+from powerbert_tf.encoder import EncoderBlock
 from powerbert_tf.errors import InputError
 from powerbert_tf.extract import Extract
-from powerbert_tf.modeling import BertClassifier, EncoderBlock, with_retention
+from powerbert_tf.modeling import BertClassifier, with_retention
 from powerbert_tf.retention import kept_lengths, multiply_adds
 
 CONFIG = tiny_config()

@@ -1,20 +1,9 @@
 import numpy as np
 import numpy_reference
 import pytest
+from made_up_attention import BATCH, REAL
 
 from powerbert_tf.significance import ranking_scores, ranks, significance_scores, static_scores
-
-BATCH, HEADS, LENGTH = 3, 5, 13
-REAL = (13, 2, 11)
-
-
-@pytest.fixture
-def attention():
-    """Attention probabilities [B, A, T, T] that give padding nothing, mask [B, T]."""
-    random = np.random.default_rng(0)
-    mask = (np.arange(LENGTH) < np.array(REAL)[:, None]).astype("int32")
-    weights = np.exp(random.normal(size=(BATCH, HEADS, LENGTH, LENGTH))) * mask[:, None, None, :]
-    return (weights / weights.sum(-1, keepdims=True)).astype("float32"), mask
 
 
 @pytest.mark.parametrize("padding_queries_vote", [False, True])
