@@ -41,9 +41,13 @@ def trace_elimination(model: BertClassifier, inputs: dict[str, np.ndarray]) -> E
     outlives = np.zeros((batch, length), int)
     scores = np.full((batch, len(model.encoders), length), np.nan)
     for number, encoder in enumerate(model.encoders):
-        attention_probs, _ = encoder.attention.attend(word_vectors, mask, encoder.cls_only)
-        # Of [CLS] alone there is one query; what it pays to itself does not count, as everywhere.
-        received = _from_cls(attention_probs) if encoder.cls_only else significance_scores(attention_probs, mask)
+        attention_probs, value = encoder.attention.attend(word_vectors, mask, encoder.cls_only)
+        weighing = value if model.selection == "weighted" else None
+        if encoder.cls_only:
+            # One query; what it pays to itself does not count, as everywhere.
+            received = _from_cls(attention_probs)
+        else:
+            received = significance_scores(attention_probs, mask, value=weighing)
         _put(scores[:, number], positions, mask, received)
         word_vectors, attention_probs, value, stays = encoder.choose(word_vectors, mask, input_mask)
         context = encoder.attention.gather_heads(attention_probs, value)

@@ -257,7 +257,7 @@ class EncoderBlock(_BertLayer):
             if self.extract is not None:
                 stays["scale"] = self.extract.cls_scale(padding_mask)
         elif self.extract is not None:
-            stays = self.extract(attention_probs, padding_mask, input_mask)
+            stays = self.extract(attention_probs, padding_mask, input_mask, value)
         if "rows" in stays:
             attention_probs = gather_queries(attention_probs, stays["rows"])
             word_vectors = gather_rows(word_vectors, stays["rows"])

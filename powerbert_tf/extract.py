@@ -4,9 +4,10 @@ Goyal et al., "PoWER-BERT: Accelerating BERT Inference via Progressive Word-vect
 (arXiv 2001.08950). Pure functions first, Keras layers on them. Nothing here knows BERT: once an encoder block has its
 attention probabilities, and before it computes anything else from them, it asks a layer
 
-    (attention_probs, padding_mask, input_mask) -> what stays
+    (attention_probs, padding_mask, input_mask, value) -> what stays
 
-where `input_mask` is the padding mask of the model's input, of which fractions are meant. What stays is a dict:
+where `input_mask` is the padding mask of the model's input, of which fractions are meant, and `value` is what the
+attention weighs. What stays is a dict:
 
     padding_mask   [B, K], of the rows that stay
     rows           [B, K] int32, which of the T rows they are; missing where all stay
@@ -152,7 +153,8 @@ class _Selection(keras.layers.Layer):
 
     Args:
         max_seq_length: N.
-        selection: `"attention"` (Attn-WS), or one of the static `"head"` (Head-WS) and `"random"` (Rand-WS).
+        selection: `"attention"` (Attn-WS), `"weighted"` (the same, weighted by the norms of values), or one of the
+            static `"head"` (Head-WS) and `"random"` (Rand-WS).
         padding_queries_vote: See `significance_scores`.
         seed: Which positions `"random"` keeps.
 
@@ -175,10 +177,13 @@ class _Selection(keras.layers.Layer):
     def build(self, attention_probs_shape, padding_mask_shape, input_mask_shape):
         """Nothing to build, unless a subclass learns something."""
 
-    def ranking_scores(self, attention_probs, padding_mask, pin_cls=True):
+    def ranking_scores(self, attention_probs, padding_mask, value=None, pin_cls=True):
         """Scores `[B, T]` float32 in whose descending order the word-vectors matter."""
-        if self.selection == "attention":
-            scores = significance_scores(attention_probs, padding_mask, self.padding_queries_vote)
+        if self.selection == "weighted" and value is None:
+            raise ValueError("value=None; expected the values [B, A, T, D], which selection='weighted' asks for.")
+        if self.selection in ("attention", "weighted"):
+            weighing = value if self.selection == "weighted" else None
+            scores = significance_scores(attention_probs, padding_mask, self.padding_queries_vote, weighing)
         else:
             # Departure: the paper's static strategies may keep padding and drop words; here padding is last as well.
             length = ops.shape(padding_mask)[1]
@@ -242,9 +247,9 @@ class SoftExtract(_Selection):
             name="retention_parameters",
         )
 
-    def call(self, attention_probs, padding_mask, input_mask):
-        """`[B, A, T, T]`, `[B, T]`, `[B, N']` -> `{"padding_mask", "scale"}`, `[B, T]` each."""
-        scores = self.ranking_scores(attention_probs, padding_mask, self.pin_cls)
+    def call(self, attention_probs, padding_mask, input_mask, value=None):
+        """`[B, A, T, T]`, `[B, T]`, `[B, N']`, `[B, A, T, D]` -> `{"padding_mask", "scale"}`, `[B, T]` each."""
+        scores = self.ranking_scores(attention_probs, padding_mask, value, self.pin_cls)
         return {"padding_mask": padding_mask, "scale": soft_scale(scores, self.retention_parameters)}
 
     def cls_scale(self, padding_mask):
@@ -300,9 +305,9 @@ class GatedExtract(_Selection):
             dtype="float32",
         )
 
-    def call(self, attention_probs, padding_mask, input_mask):
-        """`[B, A, T, T]`, `[B, T]`, `[B, T]` -> `{"padding_mask"}`, gates `[B, T]`."""
-        scores = self.ranking_scores(attention_probs, padding_mask)
+    def call(self, attention_probs, padding_mask, input_mask, value=None):
+        """`[B, A, T, T]`, `[B, T]`, `[B, T]`, `[B, A, T, D]` -> `{"padding_mask"}`, gates `[B, T]`."""
+        scores = self.ranking_scores(attention_probs, padding_mask, value)
         return {"padding_mask": gates(scores, padding_mask, self.fraction, input_mask, self.width)}
 
     def compute_num_kept(self, length, input_length):
@@ -338,8 +343,8 @@ class Extract(_Selection):
             raise ValueError(f"num_kept={num_kept}; expected at least 1: [CLS] never leaves.")
         self.num_kept = num_kept
 
-    def call(self, attention_probs, padding_mask, input_mask):
-        """`[B, A, T, T]`, `[B, T]`, `[B, N']` -> `{"padding_mask", "rows"}`, `[B, K]` each."""
+    def call(self, attention_probs, padding_mask, input_mask, value=None):
+        """`[B, A, T, T]`, `[B, T]`, `[B, N']`, `[B, A, T, D]` -> `{"padding_mask", "rows"}`, `[B, K]` each."""
         length, own_share = ops.shape(padding_mask)[1], None
         num_kept = self.num_kept
         if isinstance(num_kept, float):
@@ -347,7 +352,7 @@ class Extract(_Selection):
             num_kept = rows_kept(num_kept, ops.shape(input_mask)[1])
         elif isinstance(length, int) and length <= num_kept:
             return {"padding_mask": padding_mask}
-        scores = self.ranking_scores(attention_probs, padding_mask)
+        scores = self.ranking_scores(attention_probs, padding_mask, value)
         rows, padding_mask = kept_rows(scores, padding_mask, num_kept, own_share)
         return {"padding_mask": padding_mask, "rows": rows}
 

@@ -30,7 +30,7 @@ class BertClassifier(keras.Model):
             its entry says: nothing else is read.
         soft_extract: Whether each encoder has a soft-extract layer instead (the paper's search).
         gate_width: Width of the ramp of gated extraction instead, see `powerbert_tf.extract.gates`; None for no gates.
-        selection: `"attention"`, `"head"` or `"random"`, see `powerbert_tf.extract`.
+        selection: `"attention"`, `"weighted"`, `"head"` or `"random"`, see `powerbert_tf.extract`.
         padding_queries_vote: Whether padding votes for significance, as in the original release.
         pin_cls: Whether soft-extract puts [CLS] first; None means that it does unless `padding_queries_vote`, so that
             this one argument gives the original release's semantics.

@@ -125,9 +125,10 @@ class Settings:
     weight_decay: float = _setting("Decoupled weight decay; 0 for none.", default=0.0)
     clipnorm: float = _setting("Largest norm of the whole gradient; 0 for no clipping.", default=0.0)
     selection: str = _setting(
-        "Which word-vectors stay: attention (Attn-WS, those that receive most attention), head (Head-WS, the first) or "
-        "random (Rand-WS, fixed random positions).",
-        default="attention",
+        "Which word-vectors stay: attention (Attn-WS, those that receive most attention), weighted (attention weighted "
+        "by the norms of values), head (Head-WS, the first) or random (Rand-WS, fixed random positions). Default: "
+        "weighted; attention with --search_method=paper.",
+        default="",
     )
     retention_configuration: str = _setting(
         "Word-vectors kept by each encoder, such as 64,48,32, to use instead of a search; empty to search.", default=""
@@ -365,6 +366,8 @@ def resolve_settings(task: str | Task, **given: Any) -> Settings:
     if not values.get("distillation"):
         searches = not values.get("retention_configuration")
         values["distillation"] = "none" if method == "paper" and searches else "logits"
+    if not values.get("selection"):
+        values["selection"] = "attention" if method == "paper" else "weighted"
     more = 1 if values["distillation"] == "none" else _DISTILLED
     values.setdefault("length_buckets", _XLA_BUCKETS if values.get("jit_compile") else LENGTH_BUCKETS)
     values.setdefault("epochs_retrain", more * values["epochs"])

@@ -3,28 +3,37 @@
 Goyal et al., "PoWER-BERT: Accelerating BERT Inference via Progressive Word-vector Elimination", ICML 2020
 (arXiv 2001.08950). Pure functions.
 
-Axes: `B` batch, `A` heads, `T` rows (word-vectors that reach the encoder), `N` maximum sequence length. Row 0 is [CLS].
+Axes: `B` batch, `A` heads, `D` size of a head, `T` rows (word-vectors that reach the encoder), `N` maximum sequence
+length. Row 0 is [CLS].
 """
 
 import numpy as np
 from keras import ops
 
-SELECTIONS = ("attention", "head", "random")  # Attn-WS, Head-WS and Rand-WS of the paper, section 3.2
+# Attn-WS, the same weighted by the norms of values, and Head-WS and Rand-WS of the paper, section 3.2.
+SELECTIONS = ("attention", "weighted", "head", "random")
 
 _PINNED = 3.0e38  # above every score, and finite in float32 and bfloat16
 _PADDING = -1.0  # below every score: scores are sums of probabilities
 
 
-def significance_scores(attention_probs, padding_mask, padding_queries_vote=False):
+def significance_scores(attention_probs, padding_mask, padding_queries_vote=False, value=None):
     """Attention that each word-vector receives from the others (paper, equation 1).
 
         Sig(w) = sum_h sum_{w' != w} A_h[w', w]
+
+    Departure, where values are given: what a word-vector contributes is attention times value, and a value may be
+    near zero, as that of [SEP], where heads park attention that they have no use for (Kobayashi et al., "Attention is
+    Not Only a Weight", EMNLP 2020, arXiv 2004.10102). So each head's attention counts as much as its value is long:
+
+        Sig(w) = sum_h ||V_h[w]|| sum_{w' != w} A_h[w', w]
 
     Args:
         attention_probs: `[B, A, T, T]`, after the softmax; rows are queries, columns are keys.
         padding_mask: `[B, T]`, 1 for a word-piece and 0 for padding.
         padding_queries_vote: Whether padding rows count as queries, as in the original release. By default they do
             not, so that the amount of padding changes nothing.
+        value: `[B, A, T, D]`, or None for the paper's scores.
 
     Returns:
         `[B, T]` float32. Padding never receives attention and scores 0.
@@ -37,7 +46,10 @@ def significance_scores(attention_probs, padding_mask, padding_queries_vote=Fals
     # A product with a row vector reads the probabilities once and makes no other tensor of their size.
     received = ops.matmul(votes[:, None, None, :], attention_probs)[:, :, 0]  # [B, A, T]
     own = ops.diagonal(attention_probs, axis1=2, axis2=3) * votes[:, None, :]
-    return ops.sum(received - own, axis=1)
+    from_others = received - own
+    if value is not None:
+        from_others = from_others * ops.sqrt(ops.sum(ops.square(ops.cast(value, "float32")), axis=-1))
+    return ops.sum(from_others, axis=1)
 
 
 def static_scores(selection, length, max_seq_length, seed=0):

@@ -58,14 +58,15 @@ def self_attention(x, is_real, weights, scope, num_heads):
         num_heads: A.
 
     Returns:
-        The context vectors [K, H], before the output projection, and attention_probs [A, K, K]: head, query, key.
+        The context vectors [K, H], before the output projection; attention_probs [A, K, K]: head, query, key; and the
+        values' norms [A, K].
     """
     query, key, value = (
         x @ weights[f"{scope}/attention/self/{name}/kernel"] + weights[f"{scope}/attention/self/{name}/bias"]
         for name in ("query", "key", "value")
     )
     head_size = query.shape[-1] // num_heads
-    contexts, attention_probs = [], []
+    contexts, attention_probs, norms = [], [], []
     for head in range(num_heads):
         columns = slice(head * head_size, (head + 1) * head_size)
         logits = query[:, columns] @ key[:, columns].T / math.sqrt(head_size)  # [K, K]: query, key
@@ -73,16 +74,18 @@ def self_attention(x, is_real, weights, scope, num_heads):
         probs = softmax(logits)
         attention_probs.append(probs)
         contexts.append(probs @ value[:, columns])
-    return np.concatenate(contexts, axis=-1), np.stack(attention_probs)
+        norms.append([math.hypot(*row) for row in value[:, columns]])
+    return np.concatenate(contexts, axis=-1), np.stack(attention_probs), np.array(norms)
 
 
-def significance_scores(attention_probs, is_real, padding_queries_vote=False):
+def significance_scores(attention_probs, is_real, padding_queries_vote=False, weights=None):
     """Sig_j(w) = sum_h sum_{w' != w} A_j,h[w', w]: the attention that w receives from the others.
 
     Args:
         attention_probs: [A, K, K]: head, query, key.
         is_real: Which word-vectors are not padding, bool [K].
         padding_queries_vote: Whether the query rows w' of padding count too, as in the original release.
+        weights: [A, K], what attention to w by head h counts; None for 1.
 
     Returns:
         The scores, [K]; those of padding are 0, since nobody attends to it.
@@ -95,7 +98,8 @@ def significance_scores(attention_probs, is_real, padding_queries_vote=False):
                 continue
             for candidate in range(length):
                 if candidate != voter:
-                    scores[candidate] += attention_probs[head, voter, candidate]
+                    weight = 1.0 if weights is None else weights[head, candidate]
+                    scores[candidate] += weight * attention_probs[head, voter, candidate]
     return scores
 
 
@@ -106,8 +110,8 @@ def ranking(scores, is_real, pin_cls, selection):
         scores: The significance scores, [K].
         is_real: Which word-vectors are not padding, bool [K].
         pin_cls: Whether [CLS], which is at position 0, comes first whatever its score.
-        selection: "attention" ranks by score, with padding last and the earlier position first among equals;
-            "head" ranks by position.
+        selection: "attention" and "weighted" rank by score, with padding last and the earlier position first among
+            equals; "head" ranks by position.
 
     Returns:
         A list of the K positions.
@@ -115,8 +119,8 @@ def ranking(scores, is_real, pin_cls, selection):
     positions = range(len(scores))
     if selection == "head":
         return list(positions)
-    if selection != "attention":
-        raise ValueError(f'selection must be "attention" or "head", received: {selection!r}')
+    if selection not in ("attention", "weighted"):
+        raise ValueError(f'selection must be "attention", "weighted" or "head", received: {selection!r}')
     return sorted(positions, key=lambda w: (not (pin_cls and w == 0), not is_real[w], -scores[w], w))
 
 
@@ -146,7 +150,8 @@ def forward(
             length (floats).
         padding_queries_vote: Whether query rows of padding count in the significance scores (original release).
         pin_cls_in_soft_extract: Whether [CLS] has rank 0 in soft-extract; extract always keeps it.
-        selection: "attention" (by significance score) or "head" (by position).
+        selection: "attention" (by significance score), "weighted" (the same, attention weighted by the norms of
+            values) or "head" (by position).
 
     Returns:
         A dict:
@@ -225,10 +230,13 @@ def _forward_example(
     for j in range(config["num_hidden_layers"]):
         scope = f"bert/encoder/layer_{j}"
 
-        context, attention_probs = self_attention(x, is_real, weights, scope, config["num_attention_heads"])
+        context, attention_probs, value_norms = self_attention(
+            x, is_real, weights, scope, config["num_attention_heads"]
+        )
         x = norm(x + dense(context, f"{scope}/attention/output/dense"), f"{scope}/attention/output")
 
-        scores = significance_scores(attention_probs, is_real, padding_queries_vote)
+        weighing = value_norms if selection == "weighted" else None
+        scores = significance_scores(attention_probs, is_real, padding_queries_vote, weighing)
         result["scores"].append(scores)
         if retention_parameters is not None:
             # E'_j[w] = r_j[rank_j(w)] * E_j[w]

@@ -17,6 +17,7 @@ KINDS = {
     "soft": {"soft_extract": True},
     "extract": {"retention_configuration": (13, 7, 2)},
     "fractions": {"retention_configuration": (0.8, 0.45, 0.13)},
+    "weighted": {"retention_configuration": (0.8, 0.45, 0.13), "selection": "weighted"},
     "random": {"retention_configuration": (13, 7, 2), "selection": "random"},
     "original": {"retention_configuration": (13, 7, 2), "padding_queries_vote": True},
 }

@@ -72,7 +72,7 @@ def fails(world, capsys):
         ({"lambda": -1}, "--lambda=-1.0: expected 0 or a positive number"),
         ({"learning_rate": "nan"}, "--learning_rate=nan: expected a positive number"),
         ({"warmup_proportion": 2}, "--warmup_proportion=2.0: expected a share in [0, 1]"),
-        ({"selection": "tail"}, "--selection=tail: expected one of attention, head, random"),
+        ({"selection": "tail"}, "--selection=tail: expected one of attention, weighted, head, random"),
         ({"output_dir": ""}, "--output_dir=: expected a folder"),
         ({"seed": -1}, "--seed=-1: expected a whole number from 0"),
         ({"max_seq_length": 32}, "--max_seq_length=32: "),

@@ -96,8 +96,15 @@ def test_head_keeps_the_first_rows_and_random_fixed_ones(attention):
 
 @pytest.mark.parametrize("layer", [Extract, SoftExtract])
 def test_an_unknown_selection_is_refused(layer):
-    with pytest.raises(ValueError, match=r"selection='tail'; expected one of attention, head, random"):
+    with pytest.raises(ValueError, match=r"selection='tail'; expected one of attention, weighted, head, random"):
         layer(3, max_seq_length=17, selection="tail") if layer is Extract else layer(17, selection="tail")
+
+
+@pytest.mark.parametrize("layer", [Extract(0.5, 17, selection="weighted"), SoftExtract(17, selection="weighted")])
+def test_weighing_by_values_needs_values(layer, attention):
+    probs, mask = attention
+    with pytest.raises(ValueError, match=r"value=None; expected the values \[B, A, T, D\], which selection='weighted'"):
+        layer(probs, mask, mask)
 
 
 def test_keeping_nothing_is_refused():

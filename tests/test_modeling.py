@@ -16,6 +16,7 @@ from powerbert_tf.errors import InputError
 from powerbert_tf.extract import Extract
 from powerbert_tf.modeling import BertClassifier, with_retention
 from powerbert_tf.retention import kept_lengths, multiply_adds
+from powerbert_tf.significance import SELECTIONS
 
 CONFIG = tiny_config()
 CLASSES = 11
@@ -48,6 +49,8 @@ MODELS = {
     "soft-extract": {"soft_extract": True},
     "extract": {"retention_configuration": CONFIGURATION},
     "fractions": {"retention_configuration": FRACTIONS},
+    "weighted": {"retention_configuration": FRACTIONS, "selection": "weighted"},
+    "weighted soft-extract": {"soft_extract": True, "selection": "weighted"},
     "head": {"retention_configuration": CONFIGURATION, "selection": "head"},
     "random": {"retention_configuration": CONFIGURATION, "selection": "random"},
 }
@@ -56,7 +59,7 @@ MODELS = {
 @pytest.mark.parametrize(
     ("kind", "act"),
     [
-        *((kind, "gelu") for kind in ("plain", "soft-extract", "extract", "fractions", "head")),
+        *((kind, "gelu") for kind in MODELS if kind != "random"),
         *(("plain", act) for act in ("relu", "gelu_new")),
     ],
 )
@@ -68,9 +71,9 @@ def test_logits_equal_the_numpy_reference(kind, act):
         WEIGHTS,
         config,
         **inputs,
-        retention_parameters=RETENTION if kind == "soft-extract" else None,
+        retention_parameters=RETENTION if MODELS[kind].get("soft_extract") else None,
         retention_configuration=MODELS[kind].get("retention_configuration"),
-        selection="head" if kind == "head" else "attention",
+        selection=MODELS[kind].get("selection", "attention"),
     )
     np.testing.assert_allclose(logits_of(model, inputs), expected["logits"], atol=1e-5)
 
@@ -115,7 +118,7 @@ def test_more_padding_keeps_the_same_words(kind, monkeypatch):
 
 
 @pytest.mark.parametrize("kept", [(N, N, N), (1.0, 1.0, 1.0)])
-@pytest.mark.parametrize("selection", ["attention", "head", "random"])
+@pytest.mark.parametrize("selection", SELECTIONS)
 def test_keeping_all_is_plain_bert(selection, kept):
     inputs = random_inputs(CONFIG, batch=5, length=19)
     reduced = build(retention_configuration=kept, selection=selection)
@@ -151,7 +154,7 @@ def test_open_gates_are_plain_bert(gate_width):
     np.testing.assert_allclose(logits_of(gated, inputs), logits_of(build(), inputs), atol=1e-6)
 
 
-@pytest.mark.parametrize("selection", ["attention", "head"])  # random positions are counted anew after extraction
+@pytest.mark.parametrize("selection", ["attention", "weighted", "head"])  # random positions are counted anew
 def test_gates_without_a_ramp_eliminate_what_extraction_does(selection):
     inputs = random_inputs(CONFIG, batch=7, length=19)
     reduced = build(retention_configuration=FRACTIONS, selection=selection)
@@ -290,7 +293,7 @@ def products_of_the_graph(model, batch, length):
     )
 
 
-@pytest.mark.parametrize("selection", ["attention", "head"])
+@pytest.mark.parametrize("selection", ["attention", "weighted", "head"])
 @pytest.mark.parametrize("kept", [None, CONFIGURATION, FRACTIONS, (1.0, 0.4, 0.4)])
 def test_a_graph_computes_the_multiply_adds_that_are_counted(kept, selection):
     config = BertConfig(**CONFIG)

@@ -56,3 +56,10 @@ def test_xla_changes_what_is_measured_and_no_weights():
         assert set(compiled.of_stage(stage)) - set(plain.of_stage(stage)) == {"jit_compile", "length_buckets"}
     assert compiled.of_stage("finetune") == plain.of_stage("finetune")
     assert not compiled.in_plain_graph().jit_compile
+
+
+def test_the_papers_search_ranks_by_the_papers_scores_and_all_else_weighs_them():
+    assert resolve_settings("MRPC").selection == "weighted"
+    assert resolve_settings("MRPC", search_method="soft").selection == "weighted"
+    assert resolve_settings("MRPC", search_method="paper").selection == "attention"
+    assert resolve_settings("MRPC", search_method="paper", selection="weighted").selection == "weighted"

@@ -24,6 +24,20 @@ def test_significance_by_hand():
     np.testing.assert_allclose(significance_scores(probs, np.ones((1, 3))), [[0.5, 0.7, 0.5]], atol=1e-6)
 
 
+def test_weighted_significance_by_hand():
+    # The second word's value is twice as long as the others', and the third's is nothing: (3, 4), (6, 8) and (0, 0).
+    probs = np.array([[[[0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [0.4, 0.4, 0.2]]]], "float32")
+    value = np.array([[[[3, 4], [6, 8], [0, 0]]]], "float32")
+    scores = significance_scores(probs, np.ones((1, 3)), value=value)
+    np.testing.assert_allclose(scores, [[0.5 * 5, 0.7 * 10, 0.0]], rtol=1e-6)
+
+
+def test_values_of_one_length_weigh_nothing(attention):
+    probs, mask = attention
+    value = np.random.default_rng(0).choice([-0.5, 0.5], (*probs.shape[:3], 4)).astype("float32")  # all of norm 1
+    np.testing.assert_array_equal(significance_scores(probs, mask, value=value), significance_scores(probs, mask))
+
+
 def test_padding_votes_only_on_request(attention):
     probs, mask = attention
     padded = np.repeat(probs, 1, axis=0)
