@@ -10,7 +10,7 @@ from absl.testing import flagsaver
 from conftest import REPOSITORY
 
 import powerbert_tf
-import run_glue
+from powerbert_tf import command_line
 from powerbert_tf.request import read_request
 from powerbert_tf.settings import STAGES
 from powerbert_tf.task_file import read_task_file
@@ -32,7 +32,7 @@ COMMANDS = [
 def test_run_glue_commands_parse(command):
     _, *argv = shlex.split(command)
     with flagsaver.flagsaver():
-        assert run_glue._parse(argv) == ["run_glue.py"]
+        assert command_line.parse(argv) == ["run_glue.py"]
         assert flags.FLAGS.task in TASKS or flags.FLAGS.train_file or flags.FLAGS.task.endswith("task.json")
         assert flags.FLAGS.stage in (*STAGES, "all")
 
@@ -42,8 +42,8 @@ def test_the_sample_of_own_data_fits_its_flags(command, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     _, *argv = shlex.split(command)
     with flagsaver.flagsaver():
-        run_glue._parse(argv)
-        _, own = read_request({name: flag.value for name, flag in run_glue._SETTINGS.items()})
+        command_line.parse(argv)
+        _, own = read_request({name: flag.value for name, flag in command_line.SETTINGS.items()})
     assert own.task.name == "requests"
     assert len(own.task.classes) == 20
 
