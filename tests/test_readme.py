@@ -11,6 +11,7 @@ from conftest import REPOSITORY
 
 import powerbert_tf
 from powerbert_tf import command_line
+from powerbert_tf.flag_table import flag_table
 from powerbert_tf.request import read_request
 from powerbert_tf.settings import STAGES
 from powerbert_tf.task_file import read_task_file
@@ -75,6 +76,11 @@ def test_the_flags_it_names_are_flags():
     named = {name for row in table for name in re.findall(r"--(\w+)", row)}
     assert len(named) > 10
     assert named <= set(flags.FLAGS)
+
+
+def test_the_page_of_flags_is_up_to_date():
+    written = (REPOSITORY / "docs" / "flags.md").read_text(encoding="utf-8")
+    assert written == flag_table(), "out of date; run: python -m powerbert_tf.flag_table docs/flags.md"
 
 
 def test_it_names_every_task():
