@@ -206,10 +206,10 @@ def draw_bars(names: Sequence[str], values: Sequence[float], unit: str) -> Figur
         axes.annotate(name, (0, place - 0.2), (1, 2), textcoords="offset points", va="bottom", fontsize=10.5)
         times = "" if place == 0 else f" ({values[0] / value:.2f}x less)"
         axes.annotate(
-            f"{value:.1f}{times}", (value, place), (4, 0), textcoords="offset points", va="center", fontsize=9
+            f"{value:.1f}{times}", (value, place), (4, 0), textcoords="offset points", va="center", fontsize=10.5
         )
     axes.set_ylim(len(values) - 0.6, -0.75)
-    axes.set_xlim(0, 1.3 * max(values))
+    axes.set_xlim(0, 1.35 * max(values))
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(unit)
