@@ -76,14 +76,22 @@ def test_table4_and_its_longer_half(command):
     assert len({(row["all"], row["longer"]) for row in kept_all["rows"]}) == 1  # whoever eliminates nothing is the same
 
 
-def test_ablation_trains_where_it_is_asked_to(command):
-    found, text = command("ablation", targets=[1.0, 1.2], epochs=1)
-    assert [(row["strategy"], row["target"]) for row in found["rows"][:3]] == [
-        ("Attn-WS", 1.0), ("Head-WS", 1.0), ("Rand-WS", 1.0),
+def test_ablation_at_equal_cost(command):
+    found, text = command("ablation", targets=[1.0, 1.2])
+    assert [(row["strategy"], row["target"]) for row in found["rows"][:4]] == [
+        ("Attn-WS", 1.0), ("Head-WS", 1.0), ("Rand-WS", 1.0), ("Attn-WS", 1.2),
     ]  # fmt: skip
+    assert [row["metric"] for row in found["rows"][:3]] == [found["dense"]] * 3  # nothing was eliminated
     assert found["rows"][-1]["keeps"] == 1  # of two encoders
     assert found["rows"][-1]["saved"] > 1.2
-    assert "each trained for 1 epochs" in text
+    assert "nothing re-trained" in text
+
+
+def test_ablation_trains_where_it_is_asked_to(run_folder, capsys):
+    options = Options(checkpoint=str(run_folder.parents[1] / "checkpoint"), targets=(), epochs=1)
+    (row,) = measure("ablation", run_folder, options)["rows"]
+    assert row["strategy"] == "fewer encoders"
+    assert capsys.readouterr().out.count("before re-training: dev accuracy") == 1
 
 
 def test_table2_reads_what_was_measured(command, tmp_path):
