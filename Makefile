@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: quickstart test lint benchmark benchmark-inference benchmark-training benchmark-end-to-end setup setup-test sample \
-	clean
+	docs clean
 
 ## Fine-tune, search to twice the speed, re-train, evaluate, predict and export on the generated sample (no data needed).
 quickstart: setup
@@ -38,6 +38,10 @@ benchmark-training: $(VENV)/.installed-benchmark
 benchmark-end-to-end: setup
 	$(BIN)/python -m benchmarks.end_to_end --run=$(RUN) --device=$(DEVICE)
 
+## The documentation as pages, into site/.
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict
+
 setup: $(VENV)/.installed
 setup-test: $(VENV)/.installed-test
 
@@ -53,8 +57,14 @@ $(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt
 	$(BIN)/python -m pip install --quiet -r requirements-test.txt
 	touch $@
 
-$(VENV)/.installed-benchmark: $(VENV)/.installed requirements-benchmark.txt
-	$(BIN)/python -m pip install --quiet -r requirements-benchmark.txt
+BENCHMARK := requirements-hub.txt requirements-export.txt requirements-benchmark.txt
+
+$(VENV)/.installed-benchmark: $(VENV)/.installed $(BENCHMARK)
+	$(BIN)/python -m pip install --quiet $(BENCHMARK:%=-r %)
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed requirements-docs.txt
+	$(BIN)/python -m pip install --quiet -r requirements-docs.txt
 	touch $@
 
 ## Write the generated sample anew.
@@ -62,4 +72,4 @@ sample: setup
 	$(BIN)/python -m powerbert_tf.sample_data glue_data/sample
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site

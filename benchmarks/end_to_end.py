@@ -46,12 +46,13 @@ class Answers:
     seconds: float
 
 
-def read_run(folder: Path, data_dir: str = "") -> Any:
+def read_run(folder: Path, data_dir: str = "", checkpoint: str = "") -> Any:
     """The run that was made into a folder, a `powerbert_tf.run.Run`.
 
     Args:
         folder: `<output_dir>/<TASK>`.
         data_dir: Where the data is now; empty for where it was.
+        checkpoint: Where the checkpoint is now; empty for where it was.
 
     Raises:
         InputError: There is no run.
@@ -59,7 +60,7 @@ def read_run(folder: Path, data_dir: str = "") -> Any:
     from powerbert_tf.checkpoints.load import DEFAULT_PACKAGE
     from powerbert_tf.errors import InputError
     from powerbert_tf.pipeline import prepare
-    from powerbert_tf.settings import Settings, flag_name
+    from powerbert_tf.settings import Settings, flag_name, resolve_settings
 
     path = folder / "config.json"
     if not path.is_file():
@@ -71,7 +72,10 @@ def read_run(folder: Path, data_dir: str = "") -> Any:
         given["checkpoint"] = ""
     if data_dir:
         given["data_dir"] = data_dir
-    return prepare(Settings(**given), folder)
+    if checkpoint:
+        given["checkpoint"] = checkpoint
+    # What an earlier version had no setting for has its default.
+    return prepare(resolve_settings(given.pop("task"), **given), folder)
 
 
 def classify(run: Any, infer: Any, batch_size: int, padding: str) -> Answers:

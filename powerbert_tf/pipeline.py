@@ -20,6 +20,7 @@ from powerbert_tf.own_data import OwnData
 from powerbert_tf.precision import computing_in
 from powerbert_tf.rejected import write_rejected
 from powerbert_tf.report import RunSummary, format_summary
+from powerbert_tf.report_stage import tell_spread
 from powerbert_tf.retention import parse_configuration
 from powerbert_tf.run import Run
 from powerbert_tf.run_folder import RunFolder
@@ -122,6 +123,8 @@ def _summarize(settings: Settings, root: Path, folders: dict[int, RunFolder], wa
             if stage in wanted:
                 compared = {seed: _compared(folder, stage) for seed, folder in folders.items()}
                 tell(summarize_seeds(compared), f"seeds-{stage}.json", f"{settings.task}, after {stage}")
+    if "report" in wanted:
+        tell_spread([folder.stage("report") for folder in folders.values()], summarize_seeds(results("evaluate")))
     if "pareto" in wanted:
         average_pareto(root / "pareto", list(results("pareto").values()), settings.task, settings.max_loss or MAX_LOSS)
         print(f"\n{(root / 'pareto' / 'pareto.md').read_text(encoding='utf-8')}", flush=True)
@@ -204,16 +207,19 @@ def _dependencies(stage: str, settings: Settings) -> tuple[str, ...]:
         "elastic": ("finetune",),
         "pareto": ("finetune",),
         "explain": ("finetune", "retrain"),
+        "report": ("finetune", "retrain", "evaluate"),
     }[stage]
 
 
 def _remove_dependents(folder: RunFolder, stage: str, settings: Settings) -> None:
     """Removes results that are out of date now that `stage` has run again; a served model is nobody's to remove."""
-    last = ("evaluate", "predict", "export", "explain")
+    last = ("evaluate", "predict", "export", "explain", "report")
     dependents = {
         "finetune": ("search", "retrain", *last, "elastic", "pareto"),
         "search": ("retrain", *last),
         "retrain": last,
+        "evaluate": ("report",),
+        "pareto": ("report",),
         "elastic": ("pareto", "export") if settings.export_model == "elastic" else ("pareto",),
     }
     for later in dependents.get(stage, ()):

@@ -30,7 +30,11 @@ def _calibrate(run: Run, folder: Path) -> dict[str, Any]:
         configuration = _within_loss(run, dense, calibration)
     else:
         configuration = calibration.search(run.costs, target)
-    return _meet_target(run, dense, configuration, target)
+    profile = calibration.profile()
+    return {
+        **_meet_target(run, dense, configuration, target),
+        "profile": {"fractions": profile.fractions.tolist(), "damages": profile.damages.tolist()},
+    }
 
 
 def _soft(run: Run, folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from powerbert_tf.significance import SELECTIONS
 from powerbert_tf.tasks import Task, get_task
 
 MAIN_STAGES = ("finetune", "search", "retrain", "evaluate", "predict", "export")  # what "all" means
-STAGES = (*MAIN_STAGES, "elastic", "pareto", "explain")
+STAGES = (*MAIN_STAGES, "elastic", "pareto", "explain", "report")
 TRAINING_STAGES = ("finetune", "search", "retrain", "elastic")
 SEARCH_METHODS = ("calibrate", "soft", "paper")
 COST_MODELS = ("measured", "multiply_adds")
@@ -156,6 +156,9 @@ class Settings:
     )
     explain_examples: int = _setting("Dev examples that --stage=explain shows, at most.", default=1000)
     format: str = _setting("Of --stage=explain: html, a page for the browser, or text.", default="html")
+    tensorboard: bool = _setting(
+        "Whether --stage=report writes the training curves as TensorBoard logs, too.", default=False
+    )
     export_model: str = _setting(
         "What is exported: retrain (the re-trained model) or elastic (that stage's weights, with signatures for each "
         "of --target_speedups).",
@@ -289,16 +292,18 @@ class Settings:
             names += _EXPORT
         if stage == "export" and self.export_model == "elastic":
             stage = "elastic"
-        if stage in ("search", "retrain", "evaluate", "predict", "export", "explain"):
+        if stage in ("search", "retrain", "evaluate", "predict", "export", "explain", "report"):
             if self.searches:
                 names += _SEARCH if self.search_method == "paper" else (*_SEARCH, *TARGETS, *_COSTS)
                 names += {"paper": _PAPER, "soft": _SOFT, "calibrate": _CALIBRATE}[self.search_method]
             if stage != "search":
                 names += (*_RETRAIN, "retention_configuration")
-            if stage == "evaluate":
+            if stage in ("evaluate", "report"):
                 names += _COSTS
             if stage == "explain":
                 names += _EXPLAIN
+            if stage == "report":
+                names += ("tensorboard",)
         elif stage == "elastic":
             names += ("target_speedups", "selection", "learning_rate_retrain", *_COSTS, *_CALIBRATE)
         elif stage == "pareto":

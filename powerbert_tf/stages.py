@@ -17,6 +17,7 @@ from powerbert_tf.metrics import compute_metrics, format_metrics, per_class
 from powerbert_tf.predictions import predict_glue, predict_own
 from powerbert_tf.publish import export_run
 from powerbert_tf.report import summarize_cost
+from powerbert_tf.report_stage import report_run
 from powerbert_tf.retraining import retrain
 from powerbert_tf.rounding import compare_with_float32
 from powerbert_tf.run import Run
@@ -139,4 +140,5 @@ _STAGES: dict[str, Callable[[Run, Path], dict[str, Any]]] = {
     "elastic": train_elastic,
     "pareto": trace_pareto,
     "explain": explain_run,
+    "report": report_run,
 }

@@ -8,8 +8,7 @@ import pytest
 from absl.testing import flagsaver
 from tiny_task import CONFIG, write_checkpoint, write_data
 
-import run_glue
-from powerbert_tf import stages
+from powerbert_tf import command_line, stages
 from powerbert_tf.run_folder import shutil as run_folder_shutil
 
 COMMAND_LINE = """
@@ -47,7 +46,9 @@ def fails(world, capsys):
             **changes,
         }
         with flagsaver.flagsaver(), pytest.raises(SystemExit) as caught:
-            run_glue.main(run_glue._parse(["run_glue.py", *(f"--{name}={value}" for name, value in given.items())]))
+            command_line.main(
+                command_line.parse(["run_glue.py", *(f"--{name}={value}" for name, value in given.items())])
+            )
         assert caught.value.code == 2
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 1, lines
@@ -185,8 +186,8 @@ def test_a_truncated_checkpoint_is_found_before_training(world, capsys, monkeypa
     given = {"task": "SST-2", "max_seq_length": 23, "output_dir": world / "runs", "data_dir": world / "data"}
     given["cost_model"] = "multiply_adds"
     with flagsaver.flagsaver(), pytest.raises(SystemExit) as caught:
-        run_glue.main(
-            run_glue._parse(
+        command_line.main(
+            command_line.parse(
                 ["run_glue.py", f"--checkpoint={world / 'checkpoint'}", *(f"--{k}={v}" for k, v in given.items())]
             )
         )
@@ -218,8 +219,8 @@ def test_prediction_refuses_a_test_file_with_unreadable_rows(world, capsys):
     good = [f"{n}\ta b" for n in range(300)]
     path.write_text("\n".join(["index\tsentence", *good, "300"]) + "\n")
     with flagsaver.flagsaver(), pytest.raises(SystemExit):
-        run_glue.main(
-            run_glue._parse(
+        command_line.main(
+            command_line.parse(
                 [
                     "run_glue.py", "--task=SST-2", "--stage=predict", "--max_seq_length=23",
                     f"--checkpoint={world / 'checkpoint'}", f"--data_dir={world / 'data'}",

@@ -91,3 +91,17 @@ def test_a_run_is_read_again_and_its_dev_set_answered_in_order(tmp_path):
         assert row["labels_that_differ"] == 0
         assert row["examples_a_second"] == pytest.approx(NUM_ROWS["dev"] / row["seconds"])
         assert 0 < row["tokenising_seconds"] < row["seconds"]
+
+
+def test_a_run_of_an_earlier_version_is_read_with_the_defaults_of_today(tmp_path):
+    write_checkpoint(tmp_path / "checkpoint")
+    write_data(tmp_path / "data", "SST-2")
+    folder = tmp_path / "runs" / "SST-2"
+    folder.mkdir(parents=True)
+    places = {"checkpoint": str(tmp_path / "elsewhere"), "data_dir": str(tmp_path / "gone")}
+    early = {"task": "SST-2", **places, "max_seq_length": 19, "lambda": 0.25}  # no --length_buckets, no --distillation
+    (folder / "config.json").write_text(json.dumps(early))
+    run = read_run(folder, str(tmp_path / "data"), str(tmp_path / "checkpoint"))
+    expected = resolve_settings("SST-2", max_seq_length=19, lambda_=0.25)
+    now = {"checkpoint": str(tmp_path / "checkpoint"), "data_dir": str(tmp_path / "data")}
+    assert run.settings == dataclasses.replace(expected, **now)

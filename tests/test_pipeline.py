@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_task import NUM_ROWS, write_checkpoint, write_data
+from tiny_task import CONFIG, NUM_ROWS, write_checkpoint, write_data
 
 from powerbert_tf import pipeline
 from powerbert_tf.errors import InputError
@@ -371,6 +371,9 @@ def test_a_search_to_a_target_needs_no_training_and_keeps_fractions(settings_for
     search = result(folder, "search")
     assert not (folder / "search" / "model.weights.h5").exists()
     assert search["predicted_speedup"] == pytest.approx(1.7, rel=0.1)
+    profile = search["profile"]
+    assert np.shape(profile["damages"]) == (CONFIG["num_hidden_layers"] - 1, len(profile["fractions"]))
+    assert (profile["fractions"][-1], profile["damages"][0][-1]) == (1.0, 0.0)  # keeping all changes nothing
     assert search["measured_speedup"] is None  # --cost_model=multiply_adds
     assert all(isinstance(kept, float) for kept in search["retention_configuration"])
     retrained = result(folder, "retrain")

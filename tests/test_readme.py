@@ -10,7 +10,8 @@ from absl.testing import flagsaver
 from conftest import REPOSITORY
 
 import powerbert_tf
-import run_glue
+from powerbert_tf import command_line
+from powerbert_tf.flag_table import flag_table
 from powerbert_tf.request import read_request
 from powerbert_tf.settings import STAGES
 from powerbert_tf.task_file import read_task_file
@@ -32,7 +33,7 @@ COMMANDS = [
 def test_run_glue_commands_parse(command):
     _, *argv = shlex.split(command)
     with flagsaver.flagsaver():
-        assert run_glue._parse(argv) == ["run_glue.py"]
+        assert command_line.parse(argv) == ["run_glue.py"]
         assert flags.FLAGS.task in TASKS or flags.FLAGS.train_file or flags.FLAGS.task.endswith("task.json")
         assert flags.FLAGS.stage in (*STAGES, "all")
 
@@ -42,8 +43,8 @@ def test_the_sample_of_own_data_fits_its_flags(command, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     _, *argv = shlex.split(command)
     with flagsaver.flagsaver():
-        run_glue._parse(argv)
-        _, own = read_request({name: flag.value for name, flag in run_glue._SETTINGS.items()})
+        command_line.parse(argv)
+        _, own = read_request({name: flag.value for name, flag in command_line.SETTINGS.items()})
     assert own.task.name == "requests"
     assert len(own.task.classes) == 20
 
@@ -75,6 +76,11 @@ def test_the_flags_it_names_are_flags():
     named = {name for row in table for name in re.findall(r"--(\w+)", row)}
     assert len(named) > 10
     assert named <= set(flags.FLAGS)
+
+
+def test_the_page_of_flags_is_up_to_date():
+    written = (REPOSITORY / "docs" / "flags.md").read_text(encoding="utf-8")
+    assert written == flag_table(), "out of date; run: python -m powerbert_tf.flag_table docs/flags.md"
 
 
 def test_it_names_every_task():

@@ -1,0 +1,106 @@
+"""Fine-tune BERT, search what each encoder may eliminate, re-train, evaluate, predict, export.
+
+On a GLUE task, or on data of your own:
+
+%s --task=MRPC
+%s --task=MRPC --stage=search
+%s --train_file=reviews.csv --text_column=review --label_column=stars
+"""
+
+import dataclasses
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported; its start-up notes help nobody
+
+from absl import app, flags
+from absl import logging as absl_logging
+
+from powerbert_tf.data_settings import DataSettings
+from powerbert_tf.errors import InputError
+from powerbert_tf.flag import flag_name
+from powerbert_tf.pipeline import ALL
+from powerbert_tf.pipeline import run as run_pipeline
+from powerbert_tf.request import read_request
+from powerbert_tf.settings import STAGES, Settings
+
+_STAGE = flags.DEFINE_string(
+    "stage", ALL, f"{ALL}, or one of {', '.join(STAGES)}; what it needs and is not there runs first."
+)
+_SEEDS = flags.DEFINE_integer(
+    "seeds", 1, "Runs with this many seeds, from --seed on, each in a folder of its own; tells mean and spread."
+)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Run the stage again although its result is there.")
+
+
+_DEFINE: dict[Any, Callable[..., flags.FlagHolder]] = {
+    str: flags.DEFINE_string,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_bool,
+}
+
+
+def _define_setting(field: dataclasses.Field) -> flags.FlagHolder:
+    """A flag that is None unless given, so that the defaults stay in one place."""
+    define = _DEFINE[field.type]
+    if "Default:" in field.metadata["help"]:  # one that depends on other flags
+        default = ""
+    elif field.default is not dataclasses.MISSING:
+        default = f" Default: {field.default!r}."
+    elif field.name == "task":
+        default = " Required, unless there is data of your own."
+    else:
+        default = " Default: the task's published value."
+    return define(flag_name(field.name), None, field.metadata["help"] + default)
+
+
+KINDS = (Settings, DataSettings)  # each has a flag for each field
+SETTINGS = {  # the flag of each setting, by its name
+    field.name: _define_setting(field) for kind in KINDS for field in dataclasses.fields(kind)
+}
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Reads the flags; what is left of `argv` comes back. A flag that cannot be read ends the process with code 2."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _fail(error)
+
+
+def _fail(error: Exception) -> NoReturn:
+    print("error:", *str(error).split(), file=sys.stderr)  # one line, whatever a library put into it
+    sys.exit(2)
+
+
+def main(argv: list[str]) -> None:
+    """Flags -> settings -> pipeline; what the user can put right is one line and exit code 2."""
+    # TensorFlow's warnings that a function is traced for each new length are no news: so it is meant.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    if not flags.FLAGS["verbosity"].present:
+        absl_logging.set_verbosity(absl_logging.WARNING)  # an export has much to say about itself
+    try:
+        if len(argv) > 1:
+            raise InputError(f"{' '.join(argv[1:])}: expected flags only, such as --task=MRPC.")
+        settings, own = read_request({name: flag.value for name, flag in SETTINGS.items()})
+        run_pipeline(settings, _STAGE.value, _OVERWRITE.value, _SEEDS.value, own)
+    except (InputError, OSError) as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        print(
+            "\ninterrupted: finished stages stay; run the command again, without --overwrite, to go on", file=sys.stderr
+        )
+        sys.exit(130)
+
+
+def run() -> None:
+    """The process of `run_glue.py`, and of the command `powerbert`."""
+    # --help tells the flags and the docstring of the script that runs, which has neither.
+    sys.modules["__main__"].__doc__ = __doc__
+    for flag in flags.FLAGS.get_flags_for_module(__name__):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    app.run(main, flags_parser=parse)

@@ -1,0 +1,40 @@
+"""Training curves as TensorBoard logs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+# What tf.summary.scalar adds; that function itself needs TensorBoard, which whoever only writes need not have.
+_SCALAR = tf.compat.v1.SummaryMetadata(
+    plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"), data_class="DATA_CLASS_SCALAR"
+)
+
+
+def write_tensorboard(folder: Path, curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Writes event files, a folder a stage: loss, dev metrics, and where a search logs them masses and configuration.
+
+    Args:
+        folder: To write into.
+        curves: Rows of `log.jsonl` by stage; the epoch is TensorBoard's step.
+    """
+    for stage, rows in curves.items():
+        writer = tf.summary.create_file_writer(str(folder / stage))
+        with writer.as_default():
+            for row in rows:
+                for name, value in scalars(row).items():
+                    tf.summary.write(name, tf.constant(value, tf.float32), step=row["epoch"], metadata=_SCALAR)
+        writer.close()
+
+
+def scalars(row: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of an epoch, by the names that TensorBoard shows."""
+    found = {"loss": row["loss"], **{f"dev/{name}": value for name, value in row["metrics"].items()}}
+    for key in ("masses", "retention_configuration", "fractions"):
+        for encoder, value in enumerate(row.get(key, ()), start=1):
+            found[f"{key}/encoder_{encoder}"] = value
+    for key in ("speedup", "multiplier", "train_seconds"):
+        if key in row:
+            found[key] = row[key]
+    return {name: float(value) for name, value in found.items()}

@@ -1,0 +1,115 @@
+"""What `pip install` gives, outside the repository."""
+
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+from packaging.requirements import Requirement
+from tiny_task import write_checkpoint
+
+import powerbert_tf
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A folder with the package and its command, installed from a copy: building writes beside the sources."""
+    pytest.importorskip("setuptools", minversion="77", reason="builds the package")
+    root = tmp_path_factory.mktemp("installed")
+    source = root / "source"
+    shutil.copytree(REPOSITORY / "powerbert_tf", source / "powerbert_tf", ignore=shutil.ignore_patterns("__pycache__"))
+    for path in REPOSITORY.iterdir():
+        if path.suffix in (".cfg", ".toml", ".txt", ".in", ".md") or path.name in ("LICENSE", "run_glue.py"):
+            shutil.copy(path, source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-index", "--no-deps"]
+    subprocess.run([*pip, "--no-build-isolation", f"--target={root / 'site'}", source], check=True, timeout=300)
+    return root / "site"
+
+
+@pytest.fixture(scope="module")
+def powerbert(installed, tmp_path_factory):
+    """Runs the installed command in a folder of its own, where no repository is."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+
+    def run(*arguments):
+        command = [installed / "bin" / "powerbert", *map(str, arguments)]
+        environment = {**os.environ, "PYTHONPATH": str(installed)}
+        return folder, subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+    return run
+
+
+def test_the_package_is_all_there(installed):
+    def files(root):
+        return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+
+    assert files(installed / "powerbert_tf") == files(REPOSITORY / "powerbert_tf")
+    assert (installed / "powerbert_tf" / "py.typed").read_text() == ""
+    others = {path.name for path in installed.iterdir()} - {"powerbert_tf", "bin", "__pycache__"}
+    assert others == {f"powerbert_tf-{powerbert_tf.__version__}.dist-info"}  # nothing else at the top level
+
+
+def test_extras_are_the_requirements_files(installed):
+    metadata = (installed / f"powerbert_tf-{powerbert_tf.__version__}.dist-info" / "METADATA").read_text("utf-8")
+    required = [Requirement(line) for line in re.findall(r"^Requires-Dist: (.*)$", metadata, flags=re.MULTILINE)]
+
+    def of(extra):
+        return {(one.name, str(one.specifier)) for one in required if extra in str(one.marker or "")}
+
+    def listed(*names):
+        lines = [line.split("#")[0] for name in names for line in (REPOSITORY / name).read_text().splitlines()]
+        return {(one.name, str(one.specifier)) for one in map(Requirement, filter(str.strip, lines))}
+
+    hub, export = "requirements-hub.txt", "requirements-export.txt"
+    assert of("hub") == listed(hub) | of("bench") & of("hub")
+    assert of("export") == listed(export)
+    assert of("beam") == listed("requirements-beam.txt")
+    assert of("docs") == listed("requirements-docs.txt")
+    assert of("bench") == listed(hub, export, "requirements-benchmark.txt")
+    assert {(one.name, str(one.specifier)) for one in required if not one.marker} == listed("requirements.txt")
+
+
+def test_the_command_tells_its_flags(powerbert):
+    _, done = powerbert("--help")
+    assert done.returncode == 1, done.stderr  # as absl has it
+    assert "powerbert --task=MRPC --stage=search" in done.stdout
+    assert "--target_speedup:" in done.stdout
+    checkout = subprocess.run(
+        [sys.executable, "run_glue.py", "--help"], cwd=REPOSITORY, capture_output=True, text=True, timeout=300
+    )
+
+    def flags(text):
+        return re.findall(r"^ +--(?:\[no\])?(\w+):", text, flags=re.MULTILINE)
+
+    assert flags(checkout.stdout) == flags(done.stdout)
+
+
+def test_the_command_runs_a_stage_where_no_repository_is(powerbert, tmp_path):
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    folder, done = powerbert(
+        "--task=SST-2", "--stage=finetune", f"--checkpoint={checkpoint}", "--data_dir=here", "--max_seq_length=31",
+        "--epochs=1", "--train_examples=29", "--batch_size=13",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (folder / "runs" / "SST-2" / "finetune" / "result.json").is_file()
+
+
+def test_the_citation_names_the_paper_and_the_version():
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    setup = configparser.ConfigParser(interpolation=None)
+    setup.read(REPOSITORY / "setup.cfg")
+    assert (citation["version"], citation["license"]) == (powerbert_tf.__version__, setup["metadata"]["license"])
+    (paper,) = citation["references"]
+    assert (paper["year"], paper["authors"][0]["family-names"]) == (2020, "Goyal")
+    assert "2001.08950" in paper["url"]
+
+
+def test_files_that_contributing_points_to_are_there():
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:docs|tests)/[\w./]+|[\w]+\.(?:md|cfg))`", text):
+        assert (REPOSITORY / path).exists(), path
