@@ -169,6 +169,44 @@ class Batches:
         return numbered.map(make, num_parallel_calls=2).prefetch(4)
 
 
+def grouped_rows(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Row numbers of each batch, by length, so that little is padded.
+
+    Where the rows do not make full batches, the first one is smaller: to fill up the shortest costs least.
+    """
+    return _from_the_end(np.argsort(lengths, kind="stable"), batch_size)
+
+
+def _from_the_end(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    return np.split(order, range(len(order) % batch_size or batch_size, len(order), batch_size))
+
+
+def pad_rows(encoded: EncodedSplit, rows: np.ndarray, length: int, filled_to: int = 0) -> dict[str, np.ndarray]:
+    """One batch, made without TensorFlow: `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]`.
+
+    Args:
+        encoded: The split.
+        rows: Row numbers.
+        length: T, what they are padded to.
+        filled_to: Least B; rows of nothing but padding fill up what is missing.
+    """
+    positions = np.arange(length)
+    mask = positions < encoded.lengths[rows][:, None]
+    more = ((0, max(filled_to - len(rows), 0)), (0, 0))
+
+    def dense(ragged, pad):
+        values = ragged.flat_values.numpy()
+        flat = ragged.row_starts().numpy()[rows][:, None] + positions
+        found = np.where(mask, values[np.minimum(flat, len(values) - 1)], pad).astype("int32")
+        return np.pad(found, more, constant_values=pad)
+
+    return {
+        "token_ids": dense(encoded.token_ids, encoded.pad_id),
+        "segment_ids": dense(encoded.segment_ids, 0),
+        "padding_mask": np.pad(mask.astype("int32"), more),
+    }
+
+
 def _padded(
     encoded: EncodedSplit, rows: list[np.ndarray], batch_size: int, padding: str, length_buckets: int, fill: bool
 ) -> Batches:
@@ -218,11 +256,9 @@ def prediction_batches(
     fill: bool = False,
     grouped: bool = True,
 ) -> Batches:
-    """All rows, by length, so that little is padded; arguments as of `training_batches`.
+    """All rows, as `grouped_rows` has them, or, without `grouped`, in the order of the split.
 
-    Where the rows do not make full batches, the first one is smaller: to fill up the shortest costs least. Without
-    `grouped` batches are in the order of the split.
+    The other arguments are those of `training_batches`.
     """
-    order = np.argsort(encoded.lengths, kind="stable") if grouped else np.arange(len(encoded))
-    rows = np.split(order, range(len(order) % batch_size or batch_size, len(order), batch_size))
+    rows = grouped_rows(encoded.lengths, batch_size) if grouped else _from_the_end(np.arange(len(encoded)), batch_size)
     return _padded(encoded, rows, batch_size, padding, length_buckets, fill)

@@ -5,6 +5,10 @@ On a GLUE task, or on data of your own:
 %s --task=MRPC
 %s --task=MRPC --stage=search
 %s --train_file=reviews.csv --text_column=review --label_column=stars
+
+And what a trained model answers to files of any size:
+
+%s --task=runs/reviews/task.json --stage=predict --predict_file=new.csv
 """
 
 import dataclasses
@@ -24,8 +28,11 @@ from powerbert_tf.errors import InputError
 from powerbert_tf.flag import flag_name
 from powerbert_tf.pipeline import ALL
 from powerbert_tf.pipeline import run as run_pipeline
+from powerbert_tf.predict_settings import PredictSettings
 from powerbert_tf.request import read_request
 from powerbert_tf.settings import STAGES, Settings
+from powerbert_tf.streaming.predict import predict_files
+from powerbert_tf.streaming.request import read_predict_request
 
 _STAGE = flags.DEFINE_string(
     "stage", ALL, f"{ALL}, or one of {', '.join(STAGES)}; what it needs and is not there runs first."
@@ -62,6 +69,7 @@ KINDS = (Settings, DataSettings)  # each has a flag for each field
 SETTINGS = {  # the flag of each setting, by its name
     field.name: _define_setting(field) for kind in KINDS for field in dataclasses.fields(kind)
 }
+PREDICT_SETTINGS = {field.name: _define_setting(field) for field in dataclasses.fields(PredictSettings)}
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -70,6 +78,21 @@ def parse(argv: list[str]) -> list[str]:
         return flags.FLAGS(argv)
     except flags.Error as error:
         _fail(error)
+
+
+def _predicts_files() -> bool:
+    """Whether `--predict_file` is given, and what it needs is, too."""
+    given = [name for name, flag in PREDICT_SETTINGS.items() if flag.value is not None]
+    if given and not PREDICT_SETTINGS["predict_file"].value:
+        raise InputError(f"--{given[0]}: is for the prediction of new files; expected --predict_file, too.")
+    if given and (_STAGE.value != "predict" or _SEEDS.value != 1):
+        raise InputError("--predict_file: expected --stage=predict, with one model that is trained already.")
+    return bool(given)
+
+
+def _predict_settings() -> PredictSettings:
+    values = {name: flag.value for name, flag in PREDICT_SETTINGS.items()}
+    return PredictSettings(**{name: value for name, value in values.items() if value is not None})
 
 
 def _fail(error: Exception) -> NoReturn:
@@ -86,7 +109,11 @@ def main(argv: list[str]) -> None:
     try:
         if len(argv) > 1:
             raise InputError(f"{' '.join(argv[1:])}: expected flags only, such as --task=MRPC.")
-        settings, own = read_request({name: flag.value for name, flag in SETTINGS.items()})
+        given = {name: flag.value for name, flag in SETTINGS.items()}
+        if _predicts_files():
+            predict_files(read_predict_request(_predict_settings(), given), _OVERWRITE.value)
+            return
+        settings, own = read_request(given)
         run_pipeline(settings, _STAGE.value, _OVERWRITE.value, _SEEDS.value, own)
     except (InputError, OSError) as error:
         _fail(error)

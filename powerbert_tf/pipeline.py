@@ -66,7 +66,7 @@ def run(
         print(own.summary, flush=True)
         if "test" not in own.dataset.splits:
             if stage == "predict":
-                raise InputError("--stage=predict: no data to predict; expected --test_file.")
+                raise InputError("--stage=predict: no data to predict; expected --test_file, or --predict_file.")
             left_out.add("predict")
     wanted = [name for name in MAIN_STAGES if name not in left_out] if stage == ALL else [stage]
     root = Path(settings.output_dir) / settings.task

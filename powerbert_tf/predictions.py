@@ -53,7 +53,7 @@ def predict_own(run: Run, model: BertClassifier, folder: Path) -> dict[str, Any]
     places = (place.rpartition(":") for place in cast(list[str], split.indices))
     with (folder / PREDICTIONS_FILE).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["file", "line", "prediction", *(f"probability of {name}" for name in task.classes)])
+        writer.writerow(["file", "line", *answer_columns(task.classes)])
         for (path, _, line), answer, row in zip(places, answer_names(task, logits), values, strict=True):
             writer.writerow([path, line, answer, *(row if task.classes else [])])
     result = {"examples": len(split), "predictions": PREDICTIONS_FILE}
@@ -62,6 +62,11 @@ def predict_own(run: Run, model: BertClassifier, folder: Path) -> dict[str, Any]
     metrics = compute_metrics(task, split.labels, logits)
     print(f"  test: {', '.join(f'{name} {value:.4f}' for name, value in metrics.items())}", flush=True)
     return {**result, "metrics": metrics}
+
+
+def answer_columns(classes: Sequence[str]) -> list[str]:
+    """Columns of a table of answers: of the classes, or of a regression, which has none."""
+    return ["prediction", *(f"probability of {name}" for name in classes)]
 
 
 def answer_names(task: Task, logits: np.ndarray) -> list[str]:

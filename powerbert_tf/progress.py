@@ -1,4 +1,4 @@
-"""A progress bar with loss, learning rate and time left."""
+"""Progress bars with the time left."""
 
 import sys
 
@@ -9,8 +9,24 @@ from tqdm import tqdm
 _SECONDS_BETWEEN_LINES = 15  # where the console is a file, each refresh is a line
 
 
+def open_bar(**kwargs) -> tqdm:
+    """A bar on stderr; where that is a file, it is a line now and then.
+
+    Args:
+        **kwargs: Of `tqdm`.
+    """
+    interactive = sys.stderr.isatty()
+    return tqdm(
+        dynamic_ncols=True,
+        mininterval=0.2 if interactive else _SECONDS_BETWEEN_LINES,
+        maxinterval=10 if interactive else 4 * _SECONDS_BETWEEN_LINES,
+        file=sys.stderr,
+        **kwargs,
+    )
+
+
 class ProgressBar(keras.callbacks.Callback):
-    """Shows the batches of each epoch on stderr.
+    """Shows the batches of each epoch on stderr, with loss and learning rate.
 
     Args:
         title: What is being trained.
@@ -21,16 +37,8 @@ class ProgressBar(keras.callbacks.Callback):
         self.title = title
 
     def on_epoch_begin(self, epoch, logs=None):
-        interactive = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=self.params["steps"],
-            desc=f"{self.title} {epoch + 1}/{self.params['epochs']}",
-            unit="batch",
-            dynamic_ncols=True,
-            mininterval=0.2 if interactive else _SECONDS_BETWEEN_LINES,
-            maxinterval=10 if interactive else 4 * _SECONDS_BETWEEN_LINES,
-            file=sys.stderr,
-        )
+        title = f"{self.title} {epoch + 1}/{self.params['epochs']}"
+        self._bar = open_bar(total=self.params["steps"], desc=title, unit="batch")
 
     def on_train_batch_end(self, batch, logs=None):
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))

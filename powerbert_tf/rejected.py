@@ -25,7 +25,12 @@ def write_rejected(folder: Path, rows: Sequence[Row]) -> None:
         return
     with replacing(path) as partial, partial.open("w", encoding="ascii") as file:
         for row in rows:
-            file.write(json.dumps(row.to_json()) + "\n")
+            file.write(rejected_line(row))
+
+
+def rejected_line(row: Row) -> str:
+    """A row as a line of the file."""
+    return json.dumps(row.to_json()) + "\n"
 
 
 def bad_rows_message(rejected: Sequence[Row]) -> str:

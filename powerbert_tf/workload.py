@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from powerbert_tf.batching import EncodedSplit
+from powerbert_tf.batching import EncodedSplit, pad_rows
 from powerbert_tf.buckets import choose_buckets, padded_lengths
 
 PADDINGS = ("grouped", "batch", "max")
@@ -45,20 +45,4 @@ def latency_batches(
     numbers = np.arange(count)
     if count > max_batches:
         numbers = np.round(np.linspace(0, count - 1, max_batches)).astype(int)
-    return [_padded(encoded, rows[number], longest[number]) for number in numbers]
-
-
-def _padded(encoded: EncodedSplit, rows: np.ndarray, length: int) -> dict[str, np.ndarray]:
-    positions = np.arange(length)
-    mask = positions < encoded.lengths[rows][:, None]
-
-    def dense(ragged, pad):
-        values = ragged.flat_values.numpy()
-        flat = ragged.row_starts().numpy()[rows][:, None] + positions
-        return np.where(mask, values[np.minimum(flat, len(values) - 1)], pad).astype("int32")
-
-    return {
-        "token_ids": dense(encoded.token_ids, encoded.pad_id),
-        "segment_ids": dense(encoded.segment_ids, 0),
-        "padding_mask": mask.astype("int32"),
-    }
+    return [pad_rows(encoded, rows[number], longest[number]) for number in numbers]

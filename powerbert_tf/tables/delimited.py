@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from powerbert_tf.errors import InputError
-from powerbert_tf.tables.lines import read_lines
+from powerbert_tf.tables.lines import Meter, read_lines
 from powerbert_tf.tables.row import Row, Table, text_problem
 
 _LARGEST_RECORD = 1 << 26  # characters; a quote that is not closed must not read the whole file into memory
@@ -25,7 +25,8 @@ class _Lines:
     """Decoded lines that can be given back."""
 
     def __init__(self, path: str, compression: str):
-        self._source = read_lines(path, compression)
+        self.meter = Meter()
+        self._source = read_lines(path, compression, self.meter)
         self._given_back: deque[tuple[int, str]] = deque()
 
     def take(self) -> tuple[int, str] | None:
@@ -75,7 +76,7 @@ def open_delimited(path: str, compression: str, delimiter: str, quoted: bool) ->
     for column in columns:
         if columns.count(column) > 1:
             raise InputError(f"{path}:1: the header names the column {column!r} twice; rename one.")
-    return Table(path, tuple(columns), _rows(path, lines, columns, delimiter, quoted, end))
+    return Table(path, tuple(columns), _rows(path, lines, columns, delimiter, quoted, end), meter=lines.meter)
 
 
 def _rows(path: str, lines: _Lines, columns: list[str], delimiter: str, quoted: bool, end: str) -> Iterator[Row]:

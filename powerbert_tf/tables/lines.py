@@ -1,9 +1,11 @@
 """Lines of a file, compressed or not, as bytes; in constant memory."""
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
@@ -11,18 +13,19 @@ from typing import Any, BinaryIO, cast
 from powerbert_tf.errors import InputError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+STANDARD_INPUT = "-"  # in place of a path
 _WIDE = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
 _LONGEST_LINE = 1 << 28  # bytes; a file without line ends is no table
 
 
-def _open_zst(path: str) -> BinaryIO:
+def _open_zst(file: BinaryIO) -> BinaryIO:
     import pyarrow
 
     # Its own files have no lines.
-    return io.BufferedReader(cast(Any, pyarrow.input_stream(path, compression="zstd")))
+    return io.BufferedReader(cast(Any, pyarrow.input_stream(file, compression="zstd")))
 
 
-COMPRESSIONS: dict[str, Callable[[str], Any]] = {
+COMPRESSIONS: dict[str, Callable[[BinaryIO], Any]] = {
     ".gz": gzip.open,
     ".bz2": bz2.open,
     ".xz": lzma.open,
@@ -30,15 +33,47 @@ COMPRESSIONS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def read_lines(path: str, compression: str = "") -> Iterator[tuple[int, bytes]]:
+class Meter:
+    """How much of a file has been read, in bytes as they are on the disk, compressed or not; 0 of what is no file."""
+
+    def __init__(self) -> None:
+        self._file: BinaryIO | None = None
+        self._at = 0
+
+    def follow(self, file: BinaryIO) -> None:
+        """Reads the position of `file` from now on, as long as it is open."""
+        self._file = file if file.seekable() else None
+
+    def move_to(self, position: int) -> None:
+        """Tells the position of a file that is not read from one end to the other."""
+        self._at = position
+
+    @property
+    def read_bytes(self) -> int:
+        if self._file is not None and not self._file.closed:
+            self._at = self._file.tell()
+        return self._at
+
+
+def read_lines(path: str, compression: str = "", meter: Meter | None = None) -> Iterator[tuple[int, bytes]]:
     r"""Lines with their numbers, from 1, each with its `\n`; the byte-order mark is taken off the first one.
+
+    Args:
+        path: The file, or `STANDARD_INPUT`.
+        compression: Suffix in `COMPRESSIONS`, or empty.
+        meter: Is told what is read.
 
     Raises:
         InputError: The file cannot be opened, is damaged, is UTF-16, or has a line of more than 256 MB.
     """
     number = 0
+    meter = meter or Meter()
     try:
-        with COMPRESSIONS[compression](path) if compression else open(path, "rb") as file:
+        with contextlib.ExitStack() as closing:
+            file: Any = closing.enter_context(_open(path))
+            meter.follow(file)
+            if compression:
+                file = closing.enter_context(COMPRESSIONS[compression](file))
             while line := _next_line(file):
                 number += 1
                 if number == 1:
@@ -55,6 +90,12 @@ def read_lines(path: str, compression: str = "") -> Iterator[tuple[int, bytes]]:
         where = f"{path}:{number + 1}" if number or compression else path
         damaged = "; damaged, or not compressed as its name says?" if compression else ""
         raise InputError(f"{where}: cannot be read ({reason}){damaged}") from None
+
+
+def _open(path: str) -> BinaryIO:
+    if path == STANDARD_INPUT:
+        return open(os.dup(0), "rb")  # a copy, so that closing it leaves the process its own
+    return open(path, "rb")
 
 
 def _next_line(file: Any) -> bytes:

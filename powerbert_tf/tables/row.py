@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from powerbert_tf.tables.lines import Meter
 
 Cells = dict[str, str | None]
 
@@ -20,6 +22,7 @@ class Row:
             cannot be read.
         problem: Why it cannot be used; empty where it can.
         raw: What the file has there, where there are no cells.
+        values: The cells as JSON or Parquet types them, where a table was opened for that; else None.
     """
 
     file: str
@@ -27,6 +30,7 @@ class Row:
     cells: Cells
     problem: str = ""
     raw: str = ""
+    values: Mapping[str, Any] | None = None
 
     @property
     def place(self) -> str:
@@ -52,12 +56,14 @@ class Table:
         columns: Names of its columns; of JSON lines, the keys of the first row that can be read.
         rows: Its rows, in order; read as they are taken.
         uniform: Whether each row that can be read has all columns, as it need not in JSON lines.
+        meter: How much of the file has been read.
     """
 
     file: str
     columns: tuple[str, ...]
     rows: Iterator[Row]
     uniform: bool = True
+    meter: Meter = dataclasses.field(default_factory=Meter)
 
 
 def text_problem(text: str) -> str:

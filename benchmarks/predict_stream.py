@@ -1,0 +1,229 @@
+"""Prediction of files of any size: `python -m benchmarks.predict_stream --rows=10000,100000,1000000`.
+
+Generated rows of some ten words go through `run_glue.py --stage=predict --predict_file=...`, a process for each number
+of rows, and the answers are read back: all rows are there, once and in order. Told are seconds and peak memory. The
+model is a tiny one, trained on the generated sample; or that of `--run`.
+
+With `--kills=5` another file is predicted undisturbed, and again with the process killed so many times at random
+moments and started anew: the answers are the same, byte for byte.
+"""
+
+import csv
+import hashlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from absl import app, flags
+
+from benchmarks import command
+from benchmarks.command import FLAGS, output_path, publish, surroundings
+from benchmarks.tables import table
+
+_PROGRAM = Path(__file__).resolve().parent.parent / "run_glue.py"
+_WORDS = (
+    "a",
+    "film",
+    "that",
+    "is",
+    "as",
+    "good",
+    "bad",
+    "long",
+    "short",
+    "loud",
+    "quiet",
+    "old",
+    "never",
+    "new",
+    "says",
+)
+_RATIO = 1.1  # of peak memory
+
+
+def write_rows(path: Path, count: int) -> None:
+    """A CSV with `number,text`: texts of 5 to 12 words."""
+    draw = random.Random(count)
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write("number,text\n")
+        for number in range(count):
+            file.write(f"{number},{' '.join(draw.choices(_WORDS, k=draw.randrange(5, 13)))}\n")
+
+
+def train_tiny(folder: Path) -> Path:
+    """A run whose model has 2 encoders of width 32; it is for memory, not for answers."""
+    import dataclasses
+
+    from benchmarks.random_checkpoint import SHAPES, write_random_checkpoint
+    from powerbert_tf.checkpoints import find_checkpoint
+
+    config = dataclasses.replace(
+        SHAPES["minilm"], num_hidden_layers=2, num_attention_heads=2, hidden_size=32, intermediate_size=128
+    )
+    checkpoint = folder / "checkpoint"
+    checkpoint.mkdir()
+    write_random_checkpoint(checkpoint, config, num_classes=2)
+    shutil.copy(find_checkpoint().folder / "vocab.txt", checkpoint)
+    given = {
+        "task": "SST-2",
+        "stage": "retrain",
+        "checkpoint": checkpoint,
+        "data_dir": _PROGRAM.parent / "glue_data" / "sample",
+        "output_dir": folder / "runs",
+        "retention_configuration": "0.8,0.3",
+        "train_examples": 64,
+        "epochs": 1,
+        "epochs_retrain": 1,
+    }
+    subprocess.run([sys.executable, _PROGRAM, *(f"--{name}={value}" for name, value in given.items())], check=True)
+    return folder / "runs" / "SST-2"
+
+
+def _command(run: Path, path: Path, answers: Path) -> list[str]:
+    given = {
+        "task": run,
+        "stage": "predict",
+        "predict_file": path,
+        "predict_dir": answers,
+        "predict_format": FLAGS.predict_format,
+        "predict_shard_rows": FLAGS.shard_rows,
+        "eval_batch_size": FLAGS.batch_size,
+        "text_column": "text",
+    }
+    return [sys.executable, str(_PROGRAM), *(f"--{name}={value}" for name, value in given.items())]
+
+
+def measure(run: Path, folder: Path, count: int) -> dict[str, Any]:
+    """Seconds and peak memory of a process that predicts so many rows."""
+    path, answers = folder / "rows.csv", folder / "answers"
+    write_rows(path, count)
+    with (folder / "log").open("w") as log:
+        began = time.perf_counter()
+        process = subprocess.Popen(_command(run, path, answers), stdout=log, stderr=log)
+        peak = 0.0
+        while process.poll() is None:
+            peak = max(peak, _peak_mib(process.pid))
+            time.sleep(0.05)
+        seconds = time.perf_counter() - began
+    if process.returncode:
+        raise RuntimeError(f"the prediction of {count} rows failed: {(folder / 'log').read_text()[-2000:]}")
+    shards = sorted(answers.glob("part-*"))
+    if FLAGS.predict_format == "csv":
+        _check_order(shards, count)
+    shutil.rmtree(answers)
+    return {"rows": count, "seconds": seconds, "peak_mib": peak, "shards": len(shards)}
+
+
+def _peak_mib(process: int) -> float:
+    """Peak of the memory that a process holds; `ru_maxrss` would count that of the process which started it, too."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 2**10 for line in lines if line.startswith("VmHWM:")), 0.0)
+
+
+def _check_order(shards: Sequence[Path], count: int) -> None:
+    expected = 0
+    for shard in shards:
+        with shard.open(encoding="utf-8", newline="") as file:
+            rows = csv.reader(file)
+            next(rows)
+            for row in rows:
+                if row[0] != str(expected):
+                    raise RuntimeError(f"{shard.name}: row {row[0]} instead of {expected}.")
+                expected += 1
+    if expected != count:
+        raise RuntimeError(f"{expected} rows instead of {count}.")
+
+
+def kill_and_resume(run: Path, folder: Path, count: int, kills: int) -> dict[str, Any]:
+    """Predicts once undisturbed, and once killed at random moments; compares the files."""
+    path = folder / "rows.csv"
+    write_rows(path, count)
+    undisturbed, disturbed = folder / "undisturbed", folder / "disturbed"
+    log = (folder / "log").open("w")
+    began = time.perf_counter()
+    subprocess.run(_command(run, path, undisturbed), check=True, stdout=log, stderr=log)
+    seconds = time.perf_counter() - began
+    draw = random.Random(FLAGS.seed)
+    moments: list[dict[str, Any]] = []
+    for _ in range(kills):
+        process = subprocess.Popen(_command(run, path, disturbed), stdout=log, stderr=log)
+        moment = draw.uniform(0, seconds)
+        try:
+            process.wait(moment)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        finished = len(list(disturbed.glob("part-*"))) if disturbed.exists() else 0
+        moments.append({"seconds": moment, "shards": finished, "status": process.returncode})
+    subprocess.run(_command(run, path, disturbed), check=True, stdout=log, stderr=log)
+    log.close()
+    same = _digests(undisturbed) == _digests(disturbed)
+    if not same:
+        raise RuntimeError("the answers of the run that was killed differ.")
+    return {"rows": count, "undisturbed_seconds": seconds, "kills": moments, "same_bytes": same}
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    digests = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != "progress.json":
+            with path.open("rb") as file:
+                digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def write_report(report: dict[str, Any], output: Path) -> None:
+    """Markdown beside the JSON."""
+    rows = [
+        (f"{one['rows']:,}", f"{one['seconds']:.1f}", f"{one['rows'] / one['seconds']:,.0f}", f"{one['peak_mib']:,.0f}")
+        for one in report["sizes"]
+    ]
+    lines = [table(pd.DataFrame(rows, columns=["rows", "seconds", "rows/s", "peak memory, MiB"]))]
+    if report.get("memory_ratio"):
+        lines += ["", f"Peak memory at most, against that of 100,000 rows: {report['memory_ratio']:.3f}."]
+    killed = report.get("killed")
+    if killed:
+        moments = ", ".join(f"{one['seconds']:.1f} s ({one['shards']} files)" for one in killed["kills"])
+        lines += ["", f"{killed['rows']:,} rows, killed after {moments}: the same bytes as undisturbed."]
+    output.with_suffix(".md").write_text("\n".join([*lines, "", f"`{report['command']}`", ""]), encoding="utf-8")
+
+
+def main(argv: list[str]) -> None:
+    """Measures each size, then kills."""
+    output = output_path("predict_stream")
+    with tempfile.TemporaryDirectory(dir=FLAGS.scratch or None) as scratch:
+        run = Path(FLAGS.run).resolve() if FLAGS.run else train_tiny(Path(scratch))
+        report: dict[str, Any] = surroundings("benchmarks.predict_stream")
+        report["sizes"] = [measure(run, Path(scratch), int(count)) for count in FLAGS.rows]
+        peaks = {one["rows"]: one["peak_mib"] for one in report["sizes"]}
+        if 100_000 in peaks:
+            report["memory_ratio"] = max(peaks.values()) / peaks[100_000]
+        if FLAGS.kills:
+            report["killed"] = kill_and_resume(run, Path(scratch), FLAGS.kill_rows, FLAGS.kills)
+    publish(report, output, write_report)
+    if report.get("memory_ratio", 0) > _RATIO:
+        raise RuntimeError(f"peak memory grows with the rows: {report['memory_ratio']:.2f} times; at most {_RATIO}.")
+
+
+if __name__ == "__main__":
+    command.define_flags()
+    flags.DEFINE_list("rows", ["10000", "100000", "1000000"], "Rows of each file.")
+    flags.DEFINE_string("run", "", "A trained run of a task on single texts; empty for a tiny model.")
+    flags.DEFINE_string("predict_format", "csv", "As of run_glue.py.")
+    flags.DEFINE_integer("shard_rows", 100_000, "As --predict_shard_rows of run_glue.py.")
+    flags.DEFINE_integer("batch_size", 512, "As --eval_batch_size of run_glue.py; a tiny model wants large ones.")
+    flags.DEFINE_integer("kills", 0, "Times that a prediction is killed.", lower_bound=0)
+    flags.DEFINE_integer("kill_rows", 300_000, "Rows of that prediction.")
+    flags.DEFINE_integer("seed", 0, "Of the moments at which it is killed.")
+    flags.DEFINE_string("scratch", "", "Folder for the rows and the answers; empty for the system's.")
+    app.run(main)
