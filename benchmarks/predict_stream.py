@@ -11,7 +11,9 @@ moments and started anew: the answers are the same, byte for byte.
 import csv
 import hashlib
 import random
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -146,27 +148,31 @@ def _check_order(shards: Sequence[Path], count: int) -> None:
 
 def kill_and_resume(run: Path, folder: Path, count: int, kills: int) -> dict[str, Any]:
     """Predicts once undisturbed, and once killed at random moments; compares the files."""
-    path = folder / "rows.csv"
+    path, one_row = folder / "rows.csv", folder / "row.csv"
     write_rows(path, count)
+    write_rows(one_row, 1)
     undisturbed, disturbed = folder / "undisturbed", folder / "disturbed"
-    log = (folder / "log").open("w")
-    began = time.perf_counter()
-    subprocess.run(_command(run, path, undisturbed), check=True, stdout=log, stderr=log)
-    seconds = time.perf_counter() - began
-    draw = random.Random(FLAGS.seed)
-    moments: list[dict[str, Any]] = []
-    for _ in range(kills):
-        process = subprocess.Popen(_command(run, path, disturbed), stdout=log, stderr=log)
-        moment = draw.uniform(0, seconds)
-        try:
-            process.wait(moment)
-        except subprocess.TimeoutExpired:
+    with (folder / "log").open("w") as log:
+
+        def predict(*files: Path) -> float:
+            began = time.perf_counter()
+            subprocess.run(_command(run, *files), check=True, stdout=log, stderr=log)
+            return time.perf_counter() - began
+
+        start = predict(one_row, folder / "one")  # what it takes before the first row
+        seconds = predict(path, undisturbed)
+        draw = random.Random(FLAGS.seed)
+        moments: list[dict[str, Any]] = []
+        for _ in range(kills):
+            # So early that all are killed at work, and so late that each gets some way.
+            moment = start + draw.uniform(0, 1.5 * (seconds - start) / (kills + 1))
+            process = subprocess.Popen(_command(run, path, disturbed), stdout=log, stderr=log)
+            time.sleep(moment)
             process.kill()
-            process.wait()
-        finished = len(list(disturbed.glob("part-*"))) if disturbed.exists() else 0
-        moments.append({"seconds": moment, "shards": finished, "status": process.returncode})
-    subprocess.run(_command(run, path, disturbed), check=True, stdout=log, stderr=log)
-    log.close()
+            if process.wait() != -signal.SIGKILL:
+                raise RuntimeError("a process ended before it was killed; give more --kill_rows.")
+            moments.append({"seconds": moment, "shards": len(list(disturbed.glob("part-*")))})
+        predict(path, disturbed)
     same = _digests(undisturbed) == _digests(disturbed)
     if not same:
         raise RuntimeError("the answers of the run that was killed differ.")
@@ -193,8 +199,11 @@ def write_report(report: dict[str, Any], output: Path) -> None:
         lines += ["", f"Peak memory at most, against that of 100,000 rows: {report['memory_ratio']:.3f}."]
     killed = report.get("killed")
     if killed:
-        moments = ", ".join(f"{one['seconds']:.1f} s ({one['shards']} files)" for one in killed["kills"])
-        lines += ["", f"{killed['rows']:,} rows, killed after {moments}: the same bytes as undisturbed."]
+        moments = ", ".join(f"{one['seconds']:.1f} s ({one['shards']})" for one in killed["kills"])
+        lines += [
+            "",
+            f"{killed['rows']:,} rows, killed after {moments} (files finished by then): the same bytes as undisturbed.",
+        ]
     output.with_suffix(".md").write_text("\n".join([*lines, "", f"`{report['command']}`", ""]), encoding="utf-8")
 
 
@@ -204,6 +213,7 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory(dir=FLAGS.scratch or None) as scratch:
         run = Path(FLAGS.run).resolve() if FLAGS.run else train_tiny(Path(scratch))
         report: dict[str, Any] = surroundings("benchmarks.predict_stream")
+        report["command"] = re.sub(r" --scratch=\S+", "", report["command"])  # a path of one machine
         report["sizes"] = [measure(run, Path(scratch), int(count)) for count in FLAGS.rows]
         peaks = {one["rows"]: one["peak_mib"] for one in report["sizes"]}
         if 100_000 in peaks:

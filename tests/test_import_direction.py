@@ -93,6 +93,7 @@ ORDER = [
     "retraining",
     "predictions",
     "streaming",
+    "beam",
     "search_methods",
     "curves",
     "elimination_trace",

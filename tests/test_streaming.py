@@ -17,7 +17,7 @@ from powerbert_tf.predictions import answer_columns
 from powerbert_tf.settings import resolve_settings
 from powerbert_tf.streaming.answers import Answers, choose_lengths, round_answers
 from powerbert_tf.streaming.shards import open_folder
-from powerbert_tf.streaming.source import Place, Source
+from powerbert_tf.streaming.source import Place, Source, find_input
 from powerbert_tf.streaming.windows import cut_windows, made_ahead
 from powerbert_tf.streaming.writers import open_writer
 from powerbert_tf.tables import Row, open_table
@@ -26,7 +26,7 @@ RESERVED = answer_columns(("bad", "good"))
 
 
 def source(given, texts=("text",), any_keys=True):
-    return Source(str(given), texts, True, RESERVED, any_keys)
+    return Source(find_input(str(given)), texts, True, RESERVED, any_keys)
 
 
 def write_tables(folder, counts):

@@ -13,7 +13,7 @@ from powerbert_tf.rejected import bad_rows_message
 from powerbert_tf.streaming.answers import Answerer, choose_lengths, encoded_windows
 from powerbert_tf.streaming.request import PredictRequest
 from powerbert_tf.streaming.shards import Progress, ShardFolder, open_folder
-from powerbert_tf.streaming.source import Source
+from powerbert_tf.streaming.source import Source, find_input
 from powerbert_tf.streaming.windows import Window, cut_windows, made_ahead
 
 PREDICTIONS = "predictions"
@@ -39,7 +39,7 @@ def predict_files(request: PredictRequest, overwrite: bool = False) -> Path:
     """
     run, settings = request.trained.run, request.settings
     source = Source(
-        settings.predict_file,
+        find_input(settings.predict_file),
         request.texts,
         request.data.quoting == "minimal",
         answer_columns(run.task.classes),

@@ -29,6 +29,19 @@ class Place:
     read_bytes: int = 0
 
 
+def find_input(given: str) -> list[str]:
+    """What `--predict_file` names: files, or `-`, `-.csv`, `-.tsv` or `-.jsonl` for standard input.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    return [given] if _is_standard_input(given) else find_files(given, _FLAG)
+
+
+def _is_standard_input(path: str) -> bool:
+    return path == STANDARD_INPUT or path in _TABLES_OF_STANDARD_INPUT
+
+
 class Source:
     """Files with the columns of the texts, all with the same columns.
 
@@ -40,8 +53,7 @@ class Source:
         reserved: Columns that the answers take.
 
     Args:
-        given: A path, several or a glob; `-` for standard input with a text a line, `-.csv`, `-.tsv` or `-.jsonl` for a
-            table there.
+        paths: From `find_input`.
         texts: Columns of the texts; empty for those of the model's task, which has none where it is GLUE's.
         quoted: See `tables.open_table`.
         reserved: Columns that the answers take.
@@ -51,13 +63,15 @@ class Source:
         InputError: A file or a column is missing, or the columns differ.
     """
 
-    def __init__(self, given: str, texts: Sequence[str], quoted: bool, reserved: Sequence[str], any_keys: bool):
+    def __init__(
+        self, paths: Sequence[str], texts: Sequence[str], quoted: bool, reserved: Sequence[str], any_keys: bool
+    ):
         self._quoted = quoted
         self._any_keys = any_keys
         self.texts = tuple(texts)
         self.reserved = tuple(reserved)
-        self.from_standard_input = given == STANDARD_INPUT or given in _TABLES_OF_STANDARD_INPUT
-        self.paths = [given] if self.from_standard_input else find_files(given, _FLAG)
+        self.paths = tuple(paths)
+        self.from_standard_input = _is_standard_input(paths[0])
         self._sizes = [
             0 if os.path.isdir(path) or self.from_standard_input else os.path.getsize(path) for path in self.paths
         ]
@@ -90,15 +104,17 @@ class Source:
                 "same columns in all files."
             )
 
-    def rows(self, start: Place) -> Iterator[tuple[Place, Row]]:
-        """Rows from a place on, each with the place behind it.
+    def rows(self, start: Place, stop: int | None = None) -> Iterator[tuple[Place, Row]]:
+        """Rows from a place on, each with the place behind it; what cannot be used has a `problem`.
 
-        What cannot be used has a `problem`.
+        Args:
+            start: Where to begin.
+            stop: The file before which to end; None for the end of all.
 
         Raises:
             InputError: A file is damaged, has other columns, or fewer rows than were taken of it before.
         """
-        for number in range(start.file, len(self.paths)):
+        for number in range(start.file, len(self.paths) if stop is None else stop):
             table = self._opened if number == 0 and self._opened is not None else self._open(number)
             self._opened = None
             self._check_columns(table)
