@@ -65,9 +65,10 @@ def _define_setting(field: dataclasses.Field) -> flags.FlagHolder:
     return define(flag_name(field.name), None, field.metadata["help"] + default)
 
 
-KINDS = (Settings, DataSettings)  # each has a flag for each field
-SETTINGS = {  # the flag of each setting, by its name
-    field.name: _define_setting(field) for kind in KINDS for field in dataclasses.fields(kind)
+_OF_RUNS = (Settings, DataSettings)
+KINDS = (*_OF_RUNS, PredictSettings)  # each has a flag for each field
+SETTINGS = {  # the flag of each setting of a run, by its name
+    field.name: _define_setting(field) for kind in _OF_RUNS for field in dataclasses.fields(kind)
 }
 PREDICT_SETTINGS = {field.name: _define_setting(field) for field in dataclasses.fields(PredictSettings)}
 
