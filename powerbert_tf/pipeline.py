@@ -12,6 +12,7 @@ from powerbert_tf.checkpoints import Checkpoint, find_checkpoint
 from powerbert_tf.curves import MAX_LOSS, average_pareto
 from powerbert_tf.datasets import load_dataset
 from powerbert_tf.errors import InputError
+from powerbert_tf.export_formats import EXPORT_FORMATS, load_function
 from powerbert_tf.files import write_json
 from powerbert_tf.labels import balanced_weights
 from powerbert_tf.length_proposal import propose_length
@@ -86,7 +87,7 @@ def _run_once(settings: Settings, root: Path, wanted: Sequence[str], overwrite: 
     prepared = prepare(settings, root, own)
     plan = plan_stages(prepared, wanted, overwrite)
     if plan:
-        _check_plan(prepared, plan)
+        _check_plan(prepared, plan, overwrite)
         write_json(prepared.folder.root / "config.json", prepared.resolved())
         if own is not None:
             repeated = repeat_task(prepared.task, prepared.settings, own.settings, prepared.lower_case)
@@ -225,7 +226,8 @@ def _remove_dependents(folder: RunFolder, stage: str, settings: Settings) -> Non
     for later in dependents.get(stage, ()):
         if folder.stage(later).exists():
             folder.remove(later)
-            stays = "; what it wrote to saved_model stays" if later == "export" else ""
+            written = ", ".join(EXPORT_FORMATS[name].folder for name in settings.export_formats)
+            stays = f"; what it wrote to {written} stays" if later == "export" else ""
             print(f"  {later}: removed, it was made from the {stage} before{stays}", flush=True)
 
 
@@ -288,8 +290,10 @@ def _check_length(settings: Settings, task: Task, checkpoint: Checkpoint, tokeni
         )
 
 
-def _check_plan(run: Run, plan: Collection[str]) -> None:
+def _check_plan(run: Run, plan: Collection[str], overwrite: bool) -> None:
     """Checks what only the stages that will run need."""
+    if "export" in plan:
+        _check_formats(run, overwrite)
     bad_rows = sum(split.bad_rows for name, split in run.dataset.splits.items() if name.startswith("test"))
     if "predict" in plan and bad_rows:
         raise InputError(
@@ -304,9 +308,20 @@ def _check_plan(run: Run, plan: Collection[str]) -> None:
         run.pareto_targets()
 
 
+def _check_formats(run: Run, overwrite: bool) -> None:
+    """Checks that the formats of an export can be written, and that nothing is in their way."""
+    for form in (EXPORT_FORMATS[name] for name in run.settings.export_formats):
+        place = run.folder.root / form.folder
+        if place.exists() and not form.versioned and not overwrite:
+            raise InputError(f"{place} is there already; pass --overwrite to replace it, or move it away.")
+        if form.check:
+            load_function(form.check)(run)
+
+
 def _num_weights(run: Run, plan: Collection[str]) -> int:
-    """How many sets of weights the stages will write: each training stage's, an export's two, and each target's."""
-    writing = sum(stage in plan for stage in TRAINING_STAGES) + 2 * ("export" in plan)
+    """How many sets of weights the stages will write: of training stages, two a format, of each target."""
+    exported = 2 * len(run.settings.export_formats) * ("export" in plan)
+    writing = sum(stage in plan for stage in TRAINING_STAGES) + exported
     return writing + ("pareto" in plan) * len(run.settings.pareto_targets())
 
 

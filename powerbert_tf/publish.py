@@ -1,4 +1,4 @@
-"""The stage that exports: which models, which requests to try them on, and what their card says."""
+"""The stage that exports, and its SavedModel: which models, which requests to try them on, what their card says."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -6,6 +6,7 @@ from typing import Any, cast
 import numpy as np
 
 from powerbert_tf.export import export_saved_model
+from powerbert_tf.export_formats import EXPORT_FORMATS, ExportFormat, load_function
 from powerbert_tf.model_card import format_card
 from powerbert_tf.modeling import BertClassifier, with_retention
 from powerbert_tf.run import Run
@@ -15,7 +16,24 @@ from powerbert_tf.task_file import describe_task
 _SAMPLES = 5  # dev texts, from the shortest to the longest
 
 
-def export_run(run: Run, folder: Path) -> dict[str, Any]:
+def export_run(run: Run, _: Path) -> dict[str, Any]:
+    """Writes the formats of `--export_format`, each into its folder of the run, and tells what it wrote where."""
+    results = {name: _write(run, EXPORT_FORMATS[name]) for name in run.settings.export_formats}
+    first, *_others = results.values()
+    return {**first, "formats": results}
+
+
+def _write(run: Run, form: ExportFormat) -> dict[str, Any]:
+    write = load_function(form.writer)
+    if form.versioned:
+        return write(run, run.folder.root / form.folder)
+    with run.folder.replacing(form.folder) as partial:
+        result = write(run, partial)
+    print(f"  {run.folder.root / form.folder}", flush=True)
+    return {"path": form.folder, **result}
+
+
+def write_saved_model(run: Run, folder: Path) -> dict[str, Any]:
     """Exports the re-trained model, or the elastic weights with a set of signatures for each budget."""
     models = _models(run)
     configurations = {suffix: model.retention_configuration for suffix, model in models.items()}
@@ -25,7 +43,7 @@ def export_run(run: Run, folder: Path) -> dict[str, Any]:
         run.task,
         run.tokenizer,
         run.tokenizer.files,
-        run.folder.root / "saved_model",
+        folder,
         _samples(run),
         shapes,
         format_card(run, configurations, shapes),

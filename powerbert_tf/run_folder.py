@@ -65,8 +65,10 @@ class RunFolder:
         trains = stage in TRAINING_STAGES and result.get("search_method") != "calibrate"
         if trains and not self.weights(stage).is_file():
             raise InputError(f"{self.weights(stage)}: no such file; {again}.")
-        if stage == "export" and not (self.root / str(result["path"])).is_dir():
-            raise InputError(f"{self.root / str(result['path'])}: no such folder; {again}.")
+        if stage == "export":
+            for form in result.get("formats", {"": result}).values():
+                if not (self.root / str(form["path"])).is_dir():
+                    raise InputError(f"{self.root / str(form['path'])}: no such folder; {again}.")
         return result
 
     def require_writable(self, needed_bytes: int) -> None:
@@ -94,12 +96,18 @@ class RunFolder:
 
         Until then an earlier result stays; what a killed run left behind is removed.
         """
-        partial = self.root / f"{stage}.partial"
+        with self.replacing(stage) as partial:
+            yield partial
+
+    @contextlib.contextmanager
+    def replacing(self, name: str) -> Iterator[Path]:
+        """A folder to write to, which takes the place of the folder `name` when the block ends without an error."""
+        partial = self.root / f"{name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial
-        self.remove(stage)
-        partial.rename(self.stage(stage))
+        self.remove(name)
+        partial.rename(self.root / name)
 
     def remove(self, stage: str) -> None:
         """Removes what a stage left, if anything."""

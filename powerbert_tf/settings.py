@@ -7,6 +7,7 @@ from powerbert_tf.batching import LENGTH_BUCKETS, PADDINGS
 from powerbert_tf.cache_folder import AUTO
 from powerbert_tf.distillation import DISTILLATIONS
 from powerbert_tf.errors import InputError
+from powerbert_tf.export_formats import DEFAULT_FORMAT, list_formats, parse_formats
 from powerbert_tf.flag import flag_name
 from powerbert_tf.flag import require as _require
 from powerbert_tf.flag import setting as _setting
@@ -164,6 +165,7 @@ class Settings:
         "of --target_speedups).",
         default="retrain",
     )
+    export_format: str = _setting(f"What is exported, with commas between: {list_formats()}.", default=DEFAULT_FORMAT)
     export_jit_compile: bool = _setting(
         "Exports a model that XLA compiles where it is served; inputs are filled up to few shapes.", default=False
     )
@@ -222,7 +224,7 @@ class Settings:
             value = getattr(self, name)
             _require(value in choices, name, value, f"one of {', '.join(choices)}")
         self._check_targets()
-        _ = self.serving_shapes  # raises where they cannot be
+        _ = self.serving_shapes, self.export_formats  # raise where they cannot be
 
     def _check_targets(self):
         given = [name for name in TARGETS if getattr(self, name)]
@@ -268,6 +270,15 @@ class Settings:
             self.export_jit_compile,
             self.export_precision,
         )
+
+    @property
+    def export_formats(self) -> tuple[str, ...]:
+        """Names of the formats of an export.
+
+        Raises:
+            InputError: One is none.
+        """
+        return parse_formats(self.export_format)
 
     @property
     def searches(self) -> bool:
@@ -338,7 +349,14 @@ _PAPER = ("learning_rate_soft_extract", "lambda_")
 _SOFT = ("learning_rate_soft_extract",)
 _CALIBRATE = ("calibration_examples",)
 _EXPLAIN = ("explain_text", "explain_examples", "format")
-_EXPORT = ("export_model", "export_jit_compile", "export_lengths", "export_batch_size", "export_precision")
+_EXPORT = (
+    "export_format",
+    "export_model",
+    "export_jit_compile",
+    "export_lengths",
+    "export_batch_size",
+    "export_precision",
+)
 _RETRAIN = ("selection", "distillation", "epochs_retrain", "learning_rate_retrain")
 
 _TARGET_SPEEDUP = 2.0  # where no target is given

@@ -12,6 +12,7 @@ ORDER = [
     "errors",
     "files",
     "flag",
+    "export_formats",
     "cores",
     "cache_folder",
     "serving_shapes",
