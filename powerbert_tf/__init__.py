@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from powerbert_tf.checkpoints import load_classifier
     from powerbert_tf.modeling import with_retention
+    from powerbert_tf.retention_file import read_retention
 
 __version__ = "0.1.0"
-__all__ = ["load_classifier", "with_retention"]
+__all__ = ["load_classifier", "read_retention", "with_retention"]
 
 
 def __getattr__(name: str):
@@ -20,4 +21,8 @@ def __getattr__(name: str):
         from powerbert_tf.modeling import with_retention
 
         return with_retention
+    if name == "read_retention":
+        from powerbert_tf.retention_file import read_retention
+
+        return read_retention
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

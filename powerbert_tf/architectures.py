@@ -36,6 +36,7 @@ class Architecture:
 
     Attributes:
         title: What its authors call it.
+        class_prefix: What the names of its classes in `transformers` begin with.
         tokenizer: One of `WORD_PIECES`, `SENTENCE_PIECES`, `BYTE_PAIRS`.
         fixed: Fields that the architecture itself decides.
         keys: Field -> key, where they differ.
@@ -47,6 +48,7 @@ class Architecture:
     """
 
     title: str
+    class_prefix: str
     tokenizer: str = WORD_PIECES
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -65,11 +67,13 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
     {
         "bert": Architecture(
             title="BERT",
+            class_prefix="Bert",
             fixed=_OWN_WIDTH,
             google=GoogleFiles("bert_config.json", "bert_model.ckpt"),
         ),
         "albert": Architecture(
             title="ALBERT",
+            class_prefix="Albert",
             tokenizer=SENTENCE_PIECES,
             fixed=_frozen(shares_encoders=True, projects_embeddings=True),
             keys=_frozen(classifier_dropout="classifier_dropout_prob"),
@@ -80,6 +84,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         ),
         "distilbert": Architecture(
             title="DistilBERT",
+            class_prefix="DistilBert",
             fixed=_frozen(type_vocab_size=0, pooler_act="relu", **_OWN_WIDTH),
             keys=_frozen(
                 hidden_size="dim",
@@ -97,6 +102,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         ),
         "roberta": Architecture(
             title="RoBERTa",
+            class_prefix="Roberta",
             tokenizer=BYTE_PAIRS,
             # Rows 0 and 1 of the position table stand for what is no position: the padding token has id 1.
             fixed=_frozen(position_offset=2, dropout_before_pooler=True, **_OWN_WIDTH),
@@ -106,6 +112,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         ),
         "electra": Architecture(
             title="ELECTRA",
+            class_prefix="Electra",
             fixed=_frozen(pooler_act="gelu", dropout_before_pooler=True),
             defaults=_frozen(embedding_size=128),
             pretrains_pooler=False,
@@ -117,3 +124,8 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
 def supported() -> str:
     """The architectures, for a message."""
     return ", ".join(f"{name} ({row.title})" for name, row in ARCHITECTURES.items())
+
+
+def titles_of_google() -> str:
+    """The architectures that Google has a release of, for a message."""
+    return ", ".join(row.title for row in ARCHITECTURES.values() if row.google is not None)

@@ -41,6 +41,13 @@ EXPORT_FORMATS: Mapping[str, ExportFormat] = MappingProxyType(
         "tf_saved_model": ExportFormat(
             "a SavedModel to serve", "saved_model", "publish:write_saved_model", versioned=True
         ),
+        "hugging_face": ExportFormat("a folder for transformers", "hugging_face", "write_back:write_hugging_face"),
+        "google": ExportFormat(
+            "a checkpoint of BERT or ALBERT under Google's names",
+            "google",
+            "write_back:write_google",
+            check="write_back:check_google",
+        ),
     }
 )
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from powerbert_tf.export import export_saved_model
 from powerbert_tf.export_formats import EXPORT_FORMATS, ExportFormat, load_function
+from powerbert_tf.exported_models import exported_models
 from powerbert_tf.model_card import format_card
-from powerbert_tf.modeling import BertClassifier, with_retention
 from powerbert_tf.run import Run
 from powerbert_tf.serving import budget_suffix
 from powerbert_tf.task_file import describe_task
@@ -35,7 +35,7 @@ def _write(run: Run, form: ExportFormat) -> dict[str, Any]:
 
 def write_saved_model(run: Run, folder: Path) -> dict[str, Any]:
     """Exports the re-trained model, or the elastic weights with a set of signatures for each budget."""
-    models = _models(run)
+    models = {budget_suffix(target) if target else "": model for target, model in exported_models(run).items()}
     configurations = {suffix: model.retention_configuration for suffix, model in models.items()}
     shapes = run.settings.serving_shapes
     version = export_saved_model(
@@ -56,19 +56,6 @@ def write_saved_model(run: Run, folder: Path) -> dict[str, Any]:
         "path": str(version.relative_to(run.folder.root)),
         "retention_configuration": list(cast(tuple, last)),
     }
-
-
-def _models(run: Run) -> dict[str, BertClassifier]:
-    """By the suffix of their signatures, over one set of weights."""
-    if run.settings.export_model == "retrain":
-        return {"": run.reduced_model()}
-    full = run.load_model("elastic")
-    budgets = cast(dict[str, Any], run.folder.result("elastic"))["budgets"]
-    reduced = {
-        budget_suffix(budget["target_speedup"]): with_retention(full, budget["retention_configuration"])
-        for budget in budgets
-    }
-    return {"": full, **reduced}
 
 
 def _samples(run: Run) -> list[tuple[str, ...]]:

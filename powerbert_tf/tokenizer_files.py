@@ -12,7 +12,7 @@ from powerbert_tf.errors import InputError
 from powerbert_tf.sentence_pieces import SentencePieceTokenizer
 from powerbert_tf.tokenization import Tokenizer, is_cased, read_vocabulary
 
-_SENTENCE_PIECE_FILES = ("spiece.model", "30k-clean.model")  # Hugging Face's, Google's
+HUGGING_FACE_SENTENCE_PIECES, GOOGLE_SENTENCE_PIECES = "spiece.model", "30k-clean.model"
 
 
 def load_tokenizer(checkpoint: Checkpoint, case: str = "auto", truncation: str = "head") -> Tokenizer:
@@ -63,7 +63,7 @@ def _word_pieces(checkpoint: Checkpoint, case: str) -> tuple[Tokenizer, Path, Se
 
 
 def _sentence_pieces(checkpoint: Checkpoint, case: str) -> tuple[Tokenizer, Path, Sequence[str]]:
-    path = _find(checkpoint, *_SENTENCE_PIECE_FILES)
+    path = _find(checkpoint, HUGGING_FACE_SENTENCE_PIECES, GOOGLE_SENTENCE_PIECES)
     stated = _tokenizer_config(checkpoint.folder)
     lower_case = stated.get("do_lower_case") if case == "auto" else case == "uncased"
     try:

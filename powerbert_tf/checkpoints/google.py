@@ -6,9 +6,12 @@ import numpy as np
 
 from powerbert_tf.architectures import ARCHITECTURES
 from powerbert_tf.bert_config import BertConfig
+from powerbert_tf.checkpoints.configurations import google_config
 from powerbert_tf.checkpoints.names import is_known_extra, weight_names
-from powerbert_tf.checkpoints.weights import list_names
+from powerbert_tf.checkpoints.weights import list_names, named_weights
 from powerbert_tf.errors import InputError
+from powerbert_tf.files import write_json
+from powerbert_tf.modeling import BertClassifier
 
 
 def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:
@@ -50,6 +53,30 @@ def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:
     except (tf.errors.OpError, RuntimeError, IndexError) as error:
         raise InputError(f"{prefix}: cannot be read; damaged or truncated? ({_first_line(error)})") from None
     return {name.ours: weights[name.ours].T if name.google_transposed else weights[name.ours] for name in names}
+
+
+def write_checkpoint(folder: Path, model: BertClassifier) -> None:
+    """Writes the model under Google's names, the head as in its `run_classifier.py`; it eliminates nothing.
+
+    Args:
+        folder: An existing folder.
+        model: The model.
+
+    Raises:
+        InputError: Google has no release of this architecture, or no word for what the model does.
+    """
+    import tensorflow as tf
+
+    files, values = google_config(model.config)
+    ours = named_weights(model)
+    arrays = {name: ours[name.ours].numpy() for name in weight_names(model.config)}
+    tf.raw_ops.SaveV2(
+        prefix=str(folder / files.prefix),
+        tensor_names=[name.google for name in arrays],
+        shape_and_slices=[""] * len(arrays),
+        tensors=[tf.constant(array.T if name.google_transposed else array) for name, array in arrays.items()],
+    )
+    write_json(folder / files.config, values)
 
 
 def _first_line(error: Exception) -> str:

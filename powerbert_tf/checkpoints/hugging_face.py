@@ -1,17 +1,23 @@
-"""Hugging Face's format: `model.safetensors`."""
+"""Hugging Face's format: `config.json` and `model.safetensors`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from powerbert_tf.architectures import ARCHITECTURES
 from powerbert_tf.bert_config import BertConfig
-from powerbert_tf.checkpoints.names import is_known_extra, weight_names
-from powerbert_tf.checkpoints.weights import list_names
+from powerbert_tf.checkpoints.configurations import hugging_face_config
+from powerbert_tf.checkpoints.names import full_hugging_face_name, is_known_extra, weight_names
+from powerbert_tf.checkpoints.weights import list_names, named_weights
 from powerbert_tf.errors import InputError
+from powerbert_tf.files import replacing, write_json
+from powerbert_tf.modeling import BertClassifier
 
 FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
 
 
 def read_weights(folder: Path, config: BertConfig) -> dict[str, np.ndarray]:
@@ -55,3 +61,23 @@ def _modern(foreign: str, architecture: str) -> str:
     """Without the prefix of the surrounding model, and with today's names of a LayerNorm's weights."""
     name = foreign.removeprefix(f"{architecture}.")
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+
+
+def write_checkpoint(folder: Path, model: BertClassifier, classes: Sequence[str] = (), pad_id: int = 0) -> None:
+    """Writes the model, head included, as the architecture's `...ForSequenceClassification`; it eliminates nothing.
+
+    Args:
+        folder: An existing folder.
+        model: The model.
+        classes: Their names, in the order of the logits; none for a regression.
+        pad_id: Of the padding token.
+    """
+    ours = named_weights(model)
+    tensors = {}
+    for name in weight_names(model.config):
+        array = ours[name.ours].numpy()
+        array = array.T if name.hugging_face_transposed else array
+        tensors[full_hugging_face_name(model.config.architecture, name)] = np.ascontiguousarray(array, "float32")
+    with replacing(folder / FILE) as partial:
+        save_file(tensors, partial, metadata={"format": "pt"})  # the key without which transformers reads nothing
+    write_json(folder / CONFIG_FILE, hugging_face_config(model.config, classes, model.num_classes, pad_id))

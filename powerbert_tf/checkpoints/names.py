@@ -113,6 +113,10 @@ _HUGGING_FACE_EXTRA = {
 }
 
 
+# Parts of a classifier that are beside the base model, whose tensors have its name in front.
+_BESIDE_THE_BASE = ("classifier", "pre_classifier")
+
+
 @dataclasses.dataclass(frozen=True)
 class Name:
     """One weight.
@@ -171,6 +175,12 @@ def _weights(layer: str) -> tuple[tuple[str, str], ...]:
     if layer.endswith("layer_norm"):
         return ("/gamma", ".weight"), ("/beta", ".bias")
     return ("/kernel", ".weight"), ("/bias", ".bias")
+
+
+def full_hugging_face_name(architecture: str, name: Name) -> str:
+    """The tensor's name in the architecture's `...ForSequenceClassification`."""
+    first = name.hugging_face.split(".")[0]
+    return name.hugging_face if first in _BESIDE_THE_BASE else f"{architecture}.{name.hugging_face}"
 
 
 def is_known_extra(architecture: str, google: str | None = None, hugging_face: str | None = None) -> bool:
