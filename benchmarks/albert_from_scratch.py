@@ -4,9 +4,7 @@ Trains SentencePiece on the training texts of a task and writes a checkpoint in 
 `run_glue.py --checkpoint=` from nothing: no pretrained ALBERT is needed, and none can be to blame.
 """
 
-import dataclasses
 import io
-import json
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from absl import app, flags
 from powerbert_tf.bert_config import BertConfig, config_of
 from powerbert_tf.checkpoints import hugging_face
 from powerbert_tf.datasets import load_dataset
+from powerbert_tf.files import write_json
 from powerbert_tf.modeling import BertClassifier
 from powerbert_tf.tasks import get_task
 
@@ -50,7 +49,7 @@ def train_pieces(texts: Iterable[str], size: int) -> bytes:
     return model.getvalue()
 
 
-def small_albert(hidden_size: int, num_encoders: int, vocab_size: int) -> BertConfig:
+def small_albert(hidden_size: int, num_encoders: int, vocab_size: int, initializer_range: float) -> BertConfig:
     """ALBERT v2's constants, 64 columns a head; the embeddings are half as wide as the encoders."""
     sizes = {
         "vocab_size": vocab_size,
@@ -64,29 +63,44 @@ def small_albert(hidden_size: int, num_encoders: int, vocab_size: int) -> BertCo
         "hidden_dropout_prob": 0.1,
         "attention_probs_dropout_prob": 0.1,
         "classifier_dropout_prob": 0.1,
+        "initializer_range": initializer_range,
     }
     return config_of("albert", sizes)
+
+
+def write_random_albert(
+    folder: Path, texts: Iterable[str], config: BertConfig, classes: Sequence[str], seed: int
+) -> int:
+    """Writes vocabulary and weights in Hugging Face's layout.
+
+    Args:
+        folder: Made where it is missing.
+        texts: For the vocabulary.
+        config: Sizes.
+        classes: Of the head.
+        seed: Of the weights.
+
+    Returns:
+        The number of parameters.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "spiece.model").write_bytes(train_pieces(texts, config.vocab_size))
+    described = {"do_lower_case": True, "keep_accents": False, "tokenizer_class": "AlbertTokenizer"}
+    write_json(folder / "tokenizer_config.json", described)
+    keras.utils.set_random_seed(seed)
+    model = BertClassifier(config, len(classes), config.max_length)
+    hugging_face.write_checkpoint(folder, model, classes)
+    return model.count_params()
 
 
 def main(_: Sequence[str]) -> None:
     """Trains the vocabulary and writes the checkpoint."""
     task = get_task(FLAGS.task)
-    texts = load_dataset(task, FLAGS.data_dir).splits["train"].texts
-    folder = Path(FLAGS.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    pieces = train_pieces((str(text) for column in texts for text in column), FLAGS.vocab_size)
-    (folder / "spiece.model").write_bytes(pieces)
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps({"do_lower_case": True, "keep_accents": False, "tokenizer_class": "AlbertTokenizer"}) + "\n",
-        encoding="utf-8",
-    )
-    keras.utils.set_random_seed(FLAGS.seed)
-    config = small_albert(FLAGS.hidden_size, FLAGS.encoders, FLAGS.vocab_size)
-    # BERT's 0.02 is for thousands of times as many steps as a task has.
-    config = dataclasses.replace(config, initializer_range=FLAGS.initializer_range)
-    model = BertClassifier(config, task.num_outputs, config.max_length)
-    hugging_face.write_checkpoint(folder, model, task.classes)
-    print(f"{folder}: {model.count_params():,} parameters")
+    columns = load_dataset(task, FLAGS.data_dir).splits["train"].texts
+    config = small_albert(FLAGS.hidden_size, FLAGS.encoders, FLAGS.vocab_size, FLAGS.initializer_range)
+    texts = (str(text) for column in columns for text in column)
+    parameters = write_random_albert(Path(FLAGS.output), texts, config, task.classes, FLAGS.seed)
+    print(f"{FLAGS.output}: {parameters:,} parameters")
 
 
 def define_flags() -> None:
@@ -97,7 +111,9 @@ def define_flags() -> None:
     flags.DEFINE_integer("vocab_size", 4000, "Pieces.", lower_bound=100)
     flags.DEFINE_integer("hidden_size", 192, "A multiple of 64.", lower_bound=64)
     flags.DEFINE_integer("encoders", 6, "Which share one set of weights.", lower_bound=1)
-    flags.DEFINE_float("initializer_range", 0.02, "Standard deviation of the random weights.", lower_bound=0)
+    flags.DEFINE_float(
+        "initializer_range", 0.04, "Standard deviation of the random weights; BERT's 0.02 is for wider models."
+    )
     flags.DEFINE_integer("seed", 0, "Of the weights.")
 
 

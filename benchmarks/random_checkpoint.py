@@ -1,16 +1,13 @@
 """Checkpoints of random weights in Hugging Face's format, which every engine reads."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import keras
 import numpy as np
-from safetensors.numpy import save_file
 
 from powerbert_tf.bert_config import BertConfig, config_of
-from powerbert_tf.checkpoints import named_weights
-from powerbert_tf.checkpoints.names import weight_names
+from powerbert_tf.checkpoints import hugging_face, named_weights
 from powerbert_tf.modeling import BertClassifier
 
 
@@ -54,20 +51,9 @@ def write_random_checkpoint(folder: Path, config: BertConfig, num_classes: int, 
     """
     keras.utils.set_random_seed(seed)
     model = BertClassifier(config, num_classes, config.max_position_embeddings)
-    ours = named_weights(model)
-    tensors = {}
-    for name in weight_names(config):
-        array = ours[name.ours].numpy()
+    for weight in named_weights(model).values():
+        array = weight.numpy()
         # Larger than at the start of training, so that attention is not uniform and a wrong axis would show.
-        array = 2.0 * array if array.ndim == 2 else array + 0.02 * np.random.default_rng(seed).normal(size=array.shape)
-        array = array.T if name.hugging_face_transposed else array
-        prefix = "" if name.hugging_face.startswith("classifier") else f"{config.architecture}."
-        tensors[prefix + name.hugging_face] = np.ascontiguousarray(array, "float32")
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    described = {
-        **dataclasses.asdict(config),
-        "model_type": config.architecture,
-        "architectures": [f"{'Albert' if config.shares_encoders else 'Bert'}ForSequenceClassification"],
-        "pad_token_id": 0,
-    }
-    (folder / "config.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+        noise = 0.02 * np.random.default_rng(seed).normal(size=array.shape)
+        weight.assign(2.0 * array if array.ndim == 2 else array + noise)
+    hugging_face.write_checkpoint(folder, model, [str(number) for number in range(num_classes)])

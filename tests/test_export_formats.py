@@ -144,7 +144,7 @@ def test_elastic_weights_tell_their_budgets(bert, tmp_path):
 def test_a_folder_that_is_there_is_replaced_with_overwrite_alone(bert, tmp_path, capsys):
     shutil.copytree(bert, tmp_path, dirs_exist_ok=True)
     folder = tmp_path / "runs" / "SST-2"
-    settings = settings_for(tmp_path, retention_configuration="11,5")
+    settings = settings_for(tmp_path, checkpoint=str(bert / "checkpoint"), retention_configuration="11,5")
     (folder / "hugging_face" / "notes").write_text("mine")
     shutil.rmtree(folder / "export")
     with pytest.raises(InputError, match=r"hugging_face is there already; pass --overwrite to replace it, or move it"):
@@ -167,12 +167,14 @@ def test_a_format_that_fails_leaves_what_was_there(bert, tmp_path, monkeypatch):
     folder = tmp_path / "runs" / "SST-2"
     before = (folder / "google" / "bert_config.json").read_bytes()
 
-    def fails(*_):
+    def fails(*_, **__):
         raise OSError("the disk is full")
 
     monkeypatch.setattr("powerbert_tf.write_back.write_vocabulary", fails)
+    changes = {"retention_configuration": "11,5", "export_format": "google"}
+    settings = settings_for(tmp_path, checkpoint=str(bert / "checkpoint"), **changes)
     with pytest.raises(OSError, match="the disk is full"):
-        pipeline.run(settings_for(tmp_path, retention_configuration="11,5", export_format="google"), "export", True)
+        pipeline.run(settings, "export", overwrite=True)
     assert (folder / "google" / "bert_config.json").read_bytes() == before
 
 
