@@ -15,9 +15,10 @@ import pandas as pd
 from absl import app, flags
 
 from benchmarks.backends import set_up_keras
-from benchmarks.command import FLAGS, define_flags, output_path, publish, surroundings
+from benchmarks.command import FLAGS, define_flags, output_path, surroundings
 from benchmarks.engine import Job
 from benchmarks.tables import table
+from powerbert_tf.files import write_json
 
 TOLERANCE = 1e-5
 _NUM_CLASSES = 7
@@ -152,13 +153,19 @@ def main(_: Sequence[str]) -> None:
     unknown = set(FLAGS.models) - MODELS.keys()
     if unknown:
         raise app.UsageError(f"--models: {', '.join(sorted(unknown))}; expected some of {', '.join(MODELS)}.")
+    import transformers
+
     set_up_keras(Job("", _NUM_CLASSES, max(_LENGTHS), FLAGS.threads, ()))
-    results = []
+    transformers.utils.logging.disable_progress_bar()
+    results: list[dict[str, Any]] = []
+    output = output_path("parity")
     for name in FLAGS.models or MODELS:
         results.append({"model": name, **compare(*MODELS[name])})
         print(f"{name}: {results[-1]['difference']:.1e}", flush=True)
+        report = {**surroundings("benchmarks.parity"), "results": results}
+        write_json(output.with_suffix(".json"), report)  # each at once: the last ones take minutes
+        write_report(report, output)
         gc.collect()
-    publish({**surroundings("benchmarks.parity"), "results": results}, output_path("parity"), write_report)
     wrong = [row["model"] for row in results if not row["difference"] <= TOLERANCE]
     if wrong:
         raise SystemExit(f"{', '.join(wrong)}: a logit differs by more than {TOLERANCE}.")

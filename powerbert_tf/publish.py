@@ -1,5 +1,6 @@
 """The stage that exports, and its SavedModel: which models, which requests to try them on, what their card says."""
 
+import contextlib
 from pathlib import Path
 from typing import Any, cast
 
@@ -7,8 +8,8 @@ import numpy as np
 
 from powerbert_tf.export import export_saved_model
 from powerbert_tf.export_formats import EXPORT_FORMATS, ExportFormat, load_function
-from powerbert_tf.exported_models import exported_models
 from powerbert_tf.model_card import format_card
+from powerbert_tf.modeling import BertClassifier, with_retention
 from powerbert_tf.run import Run
 from powerbert_tf.serving import budget_suffix
 from powerbert_tf.task_file import describe_task
@@ -18,24 +19,24 @@ _SAMPLES = 5  # dev texts, from the shortest to the longest
 
 def export_run(run: Run, _: Path) -> dict[str, Any]:
     """Writes the formats of `--export_format`, each into its folder of the run, and tells what it wrote where."""
-    results = {name: _write(run, EXPORT_FORMATS[name]) for name in run.settings.export_formats}
+    with contextlib.ExitStack() as folders:  # take their places when all are written
+        results = {name: _write(run, EXPORT_FORMATS[name], folders) for name in run.settings.export_formats}
     first, *_others = results.values()
     return {**first, "formats": results}
 
 
-def _write(run: Run, form: ExportFormat) -> dict[str, Any]:
+def _write(run: Run, form: ExportFormat, folders: contextlib.ExitStack) -> dict[str, Any]:
     write = load_function(form.writer)
     if form.versioned:
         return write(run, run.folder.root / form.folder)
-    with run.folder.replacing(form.folder) as partial:
-        result = write(run, partial)
+    result = write(run, folders.enter_context(run.folder.replacing(form.folder)))
     print(f"  {run.folder.root / form.folder}", flush=True)
     return {"path": form.folder, **result}
 
 
 def write_saved_model(run: Run, folder: Path) -> dict[str, Any]:
     """Exports the re-trained model, or the elastic weights with a set of signatures for each budget."""
-    models = {budget_suffix(target) if target else "": model for target, model in exported_models(run).items()}
+    models = exported_models(run)
     configurations = {suffix: model.retention_configuration for suffix, model in models.items()}
     shapes = run.settings.serving_shapes
     version = export_saved_model(
@@ -56,6 +57,19 @@ def write_saved_model(run: Run, folder: Path) -> dict[str, Any]:
         "path": str(version.relative_to(run.folder.root)),
         "retention_configuration": list(cast(tuple, last)),
     }
+
+
+def exported_models(run: Run) -> dict[str, BertClassifier]:
+    """What `--export_model` asks for, by the suffix of their signatures, over one set of weights."""
+    if run.settings.export_model == "retrain":
+        return {"": run.reduced_model()}
+    full = run.load_model("elastic")
+    budgets = cast(dict[str, Any], run.folder.result("elastic"))["budgets"]
+    reduced = {
+        budget_suffix(budget["target_speedup"]): with_retention(full, budget["retention_configuration"])
+        for budget in budgets
+    }
+    return {"": full, **reduced}
 
 
 def _samples(run: Run) -> list[tuple[str, ...]]:

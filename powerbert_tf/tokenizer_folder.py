@@ -17,10 +17,14 @@ _CLASSES = {WORD_PIECES: "BertTokenizer", SENTENCE_PIECES: "AlbertTokenizer", BY
 
 
 def write_vocabulary(checkpoint: Checkpoint, tokenizer: Tokenizer, folder: Path, google: bool) -> None:
-    """Copies the files that the tokenizer was read from, named as in Google's releases or in Hugging Face's folders."""
+    """Writes what the tokenizer was read from, named as in Google's releases or in Hugging Face's folders."""
+    kind = checkpoint.architecture.tokenizer
+    if kind == WORD_PIECES:
+        (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in tokenizer.pieces), "utf-8", newline="\n")
+        return
     for path in tokenizer.files:
         name = path.name
-        if checkpoint.architecture.tokenizer == SENTENCE_PIECES:
+        if kind == SENTENCE_PIECES:
             name = GOOGLE_SENTENCE_PIECES if google else HUGGING_FACE_SENTENCE_PIECES
         shutil.copyfile(path, folder / name)
 

@@ -5,15 +5,14 @@ them, and whoever does not read it has a dense model of the same weights.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from powerbert_tf.checkpoints import google, hugging_face
 from powerbert_tf.checkpoints.configurations import google_config
 from powerbert_tf.errors import InputError
-from powerbert_tf.exported_models import exported_models
 from powerbert_tf.files import write_json
 from powerbert_tf.modeling import BertClassifier
-from powerbert_tf.retention import keep_all
+from powerbert_tf.publish import exported_models
 from powerbert_tf.retention_file import Retention, write_retention
 from powerbert_tf.run import Run
 from powerbert_tf.task_file import TASK_FILE, describe_task
@@ -57,14 +56,14 @@ def check_google(run: Run) -> None:
 
 def _model_and_retention(run: Run) -> tuple[BertClassifier, Retention]:
     """The model whose weights are written, and what `retention.json` says of it."""
-    models = exported_models(run)
-    configurations = {target: model.retention_configuration for target, model in models.items()}
-    full = models[0.0]
-    values = configurations.pop(0.0)
-    if values is None:  # the elastic weights, of which the budgets keep less
-        some = next(iter(configurations.values()))
-        values = (keep_all(some, full.max_seq_length),) * full.config.num_hidden_layers
-    return full, Retention(values, full.max_seq_length, full.selection, configurations)
+    model = exported_models(run)[""]
+    # What eliminates nothing keeps all of any length; the elastic weights have budgets that keep less.
+    values = model.retention_configuration or (1.0,) * model.config.num_hidden_layers
+    budgets = []
+    if run.settings.export_model == "elastic":
+        budgets = cast(dict[str, Any], run.folder.result("elastic"))["budgets"]
+    configurations = {budget["target_speedup"]: tuple(budget["retention_configuration"]) for budget in budgets}
+    return model, Retention(values, model.max_seq_length, model.selection, configurations)
 
 
 def _describe(run: Run, folder: Path, retention: Retention) -> dict[str, Any]:

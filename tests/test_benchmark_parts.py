@@ -1,5 +1,6 @@
 """Parts of a model add up to the model."""
 
+import numpy as np
 import pytest
 
 from benchmarks.parts import count, spend
@@ -19,7 +20,7 @@ def test_multiply_adds_of_parts_are_those_of_the_model(configuration):
 def test_times_of_parts_are_what_a_search_predicts(configuration):
     table = count_costs(SIZE, 23, batch_size=3)
     spent = spend(table, configuration, SIZE.num_encoders, 23)
-    assert sum(spent.values()) == pytest.approx(Costs(table, [23], SIZE.num_encoders).of(configuration))
+    assert sum(spent.values()) == pytest.approx(Costs(table, np.array([23]), SIZE.num_encoders).of(configuration))
     assert spent["choosing rows"] <= 0  # counted, it only saves
 
 

@@ -162,7 +162,7 @@ def google_albert(good, tmp_path):
     return tmp_path / "google"
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])  # the last tenth is of pretraining's heads
 @pytest.mark.parametrize("file", ["model.ckpt-best.data-00000-of-00001", "model.ckpt-best.index"])
 def test_a_truncated_albert_of_google(file, share, google_albert):
     path = google_albert / file

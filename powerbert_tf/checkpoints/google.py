@@ -50,6 +50,8 @@ def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:
                 f"{list_names(left_over)}."
             )
         weights = {name.ours: reader.get_tensor(name.google) for name in names}
+        for name in present - {name.google for name in names}:
+            reader.get_tensor(name)  # of no use here, but a file that ends before it was not copied whole
     except (tf.errors.OpError, RuntimeError, IndexError) as error:
         raise InputError(f"{prefix}: cannot be read; damaged or truncated? ({_first_line(error)})") from None
     return {name.ours: weights[name.ours].T if name.google_transposed else weights[name.ours] for name in names}
