@@ -284,7 +284,9 @@ def _lines(results: Sequence[dict[str, Any]]) -> dict[str, tuple[list[float], li
 
 def _draw_ablation(axes: Axes, report: dict[str, Any]) -> None:
     results = report["results"]
-    for index, (name, (x, y)) in enumerate(_lines(results).items()):
+    lines = _lines(results)
+    axes.set_xlim(0.9, 2 * max(lines["Attn-WS"][0]))  # a single encoder is far beyond what is compared
+    for index, (name, (x, y)) in enumerate(lines.items()):
         axes.plot(x, y, color=_COLORS[index], marker=_MARKERS[index], label=name)
     axes.axhline(np.mean([result["dense"] for result in results]), color="0.4", linewidth=1, label="fine-tuned")
     axes.set_xlabel("times fewer multiply-adds, without padding")
