@@ -102,12 +102,18 @@ class RunFolder:
     @contextlib.contextmanager
     def replacing(self, name: str) -> Iterator[Path]:
         """A folder to write to, which takes the place of the folder `name` when the block ends without an error."""
-        partial = self.root / f"{name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
+        partial, before, place = self.root / f"{name}.partial", self.root / f"{name}.before", self.root / name
+        if before.exists() and not place.exists():
+            before.rename(place)  # a process was killed between the two names below
+        for left in (partial, before):
+            shutil.rmtree(left, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial
-        self.remove(name)
-        partial.rename(self.root / name)
+        # Names change in no time; removing a folder takes some, and would leave half of it where it is cut off.
+        if place.exists():
+            place.rename(before)
+        partial.rename(place)
+        shutil.rmtree(before, ignore_errors=True)
 
     def remove(self, stage: str) -> None:
         """Removes what a stage left, if anything."""
