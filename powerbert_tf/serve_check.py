@@ -27,6 +27,7 @@ _BATCHES = (1, 8, 32)
 _LENGTHS = (16, 64)  # and N
 _REPEATS = 20
 _WARM_UP = 3
+_LONG_ENOUGH = 60  # seconds of load after a quarter of which memory is at its height
 
 # A request of ids that is wrong, from a right one, and what the error has to say.
 _WRONG_VALUES: dict[str, tuple[str, Callable[[np.ndarray, Expectations], np.ndarray], str]] = {
@@ -132,12 +133,12 @@ def load_test(
         while time.perf_counter() < deadline:
             signature = draw.choice(sorted(signatures))
             if signature.startswith(_IDS) and draw.random() < 0.2:
-                what, request, _ = draw.choice(refused)
+                what, request, reason = draw.choice(refused)
                 try:
                     signatures[signature](**request)
                     found = [f"{signature}: {what} is answered; expected an error"]
-                except (tf.errors.InvalidArgumentError, TypeError, ValueError):
-                    found = []
+                except (tf.errors.InvalidArgumentError, TypeError, ValueError) as error:
+                    found = [] if reason in str(error) else [f"{signature}: {what} fails without {reason!r}: {error}"]
             else:
                 most = min(expected.batch_size or 8, len(expected))
                 rows = draw.sample(range(len(expected)), draw.randint(1, most))
@@ -156,6 +157,38 @@ def load_test(
     for worker in workers:
         worker.join()
     return calls[0], wrong
+
+
+class MemoryWatch:
+    """What the process holds during a block, told at a quarter of its time, when all is warm, and at its end.
+
+    Args:
+        seconds: That the block takes.
+    """
+
+    def __init__(self, seconds: float):
+        self._timer = threading.Timer(seconds / 4, self._note)
+        self._mebibytes: list[float] = []
+
+    def __enter__(self) -> "MemoryWatch":
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._timer.cancel()
+        self._note()
+
+    def _note(self) -> None:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        self._mebibytes.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+
+    def __str__(self) -> str:
+        return f"memory: {self._mebibytes[0]:.0f} MiB at a quarter of the time, {self._mebibytes[-1]:.0f} at its end"
+
+    @property
+    def has_grown(self) -> bool:
+        """Whether there is a tenth more than when all was warm."""
+        return self._mebibytes[-1] > 1.1 * self._mebibytes[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -179,7 +212,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         ]
         if arguments.seconds:
             title = f"mixed requests, {arguments.threads} threads, {arguments.seconds:g} s"
-            checks.append((title, *load_test(signatures, expected, arguments.seconds, arguments.threads)))
+            with MemoryWatch(arguments.seconds) as memory:
+                checks.append((title, *load_test(signatures, expected, arguments.seconds, arguments.threads)))
+            print(memory)
+            if memory.has_grown and arguments.seconds >= _LONG_ENOUGH:
+                checks[-1][2].append(f"{memory}; expected at most a tenth more")
     except tf.errors.OpError as error:
         return _fail([f"a right request fails: {error}"])
     wrong = [reason for _, _, reasons in checks for reason in reasons]

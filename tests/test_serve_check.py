@@ -10,7 +10,7 @@ from tiny_bert import random_weights, tiny_config, write_google_checkpoint
 
 from powerbert_tf import serve_check
 from powerbert_tf.expectations import FILE, HOSTILE_TEXTS, Expectations, differences
-from powerbert_tf.serve_check import check_refusals, load_signatures, load_test, measure
+from powerbert_tf.serve_check import MemoryWatch, check_refusals, load_signatures, load_test, measure
 
 WITHOUT_MODEL_CODE = """
 import sys
@@ -111,3 +111,14 @@ def test_expectations_come_back_as_they_were_written(version, tmp_path):
     right = {"probabilities": tf.constant(expected.answers["_2x"][[2, 0]])}
     assert differences(expected, "serving_default_2x", [2, 0], right) == []
     assert differences(expected, "serving_default_2x", [0, 2], right) != []
+
+
+@pytest.mark.parametrize(("held", "grown"), [((1000, 1099), False), ((1000, 1101), True)])
+def test_memory_is_compared_with_what_it_was_when_warm(held, grown, monkeypatch):
+    pages = iter(held)
+    monkeypatch.setattr(serve_check.Path, "read_text", lambda *_, **__: f"9999 {next(pages)} 7")
+    monkeypatch.setattr(serve_check.os, "sysconf", lambda _: 2**20)
+    with MemoryWatch(seconds=0) as watch:
+        watch._timer.join()
+    assert watch.has_grown is grown
+    assert str(watch) == f"memory: 1000 MiB at a quarter of the time, {held[1]} at its end"
