@@ -48,6 +48,13 @@ EXPORT_FORMATS: Mapping[str, ExportFormat] = MappingProxyType(
             "write_back:write_google",
             check="write_back:check_google",
         ),
+        "onnx": ExportFormat("ONNX", "onnx", "runtime_forms:write_onnx", "runtime_forms:check_onnx"),
+        "openvino": ExportFormat(
+            "OpenVINO", "openvino", "runtime_forms:write_openvino", "runtime_forms:check_openvino"
+        ),
+        "litert": ExportFormat(
+            "LiteRT, formerly TensorFlow Lite", "litert", "runtime_forms:write_litert", "runtime_forms:check_litert"
+        ),
     }
 )
 

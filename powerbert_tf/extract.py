@@ -150,6 +150,7 @@ class _Selection(keras.layers.Layer):
 
     Attributes:
         mask_dtype: Type of the padding mask that comes out; None for that of the one that goes in.
+        diagonal: See `significance_scores`.
 
     Args:
         max_seq_length: N.
@@ -163,6 +164,7 @@ class _Selection(keras.layers.Layer):
     """
 
     mask_dtype: str | None = None
+    diagonal = None
 
     def __init__(self, max_seq_length, selection="attention", padding_queries_vote=False, seed=0, **kwargs):
         # What is learned here, and gates, are float32 in every precision: ranks and shares would round elsewhere.
@@ -183,7 +185,8 @@ class _Selection(keras.layers.Layer):
             raise ValueError("value=None; expected the values [B, A, T, D], which selection='weighted' asks for.")
         if self.selection in ("attention", "weighted"):
             weighing = value if self.selection == "weighted" else None
-            scores = significance_scores(attention_probs, padding_mask, self.padding_queries_vote, weighing)
+            votes = self.padding_queries_vote
+            scores = significance_scores(attention_probs, padding_mask, votes, weighing, self.diagonal)
         else:
             # Departure: the paper's static strategies may keep padding and drop words; here padding is last as well.
             length = ops.shape(padding_mask)[1]

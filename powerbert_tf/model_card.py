@@ -39,7 +39,7 @@ def format_card(run: Run, configurations: Mapping[str, Sequence[float] | None], 
             "",
             "## Quality and speed",
             "",
-            *(_elastic_rows(run) if run.settings.export_model == "elastic" else _rows(run)),
+            *quality_rows(run),
             "",
             "## Signatures",
             "",
@@ -69,10 +69,18 @@ def _shapes_sentence(shapes: ServingShapes) -> str:
     return f"{compiled}, {shapes.precision}; fills {batch}inputs to the next of {lengths} word-pieces."
 
 
+def quality_rows(run: Run) -> list[str]:
+    """Metrics and speed-up of what is exported, as far as they were measured."""
+    return _elastic_rows(run) if run.settings.export_model == "elastic" else _rows(run)
+
+
 def _rows(run: Run) -> list[str]:
     evaluated: dict[str, Any] | None = run.folder.result("evaluate")
     if evaluated is None:
         return ["Not measured: the stage `evaluate` had not been run."]
+    examples = f"{evaluated['examples']} examples of the dev split."
+    if run.settings.export_model == "finetune":
+        return [f"{format_metrics(evaluated['dense']['metrics'])}, fine-tuned and not reduced; {examples}"]
     speedup = evaluated["speedup"]
     rows = [
         "| | metrics |",
@@ -80,7 +88,7 @@ def _rows(run: Run) -> list[str]:
         f"| fine-tuned | {format_metrics(evaluated['dense']['metrics'])} |",
         f"| this model | {format_metrics(evaluated['reduced']['metrics'])} |",
         "",
-        f"{evaluated['examples']} examples of the dev split.",
+        examples,
     ]
     if speedup.get("grouped"):
         rows.append(

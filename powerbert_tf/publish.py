@@ -45,7 +45,7 @@ def write_saved_model(run: Run, folder: Path) -> dict[str, Any]:
         run.tokenizer,
         run.tokenizer.files,
         folder,
-        _samples(run),
+        sample_texts(run),
         shapes,
         format_card(run, configurations, shapes),
         describe_task(run.task, run.settings, run.lower_case),
@@ -55,12 +55,14 @@ def write_saved_model(run: Run, folder: Path) -> dict[str, Any]:
     return {
         "version": int(version.name),
         "path": str(version.relative_to(run.folder.root)),
-        "retention_configuration": list(cast(tuple, last)),
+        "retention_configuration": None if last is None else list(last),
     }
 
 
 def exported_models(run: Run) -> dict[str, BertClassifier]:
     """What `--export_model` asks for, by the suffix of their signatures, over one set of weights."""
+    if run.settings.export_model == "finetune":
+        return {"": run.dense_model()}
     if run.settings.export_model == "retrain":
         return {"": run.reduced_model()}
     full = run.load_model("elastic")
@@ -72,7 +74,7 @@ def exported_models(run: Run) -> dict[str, BertClassifier]:
     return {"": full, **reduced}
 
 
-def _samples(run: Run) -> list[tuple[str, ...]]:
+def sample_texts(run: Run) -> list[tuple[str, ...]]:
     """Some dev texts, of all lengths."""
     texts = run.dataset.splits["dev"].texts
     by_length = np.argsort(run.split("dev").lengths, kind="stable")

@@ -24,7 +24,7 @@ SEARCH_METHODS = ("calibrate", "soft", "paper")
 COST_MODELS = ("measured", "multiply_adds")
 TARGETS = ("target_speedup", "target_latency_ms", "max_loss")
 CLASS_WEIGHTS = ("none", "balanced")
-EXPORT_MODELS = ("retrain", "elastic")
+EXPORT_MODELS = ("retrain", "elastic", "finetune")
 CASES = ("auto", "cased", "uncased")
 FORMATS = ("html", "text")
 
@@ -161,8 +161,8 @@ class Settings:
         "Whether --stage=report writes the training curves as TensorBoard logs, too.", default=False
     )
     export_model: str = _setting(
-        "What is exported: retrain (the re-trained model) or elastic (that stage's weights, with signatures for each "
-        "of --target_speedups).",
+        "What is exported: retrain (the re-trained model), elastic (that stage's weights, with signatures for each "
+        "of --target_speedups) or finetune (the dense model).",
         default="retrain",
     )
     export_format: str = _setting(f"What is exported, with commas between: {list_formats()}.", default=DEFAULT_FORMAT)
@@ -180,6 +180,11 @@ class Settings:
         default=0,
     )
     export_precision: str = _setting("Of an exported model: float32 or bfloat16.", default="float32")
+    export_int8: bool = _setting(
+        "Of onnx, openvino and litert: also with weights of 8 bits, which these runtimes multiply by activations "
+        "rounded to 8 bits as they come.",
+        default=False,
+    )
     case: str = _setting("cased, uncased, or auto: as the vocabulary is.", default="auto")
     seed: int = _setting("Of shuffling, dropout and new weights.", default=0)
 
@@ -301,8 +306,8 @@ class Settings:
         names = [*_FINETUNE, *(name for name, usual in _SELDOM.items() if getattr(self, name) != usual)]
         if stage == "export":
             names += _EXPORT
-        if stage == "export" and self.export_model == "elastic":
-            stage = "elastic"
+        if stage == "export" and self.export_model != "retrain":
+            stage = self.export_model
         if stage in ("search", "retrain", "evaluate", "predict", "export", "explain", "report"):
             if self.searches:
                 names += _SEARCH if self.search_method == "paper" else (*_SEARCH, *TARGETS, *_COSTS)
@@ -356,6 +361,7 @@ _EXPORT = (
     "export_lengths",
     "export_batch_size",
     "export_precision",
+    "export_int8",
 )
 _RETRAIN = ("selection", "distillation", "epochs_retrain", "learning_rate_retrain")
 

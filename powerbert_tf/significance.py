@@ -13,11 +13,11 @@ from keras import ops
 # Attn-WS, the same weighted by the norms of values, and Head-WS and Rand-WS of the paper, section 3.2.
 SELECTIONS = ("attention", "weighted", "head", "random")
 
-_PINNED = 3.0e38  # above every score, and finite in float32 and bfloat16
-_PADDING = -1.0  # below every score: scores are sums of probabilities
+RANKED_FIRST = 3.0e38  # above every score, and finite in float32 and bfloat16
+RANKED_LAST = -1.0  # below every score: scores are sums of probabilities
 
 
-def significance_scores(attention_probs, padding_mask, padding_queries_vote=False, value=None):
+def significance_scores(attention_probs, padding_mask, padding_queries_vote=False, value=None, diagonal=None):
     """Attention that each word-vector receives from the others (paper, equation 1).
 
         Sig(w) = sum_h sum_{w' != w} A_h[w', w]
@@ -34,6 +34,7 @@ def significance_scores(attention_probs, padding_mask, padding_queries_vote=Fals
         padding_queries_vote: Whether padding rows count as queries, as in the original release. By default they do
             not, so that the amount of padding changes nothing.
         value: `[B, A, T, D]`, or None for the paper's scores.
+        diagonal: `[B, A, T, T]` -> `[B, A, T]`, for what runs where the backend's own operation is not.
 
     Returns:
         `[B, T]` float32. Padding never receives attention and scores 0.
@@ -45,11 +46,15 @@ def significance_scores(attention_probs, padding_mask, padding_queries_vote=Fals
         votes = ops.ones_like(votes)
     # A product with a row vector reads the probabilities once and makes no other tensor of their size.
     received = ops.matmul(votes[:, None, None, :], attention_probs)[:, :, 0]  # [B, A, T]
-    own = ops.diagonal(attention_probs, axis1=2, axis2=3) * votes[:, None, :]
+    own = (diagonal or _diagonal)(attention_probs) * votes[:, None, :]
     from_others = received - own
     if value is not None:
         from_others = from_others * ops.sqrt(ops.sum(ops.square(ops.cast(value, "float32")), axis=-1))
     return ops.sum(from_others, axis=1)
+
+
+def _diagonal(attention_probs):
+    return ops.diagonal(attention_probs, axis1=2, axis2=3)
 
 
 def static_scores(selection, length, max_seq_length, seed=0):
@@ -82,10 +87,10 @@ def ranking_scores(scores, padding_mask, pin_cls=True):
     Returns:
         `[B, T]` float32.
     """
-    scores = ops.where(ops.cast(padding_mask, "bool"), scores, _PADDING)
+    scores = ops.where(ops.cast(padding_mask, "bool"), scores, RANKED_LAST)
     if pin_cls:
         is_cls = ops.expand_dims(ops.arange(ops.shape(padding_mask)[1]) == 0, axis=0)
-        scores = ops.where(is_cls, _PINNED, scores)
+        scores = ops.where(is_cls, RANKED_FIRST, scores)
     return scores
 
 
