@@ -22,7 +22,17 @@ from powerbert_tf.files import write_json
 RESULTS = Path(__file__).parent / "results"
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 _NUM_CLASSES = 2
-_PACKAGES = ("tensorflow", "jax", "keras", "keras-hub", "torch", "transformers", "onnxruntime", "openvino")
+_PACKAGES = (
+    "tensorflow",
+    "jax",
+    "keras",
+    "keras-hub",
+    "torch",
+    "transformers",
+    "onnxruntime",
+    "openvino",
+    "ai-edge-litert",
+)
 
 FLAGS = flags.FLAGS
 

@@ -25,12 +25,13 @@ class Worker:
         engine: Its name.
         job: What it builds.
         log: File for what libraries print.
+        module: What runs in the process.
     """
 
-    def __init__(self, grid: str, engine: str, job: Job, log: Any):
+    def __init__(self, grid: str, engine: str, job: Any, log: Any, module: str = "benchmarks.worker"):
         self.name = engine
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", grid, engine, json.dumps(dataclasses.asdict(job))],
+            [sys.executable, "-m", module, grid, engine, json.dumps(dataclasses.asdict(job))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
