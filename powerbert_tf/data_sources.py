@@ -1,11 +1,11 @@
 """Where the rows of a user's splits come from: files, or TensorFlow Datasets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from powerbert_tf.data_settings import DataSettings
 from powerbert_tf.errors import InputError
-from powerbert_tf.tables import Row, Table, find_files, open_table
+from powerbert_tf.tables import Cells, Row, Table, find_files, open_table
 from powerbert_tf.tables.class_folders import LABEL, TEXT
 from powerbert_tf.tfds_text import TfdsText
 
@@ -76,4 +76,40 @@ class TfdsSource:
         return self._set.text_columns, self._set.label_column
 
 
-Source = FileSource | TfdsSource
+class MemorySource:
+    """The same, from rows in memory.
+
+    Args:
+        splits: The cells of each row, by split.
+        texts: Columns of the one or two texts.
+        label: Column of the label.
+        name: Of the task.
+    """
+
+    kind = "memory"
+    location = "memory"
+
+    def __init__(self, splits: Mapping[str, Sequence[Cells]], texts: tuple[str, ...], label: str, name: str = "texts"):
+        self._splits, self._texts, self._label, self.name = splits, texts, label, name
+
+    def has(self, split: str) -> bool:
+        """Whether there are rows of a split."""
+        return split in self._splits
+
+    def first(self, split: str) -> Table:
+        """The rows of a split as a table."""
+        rows = (Row(split, number, cells) for number, cells in enumerate(self._splits[split], start=1))
+        return Table(split, (*self._texts, self._label), rows)
+
+    def rows(self, split: str) -> Iterator[tuple[Table, Row]]:
+        """The rows of a split, each with the table that it is of; `line` counts rows, from 1."""
+        table = self.first(split)
+        for row in table.rows:
+            yield table, row
+
+    def default_columns(self) -> tuple[tuple[str, ...], str]:
+        """Text columns and label column."""
+        return self._texts, self._label
+
+
+Source = FileSource | TfdsSource | MemorySource

@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one line that says what was given, what was expected, where, and what to do. The command line prints
     it without a traceback and exits with code 2.
     """
+
+
+class NoGainError(InputError):
+    """Nothing was found that is faster within what may be lost."""

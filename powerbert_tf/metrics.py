@@ -108,6 +108,18 @@ def compute_metrics(task: Task, labels: np.ndarray, logits: np.ndarray) -> dict[
     return {name: METRICS[name](labels, predictions) for name in task.metrics}
 
 
+def agreement(task: Task, logits: np.ndarray, others: np.ndarray) -> float:
+    """How far two models give the same answers: the share of equal classes, or the correlation of a regression's.
+
+    Args:
+        task: Of both.
+        logits: `[n, C]` of the one.
+        others: `[n, C]` of the other.
+    """
+    answers, other_answers = predictions_from_logits(task, logits), predictions_from_logits(task, others)
+    return METRICS["pearson" if task.is_regression else "accuracy"](answers, other_answers)
+
+
 def format_metrics(metrics: dict[str, float], split: str = "dev") -> str:
     """`dev f1 0.8686, dev accuracy 0.8015`, for the console."""
     return ", ".join(f"{split} {name} {value:.4f}" for name, value in metrics.items())

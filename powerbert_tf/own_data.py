@@ -51,18 +51,21 @@ class _Columns:
     label: str
 
 
-def load_own_data(settings: DataSettings, name: str = "", classes: Sequence[str] = ()) -> OwnData:
+def load_own_data(
+    settings: DataSettings, name: str = "", classes: Sequence[str] = (), source: Source | None = None
+) -> OwnData:
     """Reads the files, tells numbers from classes, and splits off a dev set where none is given.
 
     Args:
         settings: Where the files are and what their columns mean.
         name: Of the task; that of the data where it is empty.
         classes: Class names, where they are fixed beforehand.
+        source: Rows that are in memory; None for those of the settings.
 
     Raises:
         InputError: A file or a column is missing, a row is bad and bad rows are errors, or there are too few rows.
     """
-    source = TfdsSource(settings) if settings.tfds_name else FileSource(settings)
+    source = source or _source_of(settings)
     name = _require_name(name or source.name)
     columns = _find_columns(settings, source)
     rejected: list[Row] = []
@@ -103,6 +106,21 @@ def load_own_data(settings: DataSettings, name: str = "", classes: Sequence[str]
     dataset = Dataset(source.kind, source.location, {split: splits[split] for split in order}, task.classes)
     summary = summarize_data(task, dataset, settings, split_off, len(rejected))
     return OwnData(task, dataset, tuple(rejected), settings, summary)
+
+
+def label_spellings(settings: DataSettings, source: Source | None = None) -> set[str]:
+    """The labels of the training data as they are spelled, good ones and bad ones.
+
+    Raises:
+        InputError: A file or a column is missing.
+    """
+    source = source or _source_of(settings)
+    columns = _find_columns(settings, source)
+    return {_label(row, columns) for _, row in source.rows("train")} - {""}
+
+
+def _source_of(settings: DataSettings) -> Source:
+    return TfdsSource(settings) if settings.tfds_name else FileSource(settings)
 
 
 def _require_name(name: str) -> str:
@@ -214,7 +232,7 @@ def _to_split(
 def _require_rows(rows: Sequence, settings: DataSettings, split: str, rejected: Sequence[Row]) -> None:
     if not rows:
         _check_rejected(rejected, settings)
-        where = settings.tfds_name or getattr(settings, f"{split}_file")
+        where = settings.tfds_name or getattr(settings, f"{split}_file") or split
         first = f"; the first: {rejected[0].place}: {rejected[0].problem}" if rejected else ""
         raise InputError(f"{where}: no row that can be used{first}.")
 

@@ -87,7 +87,7 @@ def _run_once(settings: Settings, root: Path, wanted: Sequence[str], overwrite: 
     prepared = prepare(settings, root, own)
     plan = plan_stages(prepared, wanted, overwrite)
     if plan:
-        _check_plan(prepared, plan, overwrite)
+        check_plan(prepared, plan, overwrite)
         write_json(prepared.folder.root / "config.json", prepared.resolved())
         if own is not None:
             repeated = repeat_task(prepared.task, prepared.settings, own.settings, prepared.lower_case)
@@ -243,12 +243,22 @@ def _differences(result: dict[str, Any], settings: dict[str, Any]) -> str:
     )
 
 
-def prepare(settings: Settings, root: Path, own: OwnData | None = None) -> Run:
-    """Finds and checks what the stages will need, cheapest first; writes nothing into the folder `root`."""
+def prepare(settings: Settings, root: Path, own: OwnData | None = None, checkpoint: Checkpoint | None = None) -> Run:
+    """Finds and checks what the stages will need, cheapest first; writes nothing into the folder `root`.
+
+    Args:
+        settings: Of the run.
+        root: Its folder.
+        own: The user's own data; None for a GLUE task.
+        checkpoint: Where it has been found before; None to find that of the settings.
+
+    Raises:
+        InputError: Something is missing, or does not fit.
+    """
     task = with_metrics(own.task if own else get_task(settings.task), settings.metric)
     if settings.class_weights == "balanced" and task.is_regression:
         raise InputError(f"--class_weights=balanced: {task.name} is a regression, without classes; expected none.")
-    checkpoint = find_checkpoint(settings.checkpoint)
+    checkpoint = checkpoint or find_checkpoint(settings.checkpoint)
     _check_pair(task, checkpoint)
     if isinstance(task, GlueTask) and root.resolve() == (Path(settings.data_dir) / task.folder).resolve():
         raise InputError(f"--output_dir={settings.output_dir}: results in {root} would mix with the data there.")
@@ -290,8 +300,17 @@ def _check_length(settings: Settings, task: Task, checkpoint: Checkpoint, tokeni
         )
 
 
-def _check_plan(run: Run, plan: Collection[str], overwrite: bool) -> None:
-    """Checks what only the stages that will run need."""
+def check_plan(run: Run, plan: Collection[str], overwrite: bool = False) -> None:
+    """Checks what only the stages that will run need.
+
+    Args:
+        run: What is there and what is asked for.
+        plan: The stages that will run.
+        overwrite: Whether what is there is overwritten.
+
+    Raises:
+        InputError: The folder or the target is out of reach, or the data is not fit for it.
+    """
     if "export" in plan:
         _check_formats(run, overwrite)
     bad_rows = sum(split.bad_rows for name, split in run.dataset.splits.items() if name.startswith("test"))

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from powerbert_tf.calibration import Calibration, bisect_speedup
 from powerbert_tf.cost import fit_to_budget
-from powerbert_tf.errors import InputError
+from powerbert_tf.errors import NoGainError
 from powerbert_tf.metrics import format_metrics
 from powerbert_tf.modeling import BertClassifier, with_retention
 from powerbert_tf.retention import configuration_from_masses, format_configuration
@@ -208,7 +208,7 @@ def _within_loss(run: Run, dense: BertClassifier, calibration: Calibration) -> t
         lambda target: calibration.search(run.costs, target), metric_of, lowest, run.costs.largest_speedup
     )
     if found is None:
-        raise InputError(
+        raise NoGainError(
             f"--max_loss={settings.max_loss:g}: no gain here: every configuration that was tried loses more on dev "
             "before re-training; allow a larger loss, or ask for a --target_speedup and let re-training recover."
         )

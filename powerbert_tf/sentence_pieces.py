@@ -44,13 +44,15 @@ class SentencePieceTokenizer(Tokenizer):
         fingerprint: What tells its ids from those of another tokenizer: 64 hexadecimal digits.
     """
 
-    def __init__(self, model: bytes, lower_case: bool | None, keep_accents: bool = False):
+    def __init__(self, model: bytes, lower_case: bool | None, keep_accents: bool = False, plain: bool = False):
         """Builds the operations.
 
         Args:
             model: Content of a SentencePiece model's file.
             lower_case: Whether to lower-case texts; None for where the pieces hold no capital.
             keep_accents: Whether accents stay.
+            plain: Whether texts go to the SentencePiece model as they are, without ALBERT's own rules, as KerasHub
+                has it; the two arguments before mean nothing then.
 
         Raises:
             InputError: `model` is no SentencePiece model, or lacks a special piece.
@@ -69,10 +71,12 @@ class SentencePieceTokenizer(Tokenizer):
         if missing:
             raise InputError(f"holds no piece {' or '.join(missing)}")
         self.pad_id, unknown, self._cls_id, self._sep_id = (ids[piece] for piece in _SPECIAL_PIECES)
-        self.lower_case = not is_cased(self.pieces) if lower_case is None else lower_case
+        self.lower_case = not plain and (not is_cased(self.pieces) if lower_case is None else lower_case)
         self._keep_accents = keep_accents
-        self._instead = self._cut_before_commas(model, ids, unknown)
-        described = repr((type(self).__name__, tf_text.__version__, self.lower_case, keep_accents)).encode()
+        self._plain = plain
+        self._instead = None if plain else self._cut_before_commas(model, ids, unknown)
+        rules = ("plain",) if plain else (self.lower_case, keep_accents)
+        described = repr((type(self).__name__, tf_text.__version__, *rules)).encode()
         self.fingerprint = hashlib.sha256(described + model).hexdigest()
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
@@ -115,6 +119,8 @@ class SentencePieceTokenizer(Tokenizer):
         whitespace, accents = _whitespace_and_accents()
         texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
         texts = replace(texts, r"\x00", "")  # at which the operations would end the text
+        if self._plain:
+            return texts
         texts = tf.strings.strip(replace(texts, whitespace, " "))
         texts = replace(texts, "``|''", '"')
         if not self._keep_accents:

@@ -13,7 +13,7 @@ from powerbert_tf.compilation import recorded_compilations
 from powerbert_tf.curves import trace_pareto, train_elastic
 from powerbert_tf.explain_stage import explain_run
 from powerbert_tf.files import write_json
-from powerbert_tf.metrics import compute_metrics, format_metrics, per_class
+from powerbert_tf.metrics import agreement, compute_metrics, format_metrics, per_class
 from powerbert_tf.predictions import predict_glue, predict_own
 from powerbert_tf.publish import export_run
 from powerbert_tf.report import summarize_cost
@@ -104,6 +104,7 @@ def _evaluate(run: Run, folder: Path) -> dict[str, Any]:
         "metrics": metrics["reduced"],
         "dense": {"metrics": metrics["dense"]},
         "reduced": {"metrics": metrics["reduced"]},
+        "agreement": agreement(task, logits["dense"], logits["reduced"]),
         **({"further": further} if further else {}),
         "classes": list(task.classes),
         "per_class": per_class(task, labels, logits["reduced"]),

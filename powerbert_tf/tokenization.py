@@ -113,13 +113,20 @@ class Tokenizer(tf.Module):
     truncation = "head"
     files: tuple[pathlib.Path, ...] = ()
 
-    def __init__(self, vocabulary: Sequence[str], lower_case: bool, truncation: str = "head"):
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        lower_case: bool,
+        truncation: str = "head",
+        strip_accents: bool | None = None,
+    ):
         """Builds the look-up of word-pieces.
 
         Args:
             vocabulary: Word-pieces in the order of their ids, as from `read_vocabulary`.
-            lower_case: Whether to lower-case texts and strip accents: true for an uncased vocabulary.
+            lower_case: Whether to lower-case texts: true for an uncased vocabulary.
             truncation: See `packing.pack_texts`.
+            strip_accents: Whether to strip accents; None for where texts are lower-cased, as BERT does.
         """
         super().__init__()
         self.truncation = truncation
@@ -128,8 +135,11 @@ class Tokenizer(tf.Module):
         self._cls_id = vocabulary.index("[CLS]")
         self._sep_id = vocabulary.index("[SEP]")
         self.lower_case = lower_case
-        described = json.dumps([type(self).__name__, _VERSION, tf_text.__version__, lower_case, vocabulary])
-        self.fingerprint = hashlib.sha256(described.encode("utf-8", "surrogatepass")).hexdigest()
+        self._strips_accents = lower_case if strip_accents is None else strip_accents
+        described = [type(self).__name__, _VERSION, tf_text.__version__, lower_case, vocabulary]
+        if self._strips_accents != lower_case:
+            described.append({"strip_accents": self._strips_accents})
+        self.fingerprint = hashlib.sha256(json.dumps(described).encode("utf-8", "surrogatepass")).hexdigest()
         # Its table takes no control characters. What plain texts cannot hold keeps its place, so that ids stay.
         within_reach = [
             piece if piece.isascii() and piece.isprintable() else f"\ue000{number}"
@@ -200,9 +210,10 @@ class Tokenizer(tf.Module):
         texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
         texts = replace(texts, _DROPPED, "")
         texts = replace(texts, _WHITESPACE, " ")
-        if self.lower_case:
+        if self._strips_accents:
             texts = tf_text.normalize_utf8(texts, "NFD")
             texts = replace(texts, _ACCENT, "")
+        if self.lower_case:
             # tf.strings.lower follows the locale of the process in UTF-8 (a Turkish I loses its dot), never in ASCII;
             # and it makes a sigma at the end of a word a final one, which BERT does not.
             texts = replace(tf.strings.lower(texts), "Σ", "σ")

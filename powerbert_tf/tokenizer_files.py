@@ -1,5 +1,6 @@
 """From a checkpoint to its tokenizer: the files of each kind, checked against each other and the configuration."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ def load_tokenizer(checkpoint: Checkpoint, case: str = "auto", truncation: str =
     Raises:
         InputError: A file is missing or damaged, or vocabulary, casing and configuration do not fit each other.
     """
+    if checkpoint.unpack_tokenizer is not None:
+        checkpoint = dataclasses.replace(checkpoint, folder=checkpoint.unpack_tokenizer())
     tokenizer, path, vocabulary = _LOADERS[checkpoint.architecture.tokenizer](checkpoint, case)
     tokenizer.truncation = truncation
     tokenizer.files = tokenizer.files or (path,)
@@ -47,7 +50,8 @@ def load_tokenizer(checkpoint: Checkpoint, case: str = "auto", truncation: str =
 def _word_pieces(checkpoint: Checkpoint, case: str) -> tuple[Tokenizer, Path, Sequence[str]]:
     path = checkpoint.folder / "vocab.txt"
     vocabulary = read_vocabulary(path)
-    stated = _tokenizer_config(checkpoint.folder).get("do_lower_case")
+    settings = _tokenizer_config(checkpoint.folder)
+    stated = settings.get("do_lower_case")
     if case != "auto":
         lower_case = case == "uncased"
     elif stated is None:
@@ -59,15 +63,17 @@ def _word_pieces(checkpoint: Checkpoint, case: str) -> tuple[Tokenizer, Path, Se
         )
     else:
         lower_case = bool(stated)
-    return Tokenizer(vocabulary, lower_case), path, vocabulary
+    return Tokenizer(vocabulary, lower_case, strip_accents=settings.get("strip_accents")), path, vocabulary
 
 
 def _sentence_pieces(checkpoint: Checkpoint, case: str) -> tuple[Tokenizer, Path, Sequence[str]]:
     path = _find(checkpoint, HUGGING_FACE_SENTENCE_PIECES, GOOGLE_SENTENCE_PIECES)
     stated = _tokenizer_config(checkpoint.folder)
     lower_case = stated.get("do_lower_case") if case == "auto" else case == "uncased"
+    plain = case == "auto" and bool(stated.get("plain", False))
+    keep_accents = bool(stated.get("keep_accents", False))
     try:
-        tokenizer = SentencePieceTokenizer(path.read_bytes(), lower_case, bool(stated.get("keep_accents", False)))
+        tokenizer = SentencePieceTokenizer(path.read_bytes(), lower_case, keep_accents, plain)
     except InputError as error:
         raise InputError(f"{path}: {error}; use the model that came with the checkpoint.") from None
     return tokenizer, path, tokenizer.pieces

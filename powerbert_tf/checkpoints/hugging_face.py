@@ -1,5 +1,7 @@
 """Hugging Face's format: `config.json` and `model.safetensors`."""
 
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from powerbert_tf.modeling import BertClassifier
 
 FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
+_PLACEHOLDER = re.compile(r"LABEL_\d+")  # what `transformers` calls a class that nobody named
 
 
 def read_weights(folder: Path, config: BertConfig) -> dict[str, np.ndarray]:
@@ -55,6 +58,21 @@ def read_weights(folder: Path, config: BertConfig) -> dict[str, np.ndarray]:
     if left_over:
         raise InputError(f"{path}: holds tensors that are no part of this {title}: {list_names(left_over)}.")
     return {ours: array.astype("float32") for ours, array in weights.items()}
+
+
+def read_classes(folder: Path) -> tuple[str, ...]:
+    """Names of the classes of a head, in the order of its logits, from `id2label`; empty where it does not name them.
+
+    Args:
+        folder: Whose `config.json` has been read before.
+    """
+    named = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("id2label") or {}
+    if not isinstance(named, dict) or sorted(named) != sorted(map(str, range(len(named)))):
+        return ()
+    names = tuple(str(named[str(number)]).strip() for number in range(len(named)))
+    if all(map(_PLACEHOLDER.fullmatch, names)) or len(set(names)) < len(names):
+        return ()
+    return names
 
 
 def _modern(foreign: str, architecture: str) -> str:

