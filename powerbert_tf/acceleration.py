@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -12,12 +13,14 @@ from scipy import special
 
 from powerbert_tf.acceleration_report import AccelerationReport, make_report
 from powerbert_tf.batching import encode_split
+from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.data_settings import DataSettings
 from powerbert_tf.errors import InputError, NoGainError
 from powerbert_tf.export import next_version
 from powerbert_tf.memory_data import is_in_memory, memory_source
 from powerbert_tf.metrics import predictions_from_logits
 from powerbert_tf.modeling import BertClassifier
+from powerbert_tf.own_data import OwnData
 from powerbert_tf.pipeline import check_plan, prepare
 from powerbert_tf.precision import computing_in
 from powerbert_tf.run import Run
@@ -46,7 +49,6 @@ class Accelerated:
     model: BertClassifier
     report: AccelerationReport
     run: Run
-    _scratch: tempfile.TemporaryDirectory | None = dataclasses.field(default=None, repr=False)
 
     def logits(self, texts: Sequence[str], text_pairs: Sequence[str] | None = None) -> np.ndarray:
         """Logits `[n, C]` of texts, or of pairs of texts.
@@ -165,26 +167,41 @@ def accelerate(
     given, source = _read(data, dev_data, columns, name)
     own = load_labeled(trained, given, name, source)
     print(own.summary, flush=True)
-    scratch = tempfile.TemporaryDirectory(prefix="powerbert-") if output_dir is None else None
-    root = Path(scratch.name if scratch else cast(str, output_dir))
-    if root.exists() and any(root.iterdir()):
-        raise InputError(f"output_dir={output_dir}: holds files; expected a new or empty folder.")
     if not settings.get("max_seq_length"):
         settings["max_seq_length"] = trained.checkpoint.max_seq_length
-    resolved = resolve_settings(own.task, target_speedup=target_speedup, output_dir=str(root), **settings)
-    with computing_in(resolved.precision):
-        run = prepare(resolved, root, own, trained.checkpoint)
+    if output_dir is not None:
+        root = Path(output_dir)
+        if root.exists() and any(root.iterdir()):
+            raise InputError(f"output_dir={output_dir}: holds files; expected a new or empty folder.")
+        resolved = resolve_settings(own.task, target_speedup=target_speedup, output_dir=str(root), **settings)
+        return _accelerate(resolved, own, trained.checkpoint, retrain)
+    root = Path(tempfile.mkdtemp(prefix="powerbert-"))
+    try:
+        resolved = resolve_settings(own.task, target_speedup=target_speedup, output_dir=str(root), **settings)
+        accelerated = _accelerate(resolved, own, trained.checkpoint, retrain)
+    except BaseException:
+        shutil.rmtree(root, ignore_errors=True)
+        raise
+    weakref.finalize(accelerated, shutil.rmtree, root, ignore_errors=True)
+    return accelerated
+
+
+def _accelerate(settings: Settings, own: OwnData, checkpoint: Checkpoint, retrain: bool) -> Accelerated:
+    """The stages, with the checkpoint's own weights in the place of fine-tuned ones."""
+    with computing_in(settings.precision):
+        run = prepare(settings, Path(settings.output_dir), own, checkpoint)
         check_plan(run, ("finetune", "search", "retrain", "export"))
         adopt(run)
         reason = _search(run)
-        if retrain and not reason:
+        retrains = retrain and not reason
+        if retrains:
             run_stage(run, "retrain")
         else:
             keep_weights(run)
         run_stage(run, "evaluate")
-        report = make_report(run, retrain and not reason, reason)
+        report = make_report(run, retrains, reason)
         print(f"\n{report}", flush=True)
-        return Accelerated(run.reduced_model(), report, run, scratch)
+        return Accelerated(run.reduced_model(), report, run)
 
 
 def _check_settings(settings: dict[str, Any], retrain: bool) -> None:

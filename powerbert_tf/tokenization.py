@@ -13,7 +13,7 @@ from powerbert_tf.errors import InputError
 from powerbert_tf.packing import pack_texts
 
 _VERSION = 1  # of the ids; a change of what a text becomes changes it, too
-_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _MAX_CHARACTERS_PER_WORD = 100
 # What `_split` changes of such a text are its capitals and its borders of words, alone.
 _PLAIN = r"[\t\n\r -~]*"
@@ -66,10 +66,10 @@ def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
                 "use the vocabulary that came with the checkpoint."
             )
         numbers[piece] = number
-    missing = [token for token in _SPECIAL_TOKENS if token not in numbers]
+    missing = [token for token in SPECIAL_TOKENS if token not in numbers]
     if missing:
         raise InputError(
-            f"{path}: no line reads {' or '.join(missing)}; {expected}, among them {', '.join(_SPECIAL_TOKENS)}; "
+            f"{path}: no line reads {' or '.join(missing)}; {expected}, among them {', '.join(SPECIAL_TOKENS)}; "
             "use the vocabulary that came with the checkpoint."
         )
     return list(numbers)

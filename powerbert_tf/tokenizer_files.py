@@ -11,7 +11,8 @@ from powerbert_tf.byte_pairs import BytePairTokenizer
 from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.errors import InputError
 from powerbert_tf.sentence_pieces import SentencePieceTokenizer
-from powerbert_tf.tokenization import Tokenizer, is_cased, read_vocabulary
+from powerbert_tf.tokenization import SPECIAL_TOKENS, Tokenizer, is_cased, read_vocabulary
+from powerbert_tf.tokenizer_json import TOKENIZER_JSON, pieces_in_order, read_tokenizer_json
 
 HUGGING_FACE_SENTENCE_PIECES, GOOGLE_SENTENCE_PIECES = "spiece.model", "30k-clean.model"
 
@@ -48,9 +49,13 @@ def load_tokenizer(checkpoint: Checkpoint, case: str = "auto", truncation: str =
 
 
 def _word_pieces(checkpoint: Checkpoint, case: str) -> tuple[Tokenizer, Path, Sequence[str]]:
-    path = checkpoint.folder / "vocab.txt"
-    vocabulary = read_vocabulary(path)
-    settings = _tokenizer_config(checkpoint.folder)
+    path, settings = checkpoint.folder / "vocab.txt", dict(_tokenizer_config(checkpoint.folder))
+    if _is_whole(checkpoint, path):
+        path = checkpoint.folder / TOKENIZER_JSON
+        settings |= read_tokenizer_json(path, "WordPiece")
+        vocabulary = pieces_in_order(path, settings["vocab"], SPECIAL_TOKENS)
+    else:
+        vocabulary = read_vocabulary(path)
     stated = settings.get("do_lower_case")
     if case != "auto":
         lower_case = case == "uncased"
@@ -82,25 +87,32 @@ def _sentence_pieces(checkpoint: Checkpoint, case: str) -> tuple[Tokenizer, Path
 def _byte_pairs(checkpoint: Checkpoint, case: str) -> tuple[Tokenizer, Path, Sequence[str]]:
     if case == "uncased":
         raise InputError(f"--case=uncased: {checkpoint.architecture.title} is cased; expected cased or auto.")
-    path, merges_path = _find(checkpoint, "vocab.json"), _find(checkpoint, "merges.txt")
-    ids = _read_json(path)
-    if sorted(ids.values(), key=str) != sorted(range(len(ids)), key=str):
-        raise InputError(
-            f"{path}: expected a JSON object of tokens and their ids, each from 0 to one below their number."
-        )
-    lines = merges_path.read_text(encoding="utf-8").split("\n")
-    merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    if _is_whole(checkpoint, checkpoint.folder / "vocab.json"):
+        path = merges_path = checkpoint.folder / TOKENIZER_JSON
+        content = read_tokenizer_json(path, "BPE")
+        ids, merges = content["vocab"], content["merges"]
+    else:
+        path, merges_path = _find(checkpoint, "vocab.json"), _find(checkpoint, "merges.txt")
+        ids = _read_json(path)
+        lines = merges_path.read_text(encoding="utf-8").split("\n")
+        merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    pieces_in_order(path, ids)
     if bad := [merge for merge in merges if len(merge) != 2]:
         raise InputError(f"{merges_path}: {' '.join(bad[0])!r} is no pair; expected two tokens a line.")
     try:
         tokenizer = BytePairTokenizer(ids, [(a, b) for a, b in merges])
     except InputError as error:
         raise InputError(f"{path}: {error}; use the vocabulary that came with the checkpoint.") from None
-    tokenizer.files = (path, merges_path)
+    tokenizer.files = tuple(dict.fromkeys((path, merges_path)))
     return tokenizer, path, tokenizer.pieces
 
 
 _LOADERS = {WORD_PIECES: _word_pieces, SENTENCE_PIECES: _sentence_pieces, BYTE_PAIRS: _byte_pairs}
+
+
+def _is_whole(checkpoint: Checkpoint, path: Path) -> bool:
+    """Whether all of the tokenizer is in its `tokenizer.json`."""
+    return not path.is_file() and (checkpoint.folder / TOKENIZER_JSON).is_file()
 
 
 def _find(checkpoint: Checkpoint, *names: str) -> Path:

@@ -47,6 +47,7 @@ ORDER = [
     "tokenization",
     "sentence_pieces",
     "byte_pairs",
+    "tokenizer_json",
     "tokenizer_files",
     "tokenizer_folder",
     "buckets",

@@ -4,6 +4,7 @@ KerasHub is an optional extra, imported where one of its models is asked for. It
 get our names, a row each.
 """
 
+import atexit
 import dataclasses
 import importlib
 import json
@@ -138,7 +139,6 @@ _TOKENIZER_FILES = {
     "vocabulary.json": "vocab.json",
     "merges.txt": "merges.txt",
 }
-_kept_for_the_process: list[tempfile.TemporaryDirectory] = []  # a tokenizer's files are assets of its exports
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,7 +270,7 @@ def _describe(name: str, model: Any, load: Callable[[], keras.layers.Layer], pre
         name,
         config,
         lambda: _weights_of(name, load(), config),
-        lambda: _unpack(name, _tokenizer(name, preprocessor, preset), architecture),
+        lambda: _unpack(_tokenizer(name, preprocessor, preset), architecture),
         getattr(preprocessor, "sequence_length", None),
     )
 
@@ -363,12 +363,11 @@ def _tokenizer(name: str, preprocessor: Any, preset: str | None) -> Any:
     return tokenizer
 
 
-def _unpack(name: str, tokenizer: Any, architecture: str) -> Path:
-    """Writes a tokenizer's files as they are called elsewhere, with how it treats texts; they stay for the process."""
-    folder = tempfile.TemporaryDirectory(prefix="powerbert-tokenizer-")
-    _kept_for_the_process.append(folder)
-    path = Path(folder.name)
-    tokenizer.save_assets(folder.name)
+def _unpack(tokenizer: Any, architecture: str) -> Path:
+    """Writes a tokenizer's files as they are called elsewhere, with how it treats texts."""
+    path = Path(tempfile.mkdtemp(prefix="powerbert-tokenizer-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)  # until then, they are assets of exports
+    tokenizer.save_assets(str(path))
     for theirs, ours in _TOKENIZER_FILES.items():
         if (path / theirs).exists() and theirs != ours:
             shutil.move(path / theirs, path / ours)
