@@ -282,9 +282,7 @@ def _architecture_of(name: str, model: Any, backbone: Any) -> str:
     is_known = architecture is not None and type(backbone).__module__.startswith("keras_hub.")
     if not is_known or (model is not backbone and type(model).__name__ != KINDS[str(architecture)].classifier):
         known = [one for kind in KINDS.values() for one in (kind.classifier, kind.backbone) if one]
-        raise InputError(
-            f"checkpoint {name}: a {type(model).__name__}; expected one of {', '.join(known)} of KerasHub."
-        )
+        raise InputError(f"checkpoint {name}: a {type(model).__name__}; expected one of KerasHub's {', '.join(known)}.")
     groups = [getattr(backbone, attribute, 1) for attribute in ("num_groups", "num_inner_repetitions")]
     if groups != [1, 1]:
         raise InputError(
