@@ -45,7 +45,7 @@ def write_tokenizer_folder(checkpoint: Checkpoint, tokenizer: Tokenizer, folder:
     if whole.is_file() and _lower_cases(whole) in (None, tokenizer.lower_case):
         shutil.copyfile(whole, folder / _WHOLE_FILE)
     kind = checkpoint.architecture.tokenizer
-    stated = checkpoint.folder / _CONFIG_FILE
+    stated = tokenizer.files[0].parent / _CONFIG_FILE  # beside the vocabulary, wherever that was unpacked
     values: dict[str, Any] = {"tokenizer_class": _CLASSES[kind], "model_max_length": checkpoint.config.max_length}
     if stated.is_file():
         values |= json.loads(stated.read_text(encoding="utf-8"))

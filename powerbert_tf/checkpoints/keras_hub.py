@@ -85,6 +85,7 @@ _BERT_LAYERS = {
     "embeddings/layer_norm": "embeddings_layer_norm",
     **_encoder("transformer_layer_{}"),
 }
+_SEGMENT_TABLE = "embeddings/segment_embeddings"
 _SEGMENTS = {"type_vocab_size": "num_segments"}
 _TANH_GELU = {"hidden_act": "gelu_new"}  # the backbone's own, whatever the model was before it came to KerasHub
 
@@ -120,7 +121,7 @@ KINDS: Mapping[str, Kind] = {
             "embeddings/layer_norm": "embeddings_layer_norm",
             **_encoder("transformer_layer_{}"),
         },
-        constants={"layer_norm_eps": 1e-5, "type_vocab_size": 0},
+        constants={"layer_norm_eps": 1e-5, "type_vocab_size": 1},
     ),
     "electra": Kind(
         "ElectraBackbone",
@@ -261,7 +262,7 @@ def _describe(name: str, model: Any, load: Callable[[], keras.layers.Layer], pre
         architecture=architecture,
         classifier_dropout=None if head is None else head.dropout,
     )
-    # Ours has rows before the first position, as RoBERTa's releases do; KerasHub leaves them out.
+    # Ours has rows before the first position, and a segment, as RoBERTa's releases do; KerasHub leaves them out.
     config = dataclasses.replace(
         config, max_position_embeddings=config.max_position_embeddings + config.position_offset
     )
@@ -315,7 +316,7 @@ def _weights_of(name: str, model: Any, config: BertConfig) -> dict[str, np.ndarr
     for row in weight_names(config):
         layer, weight = _split(row.ours)
         number = re.search(r"encoder_(\d+)", layer)
-        there = kind.layers[re.sub(r"encoder_\d+", "encoder_{}", layer)].format(number and number[1])
+        there = kind.layers.get(re.sub(r"encoder_\d+", "encoder_{}", layer), "").format(number and number[1])
         variable = variables.pop(there + (weight or "/embeddings"), None)
         if variable is None:  # of the head, which a backbone lacks; others are missed when they are assigned
             continue
@@ -328,6 +329,8 @@ def _weights_of(name: str, model: Any, config: BertConfig) -> dict[str, np.ndarr
         )
     if not kind.pretrains_pooler:
         weights = {path: array for path, array in weights.items() if not path.startswith("pooler/")}
+    if config.type_vocab_size and _SEGMENT_TABLE not in kind.layers:  # the one segment of RoBERTa's releases
+        weights[_SEGMENT_TABLE] = np.zeros((config.type_vocab_size, config.embedding_width), "float32")
     table = weights["embeddings/position_embeddings"]
     weights["embeddings/position_embeddings"] = np.pad(table, [[config.position_offset, 0], [0, 0]])
     return weights
