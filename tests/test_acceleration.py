@@ -229,10 +229,10 @@ def evaluated(reduced):
 
 
 def test_a_model_that_is_not_faster_is_no_gain(evaluated):
-    assert evaluated(1.06, "accuracy", 0.8, True).no_gain == ""
-    reason = evaluated(1.04, "accuracy", 0.8, True).no_gain
+    assert evaluated(1.06, "accuracy", 0.94, True).no_gain == ""
+    reason = evaluated(1.04, "accuracy", 0.94, True).no_gain
     assert "1.04x as fast on the same length-grouped batches" in reason
-    assert "no gain here: measured" in str(evaluated(1.04, "accuracy", 0.8, True))
+    assert "no gain here: measured" in str(evaluated(1.04, "accuracy", 0.94, True))
 
 
 def test_a_model_that_always_answers_alike_is_no_gain(evaluated, frame):
