@@ -129,6 +129,10 @@ class Batches:
     lengths: np.ndarray
     filled_to: int | None = None
 
+    def after(self, count: int) -> "Batches":
+        """All but the first `count`."""
+        return dataclasses.replace(self, rows=self.rows[count:], lengths=self.lengths[count:])
+
     def of_each_length(self) -> "Batches":
         """The first batch of each length, the shortest first."""
         _, numbers = np.unique(self.lengths, return_index=True)

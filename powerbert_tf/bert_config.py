@@ -13,6 +13,9 @@ from powerbert_tf.retention import EncoderSize
 
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "tanh")
 
+_MOST_WEIGHTS = 10**10  # thirty times BERT-large: more is a mistake, or meant to fill a machine's memory
+_MOST_ENCODERS = 1000
+
 _SIZES = (
     "vocab_size",
     "hidden_size",
@@ -40,8 +43,8 @@ class BertConfig:
         pad_token_id: What the vocabulary's padding token should have; None where the file does not say.
 
     Raises:
-        InputError: A size below 1, heads that do not divide the hidden size, an unknown activation, or a rate outside
-            [0, 1).
+        InputError: A size below 1, more weights than any machine should be asked for, heads that do not divide the
+            hidden size, an unknown activation, or a rate outside [0, 1).
     """
 
     vocab_size: int
@@ -72,6 +75,13 @@ class BertConfig:
         _require_count("type_vocab_size", self.type_vocab_size, 0)
         if self.embedding_size is not None:
             _require_count("embedding_size", self.embedding_size, 1)
+        if self.num_hidden_layers > _MOST_ENCODERS:
+            raise InputError(f"num_hidden_layers={self.num_hidden_layers}; expected at most {_MOST_ENCODERS}.")
+        if self.num_weights > _MOST_WEIGHTS:
+            raise InputError(
+                f"hidden_size={self.hidden_size}, vocab_size={self.vocab_size} and the other sizes ask for about "
+                f"{self.num_weights:.0e} weights; expected at most {_MOST_WEIGHTS:.0e}."
+            )
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}."
@@ -115,6 +125,13 @@ class BertConfig:
     def num_encoder_weights(self) -> int:
         """Encoders with weights of their own."""
         return 1 if self.shares_encoders else self.num_hidden_layers
+
+    @property
+    def num_weights(self) -> int:
+        """About how many numbers the weights are; an encoder too many rather than too few."""
+        rows = self.vocab_size + self.max_position_embeddings + self.type_vocab_size + self.hidden_size
+        encoder = 4 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size
+        return rows * self.embedding_width + (self.num_encoder_weights + 1) * encoder
 
     @property
     def encoder_size(self) -> EncoderSize:

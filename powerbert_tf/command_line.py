@@ -30,9 +30,11 @@ from powerbert_tf.pipeline import ALL
 from powerbert_tf.pipeline import run as run_pipeline
 from powerbert_tf.predict_settings import PredictSettings
 from powerbert_tf.request import read_request
+from powerbert_tf.run_config import repeated
 from powerbert_tf.settings import STAGES, Settings
 from powerbert_tf.streaming.predict import predict_files
 from powerbert_tf.streaming.request import read_predict_request
+from powerbert_tf.termination import EXIT_CODE, Terminated, heed_sigterm
 
 _STAGE = flags.DEFINE_string(
     "stage", ALL, f"{ALL}, or one of {', '.join(STAGES)}; what it needs and is not there runs first."
@@ -40,8 +42,13 @@ _STAGE = flags.DEFINE_string(
 _SEEDS = flags.DEFINE_integer(
     "seeds", 1, "Runs with this many seeds, from --seed on, each in a folder of its own; tells mean and spread."
 )
+_CONFIG = flags.DEFINE_string(
+    "config", None, "The config.json of an earlier run, whose flags are taken; those given now go before them."
+)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Run the stage again although its result is there.")
 
+
+_GO_ON = "finished stages and checkpoints stay; run the command again, without --overwrite, to go on"
 
 _DEFINE: dict[Any, Callable[..., flags.FlagHolder]] = {
     str: flags.DEFINE_string,
@@ -110,19 +117,24 @@ def main(argv: list[str]) -> None:
     try:
         if len(argv) > 1:
             raise InputError(f"{' '.join(argv[1:])}: expected flags only, such as --task=MRPC.")
-        given = {name: flag.value for name, flag in SETTINGS.items()}
+        given: dict[str, Any] = {name: flag.value for name, flag in SETTINGS.items()}
         if _predicts_files():
             predict_files(read_predict_request(_predict_settings(), given), _OVERWRITE.value)
             return
+        recorded = None
+        if _CONFIG.value:
+            given, recorded = repeated(_CONFIG.value, given)
         settings, own = read_request(given)
-        run_pipeline(settings, _STAGE.value, _OVERWRITE.value, _SEEDS.value, own)
+        heed_sigterm()
+        run_pipeline(settings, _STAGE.value, _OVERWRITE.value, _SEEDS.value, own, recorded)
     except (InputError, OSError) as error:
         _fail(error)
     except KeyboardInterrupt:
-        print(
-            "\ninterrupted: finished stages stay; run the command again, without --overwrite, to go on", file=sys.stderr
-        )
+        print(f"\ninterrupted: {_GO_ON}", file=sys.stderr)
         sys.exit(130)
+    except Terminated as where:
+        print(f"\nterminated: {where}; {_GO_ON}" if str(where) else f"\nterminated: {_GO_ON}", file=sys.stderr)
+        sys.exit(EXIT_CODE)
 
 
 def run() -> None:

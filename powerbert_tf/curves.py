@@ -59,7 +59,12 @@ def train_elastic(run: Run, folder: Path) -> dict[str, Any]:
         print(
             f"  {target:g}x{seen}: {format_metrics(metrics)}, keeps {format_configuration(configuration)}", flush=True
         )
-    return {"metric": run.task.metrics[0], "metrics": outcome.metrics, "smallest": list(smallest), "budgets": budgets}
+    return {
+        "metric": run.task.metrics[0],
+        "metrics": outcome.metrics,
+        "smallest": list(model.smallest),
+        "budgets": budgets,
+    }
 
 
 def trace_pareto(run: Run, folder: Path) -> dict[str, Any]:
@@ -94,7 +99,7 @@ def trace_pareto(run: Run, folder: Path) -> dict[str, Any]:
         if strategy == "calibrate":
             student = with_retention(run.dense_model(), configuration, selection=selection)
             weights = folder / f"{target:g}x"
-            weights.mkdir()
+            weights.mkdir(exist_ok=True)  # with the checkpoints of a run that was interrupted
             retrain(run, student, dense, weights, f"retrain {target:g}x")
             add("calibrate, re-trained", target, student)
     elastic = run.folder.result("elastic")

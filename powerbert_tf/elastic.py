@@ -152,6 +152,16 @@ class DrawConfigurations(keras.callbacks.Callback):
         super().__init__()
         self.seed = seed
 
+    def get_state(self):
+        """For `powerbert_tf.training_state`."""
+        return {"random": self._random.bit_generator.state, "smallest": self.model.smallest}
+
+    def set_state(self, values):
+        """For `powerbert_tf.training_state`; costs that are measured anew might lead to another smallest one."""
+        self._random = np.random.default_rng()
+        self._random.bit_generator.state = values["random"]
+        self.model.smallest = tuple(values["smallest"])
+
     def on_train_begin(self, logs=None):
         self._random = np.random.default_rng(self.seed)
 

@@ -10,13 +10,17 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
     """A file beside `path` to write to, which takes its place when the block ends without an error.
+
+    Args:
+        path: The file.
+        suffix: What the other's name must end with.
 
     Raises:
         OSError: The folder cannot be written.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=suffix)
     try:
         yield Path(name)
         os.fsync(handle)  # the file must be on the disk before its name is

@@ -1,8 +1,16 @@
 """How long training waits for its batches."""
 
+import time
 from collections.abc import Callable
 
 import tensorflow as tf
+
+
+def deterministic_clock() -> tf.Tensor:
+    """Python's clock, as TensorFlow refuses its own where operations must be deterministic."""
+    seconds = tf.numpy_function(time.perf_counter, [], tf.float64)
+    seconds.set_shape([])
+    return seconds
 
 
 class InputWait:

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from powerbert_tf.bert_config import BertConfig
 from powerbert_tf.checkpoints import Checkpoint, find_checkpoint
 from powerbert_tf.curves import MAX_LOSS, average_pareto
 from powerbert_tf.datasets import load_dataset
+from powerbert_tf.determinism import make_deterministic
 from powerbert_tf.errors import InputError
 from powerbert_tf.export_formats import EXPORT_FORMATS, load_function
 from powerbert_tf.files import write_json
@@ -19,12 +19,15 @@ from powerbert_tf.length_proposal import propose_length
 from powerbert_tf.metrics import with_metrics
 from powerbert_tf.own_data import OwnData
 from powerbert_tf.precision import computing_in
+from powerbert_tf.provenance import differences, provenance
 from powerbert_tf.rejected import write_rejected
 from powerbert_tf.report import RunSummary, format_summary
 from powerbert_tf.report_stage import tell_spread
 from powerbert_tf.retention import parse_configuration
 from powerbert_tf.run import Run
+from powerbert_tf.run_config import OWN_DATA, Recorded
 from powerbert_tf.run_folder import RunFolder
+from powerbert_tf.run_lock import locked
 from powerbert_tf.seeds import format_seeds, summarize_seeds
 from powerbert_tf.settings import MAIN_STAGES, STAGES, TRAINING_STAGES, Settings, flag_name
 from powerbert_tf.stages import run_stage
@@ -36,9 +39,17 @@ from powerbert_tf.tokenizer_files import load_tokenizer
 ALL = "all"
 _ORDER = (*(stage for stage in STAGES if stage != "export"), "export")  # last: it may be of the elastic weights
 
+# Two that stay and one that is being written, each the weights, Adam's two moments, and those of the best epoch.
+_CHECKPOINTS = 3 * 4
+
 
 def run(
-    settings: Settings, stage: str = ALL, overwrite: bool = False, seeds: int = 1, own: OwnData | None = None
+    settings: Settings,
+    stage: str = ALL,
+    overwrite: bool = False,
+    seeds: int = 1,
+    own: OwnData | None = None,
+    recorded: Recorded | None = None,
 ) -> None:
     """Runs a stage, or all, and whatever it needs that is not there yet.
 
@@ -51,6 +62,7 @@ def run(
         seeds: How many runs, with `settings.seed` and those after it; with more than one, each has a folder
             `seed-<seed>` of its own, and mean and spread are told at the end.
         own: The user's own data; None for a GLUE task.
+        recorded: An earlier run that this one repeats; what is not as it was is told.
 
     Raises:
         InputError: Bad input, or results with other settings are in the way.
@@ -71,40 +83,69 @@ def run(
             left_out.add("predict")
     wanted = [name for name in MAIN_STAGES if name not in left_out] if stage == ALL else [stage]
     root = Path(settings.output_dir) / settings.task
+    if settings.deterministic:
+        make_deterministic()
     with computing_in(settings.precision):
         if seeds == 1:
-            _run_once(settings, root, wanted, overwrite, own)
+            _run_once(settings, root, wanted, overwrite, own, recorded)
             return
         folders = {}
         for seed in range(settings.seed, settings.seed + seeds):
             print(f"seed {seed}", flush=True)
             of_seed = dataclasses.replace(settings, seed=seed)
-            folders[seed] = _run_once(of_seed, root / f"seed-{seed}", wanted, overwrite, own)
+            folders[seed] = _run_once(of_seed, root / f"seed-{seed}", wanted, overwrite, own, recorded)
     _summarize(settings, root, folders, wanted)
 
 
-def _run_once(settings: Settings, root: Path, wanted: Sequence[str], overwrite: bool, own: OwnData | None) -> RunFolder:
+def _run_once(
+    settings: Settings,
+    root: Path,
+    wanted: Sequence[str],
+    overwrite: bool,
+    own: OwnData | None,
+    recorded: Recorded | None,
+) -> RunFolder:
     prepared = prepare(settings, root, own)
+    with locked(root):
+        _run_prepared(prepared, wanted, overwrite, own, recorded)
+    return prepared.folder
+
+
+def _run_prepared(
+    prepared: Run, wanted: Sequence[str], overwrite: bool, own: OwnData | None, recorded: Recorded | None
+) -> None:
+    folder, settings = prepared.folder, prepared.settings
+    for name in STAGES:
+        if folder.is_complete(name):
+            print(f"{name}: was complete when its run was interrupted", flush=True)
+            _publish(folder, name, settings)
     plan = plan_stages(prepared, wanted, overwrite)
     if plan:
         check_plan(prepared, plan, overwrite)
-        write_json(prepared.folder.root / "config.json", prepared.resolved())
+        config = {**prepared.resolved(), **provenance(prepared.checkpoint), OWN_DATA: own is not None}
+        for line in differences(recorded.others, config) if recorded else ():
+            print(f"--config: {line}", flush=True)
+        write_json(folder.root / "config.json", config)
         if own is not None:
-            repeated = repeat_task(prepared.task, prepared.settings, own.settings, prepared.lower_case)
-            write_json(prepared.folder.root / TASK_FILE, repeated)
-            write_rejected(prepared.folder.root, own.rejected)
+            repeated = repeat_task(prepared.task, settings, own.settings, prepared.lower_case)
+            write_json(folder.root / TASK_FILE, repeated)
+            write_rejected(folder.root, own.rejected)
     for name in _ORDER:
         if name in plan:
             print(f"{name}: running ({plan[name]})", flush=True)
             run_stage(prepared, name)
-            _remove_dependents(prepared.folder, name, settings)
-            print(f"{name}: done, {prepared.folder.stage(name)}", flush=True)
+            _publish(folder, name, settings)
+            print(f"{name}: done, {folder.stage(name)}", flush=True)
         elif name in wanted:
-            where = prepared.folder.stage(name)
-            print(f"{name}: already there, reused ({where}); --overwrite runs it again", flush=True)
+            print(f"{name}: already there, reused ({folder.stage(name)}); --overwrite runs it again", flush=True)
     if "evaluate" in wanted:
         _print_summary(prepared)
-    return prepared.folder
+
+
+def _publish(folder: RunFolder, stage: str, settings: Settings) -> None:
+    """Lets a stage take its place; an interruption in between is mended by doing it again."""
+    _remove_dependents(folder, stage, settings)
+    folder.publish(stage)
 
 
 def _summarize(settings: Settings, root: Path, folders: dict[int, RunFolder], wanted: Sequence[str]) -> None:
@@ -175,7 +216,16 @@ def plan_stages(run: Run, wanted: Sequence[str], overwrite: bool) -> dict[str, s
             return
         renewed = [before for before in _dependencies(name, run.settings) if before in plan]
         differences = "" if result is None else _differences(result, run.settings_of(name))
-        if result is None:
+        begun = run.folder.begun(name)
+        if begun == run.settings_of(name):
+            plan[name] = f"{why}; an interrupted run of it goes on"
+        elif begun is not None and not overwrite and (result is None or differences or renewed):
+            raise InputError(
+                f"{where}.partial holds a run that was interrupted, with other settings: "
+                f"{_differences({'settings': begun}, run.settings_of(name))}. Use the same ones to go on with it, "
+                "another --output_dir, or --overwrite to begin anew."
+            )
+        elif result is None:
             plan[name] = f"{why}, and not there" if name not in wanted else why
         elif overwrite and (name in wanted or differences or renewed):
             plan[name] = f"{why}; what is there is overwritten"
@@ -224,8 +274,9 @@ def _remove_dependents(folder: RunFolder, stage: str, settings: Settings) -> Non
         "elastic": ("pareto", "export") if settings.export_model == "elastic" else ("pareto",),
     }
     for later in dependents.get(stage, ()):
-        if folder.stage(later).exists():
-            folder.remove(later)
+        was_there = folder.stage(later).exists()
+        folder.remove(later)
+        if was_there:
             written = ", ".join(EXPORT_FORMATS[name].folder for name in settings.export_formats)
             stays = f"; what it wrote to {written} stays" if later == "export" else ""
             print(f"  {later}: removed, it was made from the {stage} before{stays}", flush=True)
@@ -319,8 +370,11 @@ def check_plan(run: Run, plan: Collection[str], overwrite: bool = False) -> None
             f"{run.dataset.location}: {bad_rows} rows of the test split cannot be read (see the log); a GLUE "
             "submission needs all. Mend the file, or run the other stages one by one."
         )
-    needed = _weights_bytes(run.checkpoint.config) * _num_weights(run, plan)
-    run.folder.require_writable(needed + 16 * 2**20)  # some to spare
+    weights = 4 * run.checkpoint.config.num_weights
+    saves = run.settings.checkpoint_minutes or run.settings.checkpoint_steps
+    checkpoints = _CHECKPOINTS * weights if saves and (set(TRAINING_STAGES) | {"pareto"}) & set(plan) else 0
+    needed = weights * _num_weights(run, plan) + checkpoints
+    run.folder.require_writable(needed + 16 * 2**20, checkpoints)  # some to spare
     if "search" in plan and run.settings.search_method != "paper":
         run.target_speedup()  # raises where it is out of reach
     if "elastic" in plan or "pareto" in plan:
@@ -342,12 +396,6 @@ def _num_weights(run: Run, plan: Collection[str]) -> int:
     exported = 2 * len(run.settings.export_formats) * ("export" in plan)
     writing = sum(stage in plan for stage in TRAINING_STAGES) + exported
     return writing + ("pareto" in plan) * len(run.settings.pareto_targets())
-
-
-def _weights_bytes(config: BertConfig) -> int:
-    rows = config.vocab_size + config.max_position_embeddings + config.type_vocab_size + config.hidden_size
-    encoder = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
-    return 4 * (rows * config.embedding_width + (config.num_encoder_weights + 1) * encoder)
 
 
 def _print_summary(run: Run) -> None:

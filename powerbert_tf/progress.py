@@ -30,15 +30,19 @@ class ProgressBar(keras.callbacks.Callback):
 
     Args:
         title: What is being trained.
+        done: Steps that another process did before.
     """
 
-    def __init__(self, title):
+    def __init__(self, title, done=0):
         super().__init__()
         self.title = title
+        self.done = done
 
     def on_epoch_begin(self, epoch, logs=None):
         title = f"{self.title} {epoch + 1}/{self.params['epochs']}"
-        self._bar = open_bar(total=self.params["steps"], desc=title, unit="batch")
+        steps = self.params["steps"]
+        before = min(max(0, self.done - epoch * steps), steps)
+        self._bar = open_bar(total=steps, initial=before, desc=title, unit="batch")
 
     def on_train_batch_end(self, batch, logs=None):
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))

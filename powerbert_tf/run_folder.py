@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from powerbert_tf.errors import InputError
+from powerbert_tf.files import write_json
 from powerbert_tf.settings import TRAINING_STAGES
 
 WEIGHTS_FILE = "model.weights.h5"
 RESULT_FILE = "result.json"
 LOG_FILE = "log.jsonl"
+CHECKPOINTS = "checkpoints"  # of a training that is not finished
+_BEGUN_FILE = "begun.json"  # there, too: the settings that the stage was begun with
 
 # What later stages and the closing table read of a result, beside its settings.
 _READ_LATER = {
@@ -71,8 +74,12 @@ class RunFolder:
                     raise InputError(f"{self.root / str(form['path'])}: no such folder; {again}.")
         return result
 
-    def require_writable(self, needed_bytes: int) -> None:
+    def require_writable(self, needed_bytes: int, of_checkpoints: int = 0) -> None:
         """Checks that files can be written here, and that there is room for them.
+
+        Args:
+            needed_bytes: For all.
+            of_checkpoints: What of it checkpoints take for a while.
 
         Raises:
             InputError: They cannot, or there is not.
@@ -85,19 +92,28 @@ class RunFolder:
             raise InputError(f"--output_dir: {self.root} cannot be written ({error.strerror}).") from None
         free = shutil.disk_usage(self.root).free
         if free < needed_bytes:
+            of_which = f", {of_checkpoints / 2**20:.0f} of them for checkpoints (--checkpoint_minutes=0: none)"
             raise InputError(
                 f"--output_dir: the disk of {self.root} has {free / 2**20:.0f} MiB free; this run needs up to "
-                f"{needed_bytes / 2**20:.0f} MiB."
+                f"{needed_bytes / 2**20:.0f} MiB{of_which if of_checkpoints else ''}."
             )
 
     @contextlib.contextmanager
-    def writing(self, stage: str) -> Iterator[Path]:
-        """A folder to write a stage into; it becomes `<stage>/` when the block ends without an error.
+    def writing(self, stage: str, settings: dict[str, Any]) -> Iterator[Path]:
+        """A folder to write a stage into; `publish` makes it `<stage>/` when the block ended without an error.
 
-        Until then an earlier result stays; what a killed run left behind is removed.
+        Until then an earlier result stays. What an interrupted run left there stays where it can be gone on from.
+
+        Args:
+            stage: Its name.
+            settings: Those that its result depends on.
         """
-        with self.replacing(stage) as partial:
-            yield partial
+        partial = self._partial(stage)
+        if self.begun(stage) != settings:
+            shutil.rmtree(partial, ignore_errors=True)
+            (partial / CHECKPOINTS).mkdir(parents=True)
+            write_json(partial / CHECKPOINTS / _BEGUN_FILE, settings)
+        yield partial
 
     @contextlib.contextmanager
     def replacing(self, name: str) -> Iterator[Path]:
@@ -115,7 +131,34 @@ class RunFolder:
         partial.rename(place)
         shutil.rmtree(before, ignore_errors=True)
 
-    def remove(self, stage: str) -> None:
-        """Removes what a stage left, if anything."""
+    def begun(self, stage: str) -> dict[str, Any] | None:
+        """Settings of a run of a stage that was interrupted and left a checkpoint; None where there is none."""
+        folder = self._partial(stage)
+        try:
+            settings = json.loads((folder / CHECKPOINTS / _BEGUN_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        states = (path for each in folder.rglob(CHECKPOINTS) for path in each.iterdir() if path.name.isdecimal())
+        return settings if isinstance(settings, dict) and any(states) else None
+
+    def is_complete(self, stage: str) -> bool:
+        """Whether a run wrote all of a stage and was interrupted before `publish` was done."""
+        return (self._partial(stage) / RESULT_FILE).exists()
+
+    def publish(self, stage: str) -> None:
+        """Gives the folder that a stage was written into its name, in place of an earlier one."""
+        partial = self._partial(stage)
+        for checkpoints in list(partial.rglob(CHECKPOINTS)):
+            shutil.rmtree(checkpoints)
         if self.stage(stage).exists():
             shutil.rmtree(self.stage(stage))
+        partial.rename(self.stage(stage))
+
+    def remove(self, stage: str) -> None:
+        """Removes what a stage left, finished or not, if anything."""
+        for folder in (self.stage(stage), self._partial(stage)):
+            if folder.exists():
+                shutil.rmtree(folder)
+
+    def _partial(self, stage: str) -> Path:
+        return self.root / f"{stage}.partial"

@@ -188,6 +188,11 @@ class Settings:
     )
     case: str = _setting("cased, uncased, or auto: as the vocabulary is.", default="auto")
     seed: int = _setting("Of shuffling, dropout and new weights.", default=0)
+    deterministic: bool = _setting("Only operations that give the same bits each time; slower on a GPU.", default=False)
+    checkpoint_minutes: float = _setting(
+        "Between two checkpoints of a training, from which it goes on after it was killed; 0 for none.", default=5.0
+    )
+    checkpoint_steps: int = _setting("Steps between two checkpoints, too; 0 for none.", default=0)
 
     def __post_init__(self):
         for name in ("data_dir", "output_dir"):
@@ -204,11 +209,14 @@ class Settings:
             "explain_examples",
         ):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(
+            self.checkpoint_steps >= 0, "checkpoint_steps", self.checkpoint_steps, "0 for none, or a number of steps"
+        )
         _require(self.train_examples >= 0, "train_examples", self.train_examples, "0 for all, or a number of examples")
         for name in ("learning_rate", "learning_rate_soft_extract", "learning_rate_retrain"):
             value = getattr(self, name)
             _require(0 < value < float("inf"), name, value, "a positive number")
-        for name in ("lambda_", "weight_decay", "clipnorm", *TARGETS):
+        for name in ("lambda_", "weight_decay", "clipnorm", "checkpoint_minutes", *TARGETS):
             value = getattr(self, name)
             _require(0 <= value < float("inf"), name, value, "0 or a positive number")
         _require(0 <= self.warmup_proportion <= 1, "warmup_proportion", self.warmup_proportion, "a share in [0, 1]")

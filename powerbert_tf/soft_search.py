@@ -17,14 +17,18 @@ and finds what speed-up comes out. Departures, each because the published search
 the result. Axes: `L` encoders; the last one, of which [CLS] alone is read, has no fraction.
 """
 
+import dataclasses
+import json
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 from scipy.optimize import isotonic_regression
 
-from powerbert_tf.cost import Costs, fit_to_budget
+from powerbert_tf.cost import Costs, CostTable, fit_to_budget
 from powerbert_tf.retention import CLS_ALONE
 
 WIDTH = 0.2  # of the gates' ramp: wide enough that every example of ten word-pieces has rows that tell the direction
@@ -100,6 +104,24 @@ class Budget:
         self.converged = False
         self.fractions = self.averaged = np.ones(costs.num_encoders - 1)
         self._respond(0.0)
+
+    def get_state(self) -> dict[str, Any]:
+        """All that changes, as JSON values; with the costs, which another process may measure anew."""
+        values = {**vars(self), "costs": dataclasses.asdict(self.costs)}
+        # Of a float, JSON has as many digits as it takes to read the same one.
+        return json.loads(json.dumps(values, default=lambda value: value.tolist()))
+
+    def set_state(self, values: Mapping[str, Any]) -> None:
+        """Takes up what `get_state` returned."""
+
+        def with_arrays(part: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: np.array(value) if isinstance(value, list) else value for name, value in part.items()}
+
+        costs = values["costs"]
+        table = CostTable(**with_arrays(costs["table"]))
+        vars(self).update(with_arrays(values))
+        self.costs = Costs(table, np.array(costs["lengths"]), costs["num_encoders"])
+        self._window = list(np.array(values["_window"]))
 
     def step(self, proposed: np.ndarray, rate: float) -> np.ndarray:
         """Takes the optimizer's step from `fractions`, or less of it, and answers with new `coefficients`.
@@ -188,6 +210,18 @@ class BudgetController(keras.callbacks.Callback):
         self.target_speedup = target_speedup
         self.budget = Budget(costs, target_speedup)
         self.steps = 0
+        self._variables: list[keras.Variable] = []
+
+    def get_state(self):
+        """For `powerbert_tf.training_state`."""
+        return {"budget": self.budget.get_state(), "steps": self.steps}
+
+    def set_state(self, values):
+        """For `powerbert_tf.training_state`."""
+        self.budget.set_state(values["budget"])
+        self.costs, self.steps = self.budget.costs, values["steps"]
+        if self._variables:
+            self._assign(self.budget.fractions)
 
     @property
     def fractions(self) -> tuple[float, ...]:

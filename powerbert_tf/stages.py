@@ -13,6 +13,7 @@ from powerbert_tf.compilation import recorded_compilations
 from powerbert_tf.curves import trace_pareto, train_elastic
 from powerbert_tf.explain_stage import explain_run
 from powerbert_tf.files import write_json
+from powerbert_tf.memory_hint import explained_memory
 from powerbert_tf.metrics import agreement, compute_metrics, format_metrics, per_class
 from powerbert_tf.predictions import predict_glue, predict_own
 from powerbert_tf.publish import export_run
@@ -30,15 +31,21 @@ from powerbert_tf.training import Recipe, evaluate_model, predict_logits, task_l
 
 
 def run_stage(run: Run, stage: str) -> None:
-    """Runs one stage; its folder appears when all of it is written.
+    """Runs one stage; its folder is there to be published when all of it is written.
 
     Raises:
         InputError: Something that the user can put right.
     """
+    settings = run.settings_of(stage)
+    goes_on = run.folder.begun(stage) == settings
     # Each stage draws its own random numbers, whichever stages ran before it in this process.
     keras.utils.set_random_seed(run.settings.seed + STAGES.index(stage))
     began = time.perf_counter()
-    with run.folder.writing(stage) as folder, recorded_compilations() as compilations:
+    with (
+        run.folder.writing(stage, settings) as folder,
+        explained_memory(stage, run.settings, run.checkpoint.config),
+        recorded_compilations() as compilations,
+    ):
         result = {
             "task": run.task.name,
             "data": run.dataset.source,
@@ -46,7 +53,8 @@ def run_stage(run: Run, stage: str) -> None:
             "seconds": round(time.perf_counter() - began, 1),
             "compilations": compilations.count,
             "compile_seconds": round(compilations.seconds, 1),
-            "settings": run.settings_of(stage),
+            "settings": settings,
+            **({"resumed": True} if goes_on else {}),  # so that the seconds are not those of all of it
         }
         write_json(folder / RESULT_FILE, result)
     if run.settings.jit_compile and compilations.count:

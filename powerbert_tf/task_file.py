@@ -67,7 +67,7 @@ def read_task_file(path: str | os.PathLike) -> TaskFile:
             hint = f"; did you mean {nearest[0]}?" if nearest else f"; expected of {', '.join(known)}"
             raise InputError(f"--task={path}: no such key: {key}{hint}")
         field = kinds[kind][key]
-        sorted_out[kind][field.name] = _typed(path, key, value, field.type)
+        sorted_out[kind][field.name] = typed_value(f"--task={path}", key, value, field.type)
     data = sorted_out[DataSettings]
     for key in _PATHS:
         if data.get(key):
@@ -78,12 +78,23 @@ def read_task_file(path: str | os.PathLike) -> TaskFile:
 _KINDS: tuple[type, ...] = (DataSettings, Settings)
 
 
-def _typed(path: str | os.PathLike, key: str, value: Any, kind: Any) -> Any:
+def typed_value(where: str, key: str, value: Any, kind: Any) -> Any:
+    """A JSON value as the type of a field.
+
+    Args:
+        where: What the message begins with.
+        key: The value's.
+        value: The value.
+        kind: str, int, float or bool.
+
+    Raises:
+        InputError: It is of another type.
+    """
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not kind:
         names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-        raise InputError(f"--task={path}: {key} is {json.dumps(value)}; expected {names[kind]}.")
+        raise InputError(f"{where}: {key} is {json.dumps(value)}; expected {names[kind]}.")
     return value
 
 

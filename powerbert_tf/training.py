@@ -10,12 +10,14 @@ from typing import Any, cast
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from powerbert_tf.batching import EncodedSplit, prediction_batches, training_batches
 from powerbert_tf.compilation import compiled_once, recorded_compilations
 from powerbert_tf.distillation import REDUCTION
-from powerbert_tf.errors import InputError
-from powerbert_tf.input_wait import InputWait
+from powerbert_tf.files import replacing
+from powerbert_tf.input_wait import InputWait, deterministic_clock
+from powerbert_tf.loss_watch import LossWatch
 from powerbert_tf.metrics import compute_metrics, format_metrics
 from powerbert_tf.modeling import BertClassifier
 from powerbert_tf.optimization import BertAdam, WarmupLinearDecay
@@ -24,6 +26,8 @@ from powerbert_tf.retention import format_configuration
 from powerbert_tf.run_folder import LOG_FILE, WEIGHTS_FILE
 from powerbert_tf.settings import Settings
 from powerbert_tf.tasks import Task
+from powerbert_tf.termination import at_once
+from powerbert_tf.training_state import TrainingState, fingerprint, fit_on
 from powerbert_tf.warm_up import BuildSteps
 from powerbert_tf.weighted_loss import WeightedCrossEntropy
 
@@ -149,8 +153,27 @@ def train(
         # The model itself stays without an optimizer, whose state would be saved with its weights.
         trainer = keras.Model(model.input, model.output, name=model.name)
     trainer.compile(optimizer, recipe.loss, jit_compile=settings.jit_compile)
-    input_wait = InputWait()
+    input_wait = InputWait(deterministic_clock if settings.deterministic else tf.timestamp)
     keeper = _EpochKeeper(model, task, dev_split, settings, folder, recipe, input_wait)
+    state = TrainingState(
+        folder,
+        {
+            "title": recipe.title,
+            "epochs": recipe.epochs,
+            "rate": recipe.rate,
+            "batch_size": settings.batch_size,
+            "seed": settings.seed,
+            "examples": len(train_split),
+            "weights": fingerprint(model),
+        },
+        title=recipe.title,
+        steps_per_epoch=steps_per_epoch,
+        epochs=recipe.epochs,
+        minutes=settings.checkpoint_minutes,
+        every=settings.checkpoint_steps,
+        remembering=[*recipe.callbacks, keeper],
+    )
+    keeper.save_start()
     batches = training_batches(
         train_split,
         settings.batch_size,
@@ -162,33 +185,16 @@ def train(
     )
     of_each_shape = batches.of_each_length().dataset(with_labels=True)
     build = BuildSteps(recipe.title, of_each_shape if settings.jit_compile else of_each_shape.take(1))
-    trainer.fit(
-        input_wait.measured(batches.dataset(with_labels=True)),
-        epochs=recipe.epochs,
-        steps_per_epoch=steps_per_epoch,
-        shuffle=False,  # the batches already are
-        verbose=0,
-        callbacks=[_StopIfNotFinite(recipe.title), ProgressBar(recipe.title), *recipe.callbacks, keeper, build],
+    fit_on(
+        trainer,
+        state,
+        batches,
+        lambda part: input_wait.measured(part.dataset(with_labels=True)),
+        [LossWatch(recipe.title, state), ProgressBar(recipe.title, state.step), *recipe.callbacks, keeper, state],
+        at_first=build,
     )
     model.load_weights(folder / WEIGHTS_FILE)
     return keeper.outcome
-
-
-class _StopIfNotFinite(keras.callbacks.Callback):
-    def __init__(self, title):
-        super().__init__()
-        self.title = title
-        self.steps = 0
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.steps += 1
-        loss = float(np.asarray(logs["loss"]))
-        if not math.isfinite(loss):
-            rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-            raise InputError(
-                f"{self.title}: the loss is {loss} at step {self.steps}, at rate {rate:.1e}; lower --learning_rate or "
-                "set --clipnorm=1."
-            )
 
 
 class _EpochKeeper(keras.callbacks.Callback):
@@ -213,17 +219,29 @@ class _EpochKeeper(keras.callbacks.Callback):
         self.recipe = recipe
         self.input_wait = input_wait
         self.outcome = TrainingOutcome(0, recipe.start or {task.metrics[0]: -math.inf})  # any epoch is better
-        if recipe.start:
-            saved.save_weights(folder / WEIGHTS_FILE)
+
+    def save_start(self) -> None:
+        """Keeps the weights as they are, where those may be the best, and no better ones are there yet."""
+        if self.recipe.start and not (self.folder / WEIGHTS_FILE).exists():
+            self._save()
+
+    def get_state(self):
+        self._waited += self.input_wait.take()
+        seconds = time.perf_counter() - self._began
+        return {**dataclasses.asdict(self.outcome), "seconds": seconds, "waited": self._waited}
+
+    def set_state(self, values):
+        self.outcome = TrainingOutcome(values["epoch"], values["metrics"])
+        self._began, self._waited = time.perf_counter() - values["seconds"], values["waited"]
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._began = time.perf_counter()
+        self._began, self._waited = time.perf_counter(), 0.0
         self.input_wait.take()  # what came before is not of this epoch
 
     def on_epoch_end(self, epoch, logs=None):
         train_seconds = time.perf_counter() - self._began
-        wait_share = self.input_wait.take() / train_seconds
-        with recorded_compilations() as compilations:
+        wait_share = (self._waited + self.input_wait.take()) / train_seconds
+        with at_once(), recorded_compilations() as compilations:
             if self.recipe.evaluated:  # a new model each time: compiling it would take longer than running it
                 metrics = evaluate_model(
                     self.recipe.evaluated(), self.task, self.dev_split, self.settings.in_plain_graph()
@@ -251,4 +269,9 @@ class _EpochKeeper(keras.callbacks.Callback):
         print(line, flush=True)
         if self.recipe.keep_last or metrics[main] > self.outcome.metrics[main]:
             self.outcome = TrainingOutcome(epoch + 1, metrics)
-            self.saved.save_weights(self.folder / WEIGHTS_FILE)
+            self._save()
+        self._began, self._waited = time.perf_counter(), 0.0
+
+    def _save(self):
+        with replacing(self.folder / WEIGHTS_FILE, suffix=".weights.h5") as partial:
+            self.saved.save_weights(partial)

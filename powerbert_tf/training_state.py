@@ -1,0 +1,304 @@
+"""What a training goes on from when its process was ended: all that the next step depends on, saved now and then.
+
+A state is: every variable of the model, the optimizer and the metrics (seeds of dropout are variables, too); the number
+of steps, which says how far the order of the data is, since that is fixed by the seed; what callbacks remember; the
+weights of the best epoch so far and the log. Nothing of it is a pickle: NumPy's arrays, JSON, and Keras' weights.
+
+Where each step gives the same bits every time, a training that went on ends with the same bits, too.
+"""
+
+import hashlib
+import json
+import time
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from powerbert_tf.batching import Batches
+from powerbert_tf.errors import InputError
+from powerbert_tf.run_folder import CHECKPOINTS, LOG_FILE, WEIGHTS_FILE
+from powerbert_tf.saved_states import SavedStates, link_or_copy
+from powerbert_tf.termination import Terminated, requested, waiting
+
+_STATE_FILE, _ARRAYS_FILE = "state.json", "variables.npz"
+
+
+class TrainingState(keras.callbacks.Callback):
+    """Saves the state of a training every so often, and takes one up; after all callbacks but those that only set up.
+
+    A callback that remembers anything from step to step has `get_state()`, which returns JSON values, and
+    `set_state(values)`.
+
+    Attributes:
+        step: Steps done.
+        finished: Whether nothing is left to do.
+
+    Args:
+        folder: Of the stage; states go into `checkpoints/` there. Weights and log there are of the state that is taken
+            up, or removed where there is none.
+        plan: What the training is, JSON values by name; a state of another one is not taken up.
+        title: For messages.
+        steps_per_epoch: See there.
+        epochs: How many.
+        minutes: Between two states; 0 to save none for it.
+        every: Steps between two states; 0 to save none for it.
+        remembering: Callbacks whose state is part of it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        plan: Mapping[str, Any],
+        *,
+        title: str,
+        steps_per_epoch: int,
+        epochs: int,
+        minutes: float,
+        every: int,
+        remembering: Sequence[keras.callbacks.Callback] = (),
+    ):
+        super().__init__()
+        self.folder = folder
+        self.title = title
+        self.steps_per_epoch = steps_per_epoch
+        self.epochs = epochs
+        self.step = 0
+        self.finished = False
+        self.last_saved = "there is no checkpoint yet"
+        self._plan = dict(plan)
+        self._seconds, self._every = 60 * minutes, every
+        self._remembering = [callback for callback in remembering if hasattr(callback, "get_state")]
+        self._states = SavedStates(folder / CHECKPOINTS)
+        self._evaluated = self._stopped = False
+        self._taken_up: Path | None = None
+        self._carried: list[Any] | None = None
+        self._take_up()
+
+    @property
+    def epoch_to_end(self) -> int | None:
+        """The 0-based epoch whose steps are all done, and its evaluation is not; or None."""
+        is_over = self.step > 0 and (self._stopped or self.step % self.steps_per_epoch == 0)
+        return (self.step - 1) // self.steps_per_epoch if is_over and not self._evaluated else None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._taken_up:  # after `fit` has reset the metrics
+            self._restore(self._taken_up)
+            self._taken_up = None
+        elif self._carried:
+            self._restore_callbacks(self._carried)
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        self._evaluated, self._stopped = False, self.model.stop_training
+        if requested():
+            raise Terminated  # `fit_on` saves
+        by_steps = self._every and self.step % self._every == 0
+        if by_steps or (self._seconds and time.monotonic() - self._saved_at >= self._seconds):
+            self.save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._evaluated = True
+        if requested():
+            raise Terminated
+
+    def on_train_end(self, logs=None):
+        self._carried = self._remembered()  # where `fit` is called again, others begin anew
+
+    def save(self) -> bool:
+        """Saves the state; a disk without room costs the state and not the training, and is told.
+
+        Returns:
+            Whether it was saved.
+
+        Raises:
+            InputError: A variable is no longer a finite number.
+        """
+        try:
+            self._states.save(self._write)
+        except OSError as error:
+            print(f"  {self.title}: no checkpoint at step {self.step} ({error.strerror or error})", flush=True)
+            return False
+        finally:
+            self._saved_at = time.monotonic()
+        self.last_saved = f"the last good checkpoint is of step {self.step}"
+        return True
+
+    def finish(self) -> None:
+        """Saves what is left when all is done: the callbacks' state, and no variables, as the kept weights are there.
+
+        A stage may have much to do after its training.
+        """
+        self.finished = True
+        if self._seconds or self._every:
+            self.save()
+
+    def _write(self, folder: Path) -> None:
+        state = {
+            "plan": self._plan,
+            "step": self.step,
+            "evaluated": self._evaluated,
+            "stopped": bool(self._stopped),
+            "finished": self.finished,
+            "callbacks": self._remembered(),
+        }
+        (folder / _STATE_FILE).write_text(json.dumps(state) + "\n", encoding="utf-8")
+        for name in (WEIGHTS_FILE, LOG_FILE):
+            if (self.folder / name).exists():
+                # The log grows, so it must be copied; weights are replaced.
+                take = link_or_copy if name == WEIGHTS_FILE else _copy
+                take(self.folder / name, folder / name)
+        if self.finished:
+            return
+        # One after the other: all of them at once would be the model three times more in memory.
+        with zipfile.ZipFile(folder / _ARRAYS_FILE, "w") as archive:
+            for number, variable in enumerate(self._variables()):
+                array = np.asarray(keras.ops.convert_to_numpy(variable))
+                if not np.all(np.isfinite(array)):
+                    raise InputError(
+                        f"{self.title}: {variable.path} is no longer finite after step {self.step}; {self.last_saved}; "
+                        "lower --learning_rate or set --clipnorm=1."
+                    )
+                with archive.open(f"{number}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, array, allow_pickle=False)
+
+    def _variables(self) -> list[keras.Variable]:
+        self.model.optimizer.build(self.model.trainable_variables)
+        variables = [*self.model.variables, *self.model.optimizer.variables, *self.model.metrics_variables]
+        return list({id(variable): variable for variable in variables}.values())
+
+    def _take_up(self) -> None:
+        """Finds the newest state, and puts its files where the training left them."""
+        newest = self._states.newest()
+        state = None if newest is None else _read(newest)
+        if newest is None or state is None or state["plan"] != self._plan:
+            if state is not None:
+                different = sorted(name for name in self._plan if state["plan"].get(name) != self._plan[name])
+                print(f"  {newest}: of another training ({', '.join(different)} differ); begun anew", flush=True)
+            self._states.clear()
+            for name in (WEIGHTS_FILE, LOG_FILE):
+                (self.folder / name).unlink(missing_ok=True)
+            return
+        for name in (WEIGHTS_FILE, LOG_FILE):
+            (self.folder / name).unlink(missing_ok=True)
+            if (newest / name).exists():
+                take = link_or_copy if name == WEIGHTS_FILE else _copy
+                take(newest / name, self.folder / name)
+        self.step = state["step"]
+        self._evaluated, self._stopped = state["evaluated"], state["stopped"]
+        self.last_saved = f"the last good checkpoint is of step {self.step}"
+        total = self.steps_per_epoch * self.epochs
+        # `state["finished"]` alone would miss a process that was ended just before it.
+        self.finished = state["finished"] or (self._evaluated and (self._stopped or self.step == total))
+        print(f"  {self.title}: goes on from its checkpoint after step {self.step} of {total}", flush=True)
+        self._taken_up = newest
+
+    def take_up_finished(self) -> None:
+        """Gives the callbacks what they knew at the end."""
+        if self._taken_up:
+            self._restore_callbacks(_read(self._taken_up)["callbacks"])
+
+    def _restore(self, folder: Path) -> None:
+        with np.load(folder / _ARRAYS_FILE, allow_pickle=False) as arrays:
+            for number, variable in enumerate(self._variables()):
+                variable.assign(arrays[str(number)])
+        self._restore_callbacks(_read(folder)["callbacks"])
+        self.model.stop_training = self._stopped
+
+    def _remembered(self) -> list[Any]:
+        return [callback.get_state() for callback in self._remembering]
+
+    def _restore_callbacks(self, states: Sequence[Any]) -> None:
+        for callback, values in zip(self._remembering, states, strict=True):
+            callback.set_state(values)
+
+
+def fit_on(
+    trainer: keras.Model,
+    state: TrainingState,
+    batches: Batches,
+    dataset: Callable[[Batches], tf.data.Dataset],
+    callbacks: Sequence[keras.callbacks.Callback],
+    at_first: keras.callbacks.Callback,
+) -> None:
+    """`fit` from where the state is to the end.
+
+    Args:
+        trainer: Compiled.
+        state: Of its training; one of the callbacks.
+        batches: Of all epochs.
+        dataset: Makes of some of them what `fit` takes.
+        callbacks: All but the next.
+        at_first: One that is needed where training begins in this process.
+
+    Raises:
+        Terminated: The process was asked to leave; the message says what was saved.
+    """
+    steps, epochs = state.steps_per_epoch, state.epochs
+
+    def listed(*more: keras.callbacks.Callback) -> keras.callbacks.CallbackList:
+        return keras.callbacks.CallbackList(
+            [*callbacks, *more], add_history=True, model=trainer, epochs=epochs, steps=steps
+        )
+
+    def go_on() -> None:
+        if (epoch := state.epoch_to_end) is not None:
+            end = listed()
+            end.on_train_begin()
+            end.on_epoch_begin(epoch)
+            end.on_epoch_end(epoch, trainer.get_metrics_result())
+            end.on_train_end()
+            if trainer.stop_training:
+                return
+        further: tuple[keras.callbacks.Callback, ...] = (at_first,)
+        # What is left of an epoch, and whole ones: `fit` knows one number of steps.
+        for whole in (False, True):
+            epoch, within = divmod(state.step, steps)
+            if epoch == epochs or whole == (within > 0):
+                continue
+            trainer.fit(
+                dataset(batches.after(state.step)),
+                initial_epoch=epoch,
+                epochs=epochs if whole else epoch + 1,
+                steps_per_epoch=steps - within,
+                shuffle=False,  # the batches already are
+                verbose=0,
+                callbacks=listed(*further),
+            )
+            further = ()
+            if trainer.stop_training:
+                return
+
+    if state.finished:
+        listed()  # tells them their model
+        state.take_up_finished()
+        return
+    try:
+        with waiting():
+            go_on()
+    except Terminated:
+        saved = state.save()
+        of = f"step {state.step} of {steps * epochs}"
+        raise Terminated(f"{state.title}: {'saved' if saved else 'could not be saved'} after {of}") from None
+    state.finish()
+
+
+def fingerprint(model: keras.Model) -> str:
+    """What tells these weights from others: SHA-256, the first 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for variable in model.weights:
+        digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / _STATE_FILE).read_text(encoding="utf-8"))
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.write_bytes(source.read_bytes())
