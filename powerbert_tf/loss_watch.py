@@ -36,7 +36,7 @@ class LossTrend:
             self.first = self.lowest = mean
         self.lowest = min(self.lowest, mean)
         forgot = self.lowest < _LEARNED * self.first and mean > _FORGOTTEN * self.first
-        return mean if mean > _RISEN * self.first > 0 or forgot else None
+        return mean if self.first > 0 and (mean > _RISEN * self.first or forgot) else None
 
 
 class LossWatch(keras.callbacks.Callback):

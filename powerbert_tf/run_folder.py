@@ -16,7 +16,7 @@ WEIGHTS_FILE = "model.weights.h5"
 RESULT_FILE = "result.json"
 LOG_FILE = "log.jsonl"
 CHECKPOINTS = "checkpoints"  # of a training that is not finished
-_BEGUN_FILE = "begun.json"  # there, too: the settings that the stage was begun with
+_BEGUN_FILE = "begun.json"  # beside them: the settings that the stage was begun with
 
 # What later stages and the closing table read of a result, beside its settings.
 _READ_LATER = {
@@ -111,8 +111,8 @@ class RunFolder:
         partial = self._partial(stage)
         if self.begun(stage) != settings:
             shutil.rmtree(partial, ignore_errors=True)
-            (partial / CHECKPOINTS).mkdir(parents=True)
-            write_json(partial / CHECKPOINTS / _BEGUN_FILE, settings)
+            partial.mkdir(parents=True)
+            write_json(partial / _BEGUN_FILE, settings)
         yield partial
 
     @contextlib.contextmanager
@@ -135,7 +135,7 @@ class RunFolder:
         """Settings of a run of a stage that was interrupted and left a checkpoint; None where there is none."""
         folder = self._partial(stage)
         try:
-            settings = json.loads((folder / CHECKPOINTS / _BEGUN_FILE).read_text(encoding="utf-8"))
+            settings = json.loads((folder / _BEGUN_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         states = (path for each in folder.rglob(CHECKPOINTS) for path in each.iterdir() if path.name.isdecimal())
@@ -150,6 +150,7 @@ class RunFolder:
         partial = self._partial(stage)
         for checkpoints in list(partial.rglob(CHECKPOINTS)):
             shutil.rmtree(checkpoints)
+        (partial / _BEGUN_FILE).unlink(missing_ok=True)
         if self.stage(stage).exists():
             shutil.rmtree(self.stage(stage))
         partial.rename(self.stage(stage))
