@@ -6,9 +6,9 @@ import shutil
 import signal
 import time
 
-import h5py
 import numpy as np
 import pytest
+from saved_weights import read_weights
 from tiny_task import write_checkpoint, write_data
 
 from powerbert_tf import pipeline, training
@@ -59,15 +59,6 @@ def settings_of(world, output, **changes):
     )
 
 
-def weights(folder):
-    found = {}
-    with h5py.File(folder / "model.weights.h5") as file:
-        file.visititems(
-            lambda name, item: found.update({name: np.array(item)}) if isinstance(item, h5py.Dataset) else 0
-        )
-    return found
-
-
 def log(folder):
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
@@ -79,7 +70,7 @@ def result(folder):
 
 
 def assert_same(folder, expected):
-    found, wanted = weights(folder), weights(expected)
+    found, wanted = (read_weights(each / "model.weights.h5") for each in (folder, expected))
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
