@@ -34,7 +34,7 @@ from powerbert_tf.run_config import repeated
 from powerbert_tf.settings import STAGES, Settings
 from powerbert_tf.streaming.predict import predict_files
 from powerbert_tf.streaming.request import read_predict_request
-from powerbert_tf.termination import EXIT_CODE, Terminated, heed_sigterm
+from powerbert_tf.termination import EXIT_CODE, Terminated, heeding_sigterm
 
 _STAGE = flags.DEFINE_string(
     "stage", ALL, f"{ALL}, or one of {', '.join(STAGES)}; what it needs and is not there runs first."
@@ -125,8 +125,8 @@ def main(argv: list[str]) -> None:
         if _CONFIG.value:
             given, recorded = repeated(_CONFIG.value, given)
         settings, own = read_request(given)
-        heed_sigterm()
-        run_pipeline(settings, _STAGE.value, _OVERWRITE.value, _SEEDS.value, own, recorded)
+        with heeding_sigterm():
+            run_pipeline(settings, _STAGE.value, _OVERWRITE.value, _SEEDS.value, own, recorded)
     except (InputError, OSError) as error:
         _fail(error)
     except KeyboardInterrupt:

@@ -19,16 +19,21 @@ class _Request:
     waits = False
 
 
-def heed_sigterm() -> None:
-    """Makes SIGTERM raise `Terminated`: at once, or where `requested` is looked at."""
+@contextlib.contextmanager
+def heeding_sigterm() -> Iterator[None]:
+    """A block in which SIGTERM raises `Terminated`: at once, or where `requested` is looked at."""
 
     def ask(number, frame):
         _Request.made = True
         if not _Request.waits:
             raise Terminated
 
-    _Request.made = False
-    signal.signal(signal.SIGTERM, ask)
+    before = signal.signal(signal.SIGTERM, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        _Request.made = False
 
 
 def requested() -> bool:

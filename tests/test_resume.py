@@ -14,7 +14,7 @@ from tiny_task import write_checkpoint, write_data
 from powerbert_tf import pipeline, training
 from powerbert_tf.errors import InputError
 from powerbert_tf.settings import resolve_settings
-from powerbert_tf.termination import Terminated, heed_sigterm
+from powerbert_tf.termination import Terminated, heeding_sigterm
 from powerbert_tf.training_state import TrainingState
 
 STEPS = 5  # an epoch; 53 rows in batches of 13
@@ -129,16 +129,7 @@ def fine_tuning(world, tmp_path):
     return settings_of(world, tmp_path / "runs"), tmp_path / "runs" / "SST-2"
 
 
-@pytest.fixture
-def heeding():
-    before = signal.getsignal(signal.SIGTERM)
-    heed_sigterm()
-    yield
-    heed_sigterm()  # forgets the request
-    signal.signal(signal.SIGTERM, before)
-
-
-def test_sigterm_in_a_step_and_in_an_evaluation(fine_tuning, world, monkeypatch, heeding):
+def test_sigterm_in_a_step_and_in_an_evaluation(fine_tuning, world, monkeypatch):
     settings, folder = fine_tuning
     step = TrainingState.on_train_batch_begin
 
@@ -149,10 +140,9 @@ def test_sigterm_in_a_step_and_in_an_evaluation(fine_tuning, world, monkeypatch,
         step(self, batch, logs)
 
     monkeypatch.setattr(TrainingState, "on_train_batch_begin", terminate_in_step)
-    with pytest.raises(Terminated, match=r"^finetune: saved after step 3 of 10$"):
+    with heeding_sigterm(), pytest.raises(Terminated, match=r"^finetune: saved after step 3 of 10$"):
         pipeline.run(settings, "finetune")
     monkeypatch.undo()
-    heed_sigterm()
 
     evaluate = training.evaluate_model
 
@@ -162,11 +152,10 @@ def test_sigterm_in_a_step_and_in_an_evaluation(fine_tuning, world, monkeypatch,
         return evaluate(*arguments)
 
     monkeypatch.setattr(training, "evaluate_model", terminate_in_evaluation)
-    with pytest.raises(Terminated, match=rf"^finetune: saved after step {STEPS} of 10$"):
+    with heeding_sigterm(), pytest.raises(Terminated, match=rf"^finetune: saved after step {STEPS} of 10$"):
         pipeline.run(settings, "finetune")
     assert not (folder / "finetune.partial" / "log.jsonl").exists()
     monkeypatch.undo()
-    heed_sigterm()
 
     pipeline.run(settings, "finetune")
     assert_same(folder / "finetune", world / "runs" / "SST-2" / "finetune")
