@@ -20,7 +20,8 @@ from powerbert_tf.retraining import retrain
 from powerbert_tf.run import Run
 from powerbert_tf.training import predict_logits
 
-STRATEGIES = {"Attn-WS": "attention", "Head-WS": "head", "Rand-WS": "random"}
+PUBLISHED = {"Attn-WS": "attention", "Head-WS": "head", "Rand-WS": "random"}
+STRATEGIES = {**PUBLISHED, "weighted Attn-WS": "weighted"}
 FEWER = "fewer encoders"
 RANKS = (1, 2, 4, 8, 16, 32)
 _SCHEDULE_END = 0.1  # before it is fitted to a budget
@@ -92,7 +93,7 @@ def measure_figure5(run: Run, examples: int, ranks: Sequence[int] = RANKS) -> di
 def measure_strategies(run: Run, examples: int, targets: Sequence[float], epochs: int) -> dict[str, Any]:
     """Metric of each way of making the model cheaper, at the same numbers of multiply-adds.
 
-    Word-vectors are chosen in three ways, all with the geometric schedule that is so much cheaper on the dev split
+    Word-vectors are chosen in several ways, all with the geometric schedule that is so much cheaper on the dev split
     grouped by length; then whole encoders are left out.
 
     Args:

@@ -27,7 +27,7 @@ from powerbert_tf.run import Run
 from powerbert_tf.server_files import write_server_files
 from powerbert_tf.settings import Settings, resolve_settings
 from powerbert_tf.stages import run_stage
-from powerbert_tf.trained_classifier import adopt, find_trained, keep_weights, load_labeled, write_result
+from powerbert_tf.trained_classifier import adopt, find_trained, keep_weights, load_labeled, put_result
 from powerbert_tf.training import evaluate_model, predict_logits
 from powerbert_tf.tsv import Split
 
@@ -98,7 +98,7 @@ class Accelerated:
             OSError: It cannot be written.
         """
         with computing_in(self.run.settings.precision):
-            run_stage(self.run, "export")
+            _run_stage(self.run, "export")
         exported = self.run.folder.root / str(cast(dict[str, Any], self.run.folder.result("export"))["path"])
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -195,10 +195,10 @@ def _accelerate(settings: Settings, own: OwnData, checkpoint: Checkpoint, retrai
         reason = _search(run)
         retrains = retrain and not reason
         if retrains:
-            run_stage(run, "retrain")
+            _run_stage(run, "retrain")
         else:
             keep_weights(run)
-        run_stage(run, "evaluate")
+        _run_stage(run, "evaluate")
         report = make_report(run, retrains, reason)
         print(f"\n{report}", flush=True)
         return Accelerated(run.reduced_model(), report, run)
@@ -228,15 +228,19 @@ def _read(data: Any, dev_data: Any, settings: DataSettings, name: str) -> tuple[
     return settings, memory_source(given, settings, name or "texts")
 
 
+def _run_stage(run: Run, stage: str) -> None:
+    run_stage(run, stage)
+    run.folder.publish(stage)
+
+
 def _search(run: Run) -> str:
     """Runs the search; where nothing is within what may be lost, all is kept, and the reason returned."""
     try:
-        run_stage(run, "search")
+        _run_stage(run, "search")
     except NoGainError as error:
         dense = evaluate_model(run.dense_model(), run.task, run.split("dev"), run.settings)
-        with run.folder.writing("search") as folder:
-            keeps_all = [1.0] * run.checkpoint.config.num_hidden_layers
-            result = {"metric": run.task.metrics[0], "metrics": dense, "retention_configuration": keeps_all}
-            write_result(run, "search", folder, {**result, "search_method": run.settings.search_method})
+        keeps_all = [1.0] * run.checkpoint.config.num_hidden_layers
+        result = {"metric": run.task.metrics[0], "metrics": dense, "retention_configuration": keeps_all}
+        put_result(run, "search", {**result, "search_method": run.settings.search_method})
         return str(error)
     return ""

@@ -11,6 +11,7 @@ from powerbert_tf.data_sources import Source
 from powerbert_tf.errors import InputError
 from powerbert_tf.files import write_json
 from powerbert_tf.metrics import format_metrics
+from powerbert_tf.modeling import BertClassifier
 from powerbert_tf.own_data import OwnData, label_spellings, load_own_data
 from powerbert_tf.run import Run
 from powerbert_tf.run_folder import RESULT_FILE, WEIGHTS_FILE
@@ -90,10 +91,15 @@ def load_labeled(
     return dataclasses.replace(own, task=task, dataset=dataclasses.replace(own.dataset, classes=named))
 
 
-def write_result(run: Run, stage: str, folder: Any, result: dict[str, Any]) -> None:
-    """Writes the result of a stage that is there without having been run."""
-    common = {"task": run.task.name, "data": run.dataset.source, "settings": run.settings_of(stage)}
-    write_json(folder / RESULT_FILE, {**common, **result})
+def put_result(run: Run, stage: str, result: dict[str, Any], model: BertClassifier | None = None) -> None:
+    """Writes what a stage would leave, its weights, too, of a stage that need not run."""
+    settings = run.settings_of(stage)
+    with run.folder.writing(stage, settings) as folder:
+        if model is not None:
+            model.save_weights(folder / WEIGHTS_FILE)
+        common = {"task": run.task.name, "data": run.dataset.source, "settings": settings}
+        write_json(folder / RESULT_FILE, {**common, **result})
+    run.folder.publish(stage)
 
 
 def adopt(run: Run) -> None:
@@ -105,23 +111,19 @@ def adopt(run: Run) -> None:
     model = load_classifier(run.checkpoint, run.task.num_outputs, run.settings.max_seq_length)
     metrics = evaluate_model(model, run.task, run.split("dev"), run.settings)
     print(f"  as it is: {format_metrics(metrics)}", flush=True)
-    with run.folder.writing("finetune") as folder:
-        model.save_weights(folder / WEIGHTS_FILE)
-        result = {"metric": run.task.metrics[0], "metrics": metrics, "epoch": 0, "examples": len(run.split("dev"))}
-        write_result(run, "finetune", folder, result)
+    result = {"metric": run.task.metrics[0], "metrics": metrics, "epoch": 0, "examples": len(run.split("dev"))}
+    put_result(run, "finetune", result, model)
 
 
 def keep_weights(run: Run) -> None:
     """Puts the trained weights in the place of re-trained ones, for a model that is only reduced."""
     searched = run.folder.result("search") or {}
-    with run.folder.writing("retrain") as folder:
-        run.dense_model().save_weights(folder / WEIGHTS_FILE)
-        result = {
-            "metric": run.task.metrics[0],
-            "metrics": searched["metrics"],
-            "metrics_before": searched["metrics"],
-            "epoch": 0,
-            "examples": len(run.split("dev")),
-            "retention_configuration": searched["retention_configuration"],
-        }
-        write_result(run, "retrain", folder, result)
+    result = {
+        "metric": run.task.metrics[0],
+        "metrics": searched["metrics"],
+        "metrics_before": searched["metrics"],
+        "epoch": 0,
+        "examples": len(run.split("dev")),
+        "retention_configuration": searched["retention_configuration"],
+    }
+    put_result(run, "retrain", result, run.dense_model())

@@ -7,6 +7,7 @@ import pytest
 from tiny_task import CONFIG, NUM_ROWS, write_checkpoint, write_data
 
 from benchmarks.paper import Options, measure
+from benchmarks.paper_experiments import STRATEGIES
 from benchmarks.paper_report import write_report
 from benchmarks.published import CLAIMS, ROWS
 from powerbert_tf import pipeline
@@ -70,7 +71,8 @@ def test_figure5(command):
 
 def test_table4_and_its_longer_half(command):
     found, text = command("table4", retention="0.5,0.0001")
-    assert [row["strategy"] for row in found["rows"]] == ["fine-tuned", "Attn-WS", "Head-WS", "Rand-WS"]
+    assert [row["strategy"] for row in found["rows"]] == ["fine-tuned", *STRATEGIES]
+    assert text.count("of the paper's three") == 1
     assert "Each keeps 0.5, 0.0001; nothing is re-trained." in text
     kept_all, _ = command("table4", retention="1.0,0.0001")
     assert len({(row["all"], row["longer"]) for row in kept_all["rows"]}) == 1  # whoever eliminates nothing is the same
@@ -78,10 +80,10 @@ def test_table4_and_its_longer_half(command):
 
 def test_ablation_at_equal_cost(command):
     found, text = command("ablation", targets=[1.0, 1.2])
-    assert [(row["strategy"], row["target"]) for row in found["rows"][:4]] == [
-        ("Attn-WS", 1.0), ("Head-WS", 1.0), ("Rand-WS", 1.0), ("Attn-WS", 1.2),
+    assert [(row["strategy"], row["target"]) for row in found["rows"][:5]] == [
+        ("Attn-WS", 1.0), ("Head-WS", 1.0), ("Rand-WS", 1.0), ("weighted Attn-WS", 1.0), ("Attn-WS", 1.2),
     ]  # fmt: skip
-    assert [row["metric"] for row in found["rows"][:3]] == [found["dense"]] * 3  # nothing was eliminated
+    assert [row["metric"] for row in found["rows"][:4]] == [found["dense"]] * 4  # nothing was eliminated
     assert found["rows"][-1]["keeps"] == 1  # of two encoders
     assert found["rows"][-1]["saved"] > 1.2
     assert "nothing re-trained" in text
