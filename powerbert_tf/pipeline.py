@@ -1,6 +1,7 @@
 """Which stages a run needs, and running them."""
 
 import dataclasses
+import functools
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -118,7 +119,8 @@ def _run_prepared(
     for name in STAGES:
         if folder.is_complete(name):
             print(f"{name}: was complete when its run was interrupted", flush=True)
-            _publish(folder, name, settings)
+            _remove_dependents(folder, name, settings)
+            folder.publish(name)
     plan = plan_stages(prepared, wanted, overwrite)
     if plan:
         check_plan(prepared, plan, overwrite)
@@ -133,19 +135,12 @@ def _run_prepared(
     for name in _ORDER:
         if name in plan:
             print(f"{name}: running ({plan[name]})", flush=True)
-            run_stage(prepared, name)
-            _publish(folder, name, settings)
+            run_stage(prepared, name, functools.partial(_remove_dependents, folder, name, settings))
             print(f"{name}: done, {folder.stage(name)}", flush=True)
         elif name in wanted:
             print(f"{name}: already there, reused ({folder.stage(name)}); --overwrite runs it again", flush=True)
     if "evaluate" in wanted:
         _print_summary(prepared)
-
-
-def _publish(folder: RunFolder, stage: str, settings: Settings) -> None:
-    """Lets a stage take its place; an interruption in between is mended by doing it again."""
-    _remove_dependents(folder, stage, settings)
-    folder.publish(stage)
 
 
 def _summarize(settings: Settings, root: Path, folders: dict[int, RunFolder], wanted: Sequence[str]) -> None:

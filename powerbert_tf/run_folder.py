@@ -4,7 +4,7 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,21 +99,30 @@ class RunFolder:
             )
 
     @contextlib.contextmanager
-    def writing(self, stage: str, settings: dict[str, Any]) -> Iterator[Path]:
-        """A folder to write a stage into; `publish` makes it `<stage>/` when the block ended without an error.
+    def writing(
+        self,
+        stage: str,
+        settings: dict[str, Any] | None = None,
+        before_publishing: Callable[[], None] = lambda: None,
+    ) -> Iterator[Path]:
+        """A folder to write a stage into; it becomes `<stage>/` when the block ends without an error.
 
-        Until then an earlier result stays. What an interrupted run left there stays where it can be gone on from.
+        Until then an earlier result stays.
 
         Args:
             stage: Its name.
-            settings: Those that its result depends on.
+            settings: Those that its result depends on; what an interrupted run with the same ones left there stays, to
+                be gone on from. None to begin anew.
+            before_publishing: What to do when all is written; again, where it is cut off.
         """
         partial = self._partial(stage)
-        if self.begun(stage) != settings:
+        if settings is None or self.begun(stage) != settings:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             write_json(partial / _BEGUN_FILE, settings)
         yield partial
+        before_publishing()
+        self.publish(stage)
 
     @contextlib.contextmanager
     def replacing(self, name: str) -> Iterator[Path]:

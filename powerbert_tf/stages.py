@@ -30,8 +30,13 @@ from powerbert_tf.tasks import GlueTask
 from powerbert_tf.training import Recipe, evaluate_model, predict_logits, task_loss, train
 
 
-def run_stage(run: Run, stage: str) -> None:
-    """Runs one stage; its folder is there to be published when all of it is written.
+def run_stage(run: Run, stage: str, before_publishing: Callable[[], None] = lambda: None) -> None:
+    """Runs one stage; its folder appears when all of it is written.
+
+    Args:
+        run: What the stages share.
+        stage: Its name.
+        before_publishing: What to do right before that.
 
     Raises:
         InputError: Something that the user can put right.
@@ -42,7 +47,7 @@ def run_stage(run: Run, stage: str) -> None:
     keras.utils.set_random_seed(run.settings.seed + STAGES.index(stage))
     began = time.perf_counter()
     with (
-        run.folder.writing(stage, settings) as folder,
+        run.folder.writing(stage, settings, before_publishing) as folder,
         explained_memory(stage, run.settings, run.checkpoint.config),
         recorded_compilations() as compilations,
     ):
