@@ -98,7 +98,7 @@ class Accelerated:
             OSError: It cannot be written.
         """
         with computing_in(self.run.settings.precision):
-            _run_stage(self.run, "export")
+            run_stage(self.run, "export")
         exported = self.run.folder.root / str(cast(dict[str, Any], self.run.folder.result("export"))["path"])
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -195,10 +195,10 @@ def _accelerate(settings: Settings, own: OwnData, checkpoint: Checkpoint, retrai
         reason = _search(run)
         retrains = retrain and not reason
         if retrains:
-            _run_stage(run, "retrain")
+            run_stage(run, "retrain")
         else:
             keep_weights(run)
-        _run_stage(run, "evaluate")
+        run_stage(run, "evaluate")
         report = make_report(run, retrains, reason)
         print(f"\n{report}", flush=True)
         return Accelerated(run.reduced_model(), report, run)
@@ -228,15 +228,10 @@ def _read(data: Any, dev_data: Any, settings: DataSettings, name: str) -> tuple[
     return settings, memory_source(given, settings, name or "texts")
 
 
-def _run_stage(run: Run, stage: str) -> None:
-    run_stage(run, stage)
-    run.folder.publish(stage)
-
-
 def _search(run: Run) -> str:
     """Runs the search; where nothing is within what may be lost, all is kept, and the reason returned."""
     try:
-        _run_stage(run, "search")
+        run_stage(run, "search")
     except NoGainError as error:
         dense = evaluate_model(run.dense_model(), run.task, run.split("dev"), run.settings)
         keeps_all = [1.0] * run.checkpoint.config.num_hidden_layers

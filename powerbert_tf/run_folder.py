@@ -102,7 +102,7 @@ class RunFolder:
     def writing(
         self,
         stage: str,
-        settings: dict[str, Any] | None = None,
+        settings: dict[str, Any],
         before_publishing: Callable[[], None] = lambda: None,
     ) -> Iterator[Path]:
         """A folder to write a stage into; it becomes `<stage>/` when the block ends without an error.
@@ -112,11 +112,11 @@ class RunFolder:
         Args:
             stage: Its name.
             settings: Those that its result depends on; what an interrupted run with the same ones left there stays, to
-                be gone on from. None to begin anew.
+                be gone on from.
             before_publishing: What to do when all is written; again, where it is cut off.
         """
         partial = self._partial(stage)
-        if settings is None or self.begun(stage) != settings:
+        if self.begun(stage) != settings:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             write_json(partial / _BEGUN_FILE, settings)

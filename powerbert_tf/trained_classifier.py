@@ -99,7 +99,6 @@ def put_result(run: Run, stage: str, result: dict[str, Any], model: BertClassifi
             model.save_weights(folder / WEIGHTS_FILE)
         common = {"task": run.task.name, "data": run.dataset.source, "settings": settings}
         write_json(folder / RESULT_FILE, {**common, **result})
-    run.folder.publish(stage)
 
 
 def adopt(run: Run) -> None:
