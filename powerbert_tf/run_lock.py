@@ -16,12 +16,14 @@ LOCK_FILE = ".lock"
 def locked(folder: Path) -> Iterator[None]:
     """A block in which no other run holds `folder`, which is made where it is missing.
 
-    A folder that cannot be written needs no lock: whatever is to be written there says so.
+    A folder that cannot be written needs no lock: whatever is to be written there says so. One that was made here and
+    in which nothing was written goes again.
 
     Raises:
         InputError: Another run holds it; the message names its process and machine.
     """
     path = folder / LOCK_FILE
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = _taken(path)
@@ -40,6 +42,9 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             path.unlink()
+        with contextlib.suppress(OSError):  # not empty
+            for each in made:
+                each.rmdir()
         os.close(handle)
 
 

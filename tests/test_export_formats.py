@@ -117,7 +117,7 @@ def test_transformers_takes_classes_and_tokenizer(albert, bert):
 
 def test_what_is_kept_is_described(albert, bert):
     described = json.loads((bert / "runs" / "SST-2" / "google" / "retention.json").read_text())
-    assert described == {"max_seq_length": 23, "selection": "attention", "kind": "counts", "values": [11, 5]}
+    assert described == {"max_seq_length": 23, "selection": "weighted", "kind": "counts", "values": [11, 5]}
     described = json.loads((albert / "runs" / "QNLI" / "google" / "retention.json").read_text())
     assert (described["kind"], described["values"]) == ("fractions", list(KEPT))
     task = json.loads((albert / "runs" / "QNLI" / "hugging_face" / "task.json").read_text())

@@ -299,7 +299,7 @@ def test_a_graph_computes_the_multiply_adds_that_are_counted(kept, selection):
     config = BertConfig(**CONFIG)
     batch, length = 5, 19
     expected = multiply_adds(config.encoder_size, length, kept) + 35 * 35 + 35 * CLASSES  # pooler and head
-    if kept is not None and selection == "attention":
+    if kept is not None and selection != "head":
         # Each encoder that extracts sums its 5 heads' probabilities, once more for each.
         entering = (length, *kept_lengths(kept, 3, length))[:2]
         leaving = kept_lengths(kept, 3, length)[:2]
