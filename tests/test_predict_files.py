@@ -135,9 +135,8 @@ class Killed(Exception):  # noqa: N818
     pass
 
 
-def test_five_interruptions_change_no_byte(answer, monkeypatch, capsys):
-    undisturbed = content(answer(out="undisturbed"))
-    draw = random.Random(3)
+def stop_after(monkeypatch):
+    """A list of one number: of windows that are answered before `Killed` comes."""
     real, left = Answerer.answer, [0]
 
     def answer_for_a_while(self, *args):
@@ -147,6 +146,13 @@ def test_five_interruptions_change_no_byte(answer, monkeypatch, capsys):
         return real(self, *args)
 
     monkeypatch.setattr(Answerer, "answer", answer_for_a_while)
+    return left
+
+
+def test_five_interruptions_change_no_byte(answer, monkeypatch, capsys):
+    undisturbed = content(answer(out="undisturbed"))
+    draw = random.Random(3)
+    left = stop_after(monkeypatch)
     for _ in range(5):
         left[0] = draw.randrange(1, 5)
         with pytest.raises(Killed):
@@ -241,15 +247,7 @@ def test_rejected_rows_survive_an_interruption(answer, world, monkeypatch):
     lines = [json.dumps({"review": "" if number % 3 == 0 else text}) for number, text in enumerate(texts(89, 7))]
     (world / "thirds.jsonl").write_text("\n".join(lines) + "\n")
     undisturbed = content(answer("thirds.jsonl", out="undisturbed", on_bad_row="skip", predict_shard_rows=13))
-    real, left = Answerer.answer, [0]
-
-    def answer_for_a_while(self, *args):
-        left[0] -= 1
-        if not left[0]:
-            raise Killed
-        return real(self, *args)
-
-    monkeypatch.setattr(Answerer, "answer", answer_for_a_while)
+    left = stop_after(monkeypatch)
     for stop in (1, 4, 5):
         left[0] = stop
         with pytest.raises(Killed):
