@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.tables import table
+from benchmarks.tables import measured_on, table
 from powerbert_tf.files import replacing
 
 _PADDED, _GROUPED = "padded to N", "grouped by length"
@@ -36,16 +36,15 @@ def compare(report: dict[str, Any]) -> pd.DataFrame:
 
 def write_report(report: dict[str, Any], output: Path) -> None:
     """Writes `<output>.md`."""
-    packages = ", ".join(f"{name} {report['packages'][name]}" for name in ("tensorflow", "keras"))
+    kept = ", ".join(f"{fraction:g}" for fraction in report["retention"])
     differ = sum(row["labels_that_differ"] for row in report["results"])
     sample = " These are generated sentences, which say nothing about the task." if report["data"] == "sample" else ""
     text = (
         f"# Text in, label out: {report['task']}\n\n"
         f"`{report['command']}`\n\n"
-        f"{report['date']}, {report['device']}, {report['threads']} threads; Python {report['python']}, {packages}. "
-        f"{report['examples']} examples of dev, batches of {report['batch_size']}, N = {report['max_seq_length']}, "
-        f"medians. The reduced model keeps {', '.join(f'{kept:g}' for kept in report['retention'])}. Answers are in "
-        f"the order of the file; {differ} labels depend on the padding.{sample}\n\n{table(compare(report))}\n"
+        f"{measured_on(report)} {report['examples']} examples of dev, batches of {report['batch_size']}, "
+        f"N = {report['max_seq_length']}, medians. The reduced model keeps {kept}. Answers are in the order "
+        f"of the file; {differ} labels depend on the padding.{sample}\n\n{table(compare(report))}\n"
     )
     with replacing(output.with_suffix(".md")) as path:
         path.write_text(text, encoding="utf-8")

@@ -23,6 +23,7 @@ from absl import app, flags
 
 from benchmarks.command import is_installed
 from benchmarks.input_engines import CACHED, HUGGING_FACE, MODULES, OURS, Job, is_missing
+from benchmarks.tables import measured_on
 from powerbert_tf.cores import usable_cores
 from powerbert_tf.files import replacing, write_json
 from powerbert_tf.latency import device_name
@@ -163,13 +164,12 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         first = f"{1000 * row['first_seconds']:.0f}"
         cells = [row["engine"], row["cores"], f"{median:,.0f}", f"{low:,.0f} to {high:,.0f}", ratio, first]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    packages = ", ".join(f"{name} {version}" for name, version in report["packages"].items())
     skipped = "".join(f" {engine}: not installed, skipped." for engine in report["skipped"])
     rows = report["results"][0]["rows"]
     sections = [
         f"# Input, {report['task']}",
-        f"`{report['command']}`\n\n{report['date']}, {report['device']}; Python {report['python']}, {packages}."
-        f"{skipped} {rows:,} {unit}, at most {report['max_seq_length']} word-pieces each; ids and segments are equal.",
+        f"`{report['command']}`\n\n{measured_on(report)}{skipped} "
+        f"{rows:,} {unit}, at most {report['max_seq_length']} word-pieces each; ids and segments are equal.",
         "\n".join(lines),
         "Ours ends with arrays, theirs with objects that hold lists. From disk, the hash of the texts and the check of "
         "the file are part of the time. Our first call traces a graph, once for all splits.",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.tables import table
+from benchmarks.tables import measured_on, table
 from powerbert_tf.files import replacing
 
 
@@ -46,15 +46,13 @@ def _speedup(models: Any) -> float:
 
 def write_report(report: dict[str, Any], output: Path) -> None:
     """Writes `<output>.md`."""
-    packages = ", ".join(f"{name} {version}" for name, version in report["packages"].items())
     kept = ", ".join(map(str, report["retention"]))
     weights = "re-trained" if report["retrained"] else "the fine-tuned weights, not re-trained"
     text = [
         f"# Latency of {report['task']} on each runtime",
-        f"`{report['command']}`\n\n{report['date']}, {report['device']}, {report['threads']} threads; Python "
-        f"{report['python']}, {packages}. {report['examples']} dev examples; batches of {report['batch_size']}, "
-        f"grouped by length. Reduced: {kept}; {weights}. Runtimes one after the other, the models of each "
-        "in turns.",
+        f"`{report['command']}`\n\n{measured_on(report)} {report['examples']} dev examples; batches of "
+        f"{report['batch_size']}, grouped by length. Reduced: {kept}; {weights}. Runtimes one after the other, the "
+        "models of each in turns.",
         table(compare(report)),
     ]
     with replacing(output.with_suffix(".md")) as path:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from benchmarks.paper_experiments import PUBLISHED
 from benchmarks.published import CLAIMS, HARDWARE, ROWS
-from benchmarks.tables import table
+from benchmarks.tables import measured_on, table
 from powerbert_tf.files import replacing
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
@@ -39,12 +39,8 @@ def write_report(report: dict[str, Any], output: Path) -> None:
 
 
 def _surroundings(report: dict[str, Any]) -> str:
-    packages = ", ".join(f"{name} {report['packages'][name]}" for name in ("tensorflow", "keras"))
     checkpoints = ", ".join(dict.fromkeys(result["checkpoint"] for result in report["results"]))
-    return (
-        f"`{report['command']}`\n\n{report['date']}, {checkpoints}, {report['device']}; Python {report['python']}, "
-        f"{packages}."
-    )
+    return f"`{report['command']}`\n\n{measured_on(report)} {checkpoints}."
 
 
 def _draw(report: dict[str, Any], draw: Callable[[Axes, dict[str, Any]], None]) -> Figure:

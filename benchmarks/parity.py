@@ -17,7 +17,7 @@ from absl import app, flags
 from benchmarks.backends import set_up_keras
 from benchmarks.command import FLAGS, define_flags, output_path, surroundings
 from benchmarks.engine import Job
-from benchmarks.tables import table
+from benchmarks.tables import measured_on, table
 from powerbert_tf.files import write_json
 
 TOLERANCE = 1e-5
@@ -137,11 +137,10 @@ def write_report(report: dict[str, Any], output: Path) -> None:
             for row in report["results"]
         ]
     )
-    packages = ", ".join(f"{name} {version}" for name, version in report["packages"].items())
     lines = [
         "# Parity with transformers on PyTorch",
         f"`{report['command']}`",
-        f"{report['date']}; {packages}. Random weights, rows of {', '.join(map(str, _LENGTHS))} word-pieces in one "
+        f"{measured_on(report)} Random weights, rows of {', '.join(map(str, _LENGTHS))} word-pieces in one "
         f"batch, both segments, {_NUM_CLASSES} logits a row, float32.",
         table(frame),
     ]

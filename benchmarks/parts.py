@@ -17,7 +17,7 @@ from benchmarks.command import FLAGS, define_flags, output_path, publish, surrou
 from benchmarks.configurations import RETENTION, with_fewer_multiply_adds
 from benchmarks.engine import Job
 from benchmarks.random_checkpoint import SHAPES
-from benchmarks.tables import table
+from benchmarks.tables import measured_on, table
 from powerbert_tf.cost import CostTable
 from powerbert_tf.encoder_costs import measure_costs
 from powerbert_tf.retention import (
@@ -99,11 +99,10 @@ def write_report(report: dict[str, Any], output: Path) -> None:
                     "times fewer multiply-adds": f"{saved:.2f}" if saved == saved else "",
                 }
             )
-    packages = ", ".join(f"{name} {version}" for name, version in report["packages"].items())
     lines = [
         f"# Where the time goes, {report['shape']}, {report['batch']} x {report['length']}",
         f"`{report['command']}`",
-        f"{report['date']}, {report['device']}, {report['threads']} threads; {packages}.",
+        measured_on(report),
         table(pd.DataFrame(rows)),
         "## Billion multiply-adds a second, by rows",
         table(pd.DataFrame(report["efficiency"])),

@@ -16,15 +16,21 @@ def table(frame: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
+def measured_on(report: dict[str, Any]) -> str:
+    """When, on which device, and with which packages: of a report that begins with `command.surroundings`."""
+    threads = [f"{report['threads']} threads"] if "threads" in report else []  # where it is not what varies
+    where = ", ".join([report["date"], *([report["device"]] if "device" in report else []), *threads])
+    packages = ", ".join(f"{name} {version}" for name, version in report["packages"].items())
+    return f"{where}; Python {report['python']}, {packages}."
+
+
 def heading(report: dict[str, Any], title: str) -> list[str]:
     """Title, command and surroundings of a grid."""
-    packages = ", ".join(f"{name} {version}" for name, version in report["packages"].items())
     skipped = "".join(f" Left out: {name} ({reason})." for name, reason in report["skipped"].items())
     return [
         f"# {title}, {report['shape']}",
-        f"`{report['command']}`\n\n{report['date']}, {report['device']}, {report['threads']} threads; Python "
-        f"{report['python']}, {packages}.{skipped} {report['precision']}, full rows. The largest product of matrices: "
-        f"{report['matrix_product_peak'] / 1e9:.0f} billion multiply-adds a second.",
+        f"`{report['command']}`\n\n{measured_on(report)}{skipped} {report['precision']}, full rows. The largest "
+        f"product of matrices: {report['matrix_product_peak'] / 1e9:.0f} billion multiply-adds a second.",
     ]
 
 
