@@ -15,7 +15,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -27,64 +26,26 @@ from absl import app, flags
 
 from benchmarks import command
 from benchmarks.command import FLAGS, output_path, publish, surroundings
+from benchmarks.stream_parts import PROGRAM, command_of, run_watched, write_rows, write_tiny_checkpoint
 from benchmarks.tables import table
 
-_PROGRAM = Path(__file__).resolve().parent.parent / "run_glue.py"
-_WORDS = (
-    "a",
-    "film",
-    "that",
-    "is",
-    "as",
-    "good",
-    "bad",
-    "long",
-    "short",
-    "loud",
-    "quiet",
-    "old",
-    "never",
-    "new",
-    "says",
-)
 _RATIO = 1.1  # of peak memory
-
-
-def write_rows(path: Path, count: int) -> None:
-    """A CSV with `number,text`: texts of 5 to 12 words."""
-    draw = random.Random(count)
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.write("number,text\n")
-        for number in range(count):
-            file.write(f"{number},{' '.join(draw.choices(_WORDS, k=draw.randrange(5, 13)))}\n")
 
 
 def train_tiny(folder: Path) -> Path:
     """A run whose model has 2 encoders of width 32; it is for memory, not for answers."""
-    import dataclasses
-
-    from benchmarks.random_checkpoint import SHAPES, write_random_checkpoint
-    from powerbert_tf.checkpoints import find_checkpoint
-
-    config = dataclasses.replace(
-        SHAPES["minilm"], num_hidden_layers=2, num_attention_heads=2, hidden_size=32, intermediate_size=128
-    )
-    checkpoint = folder / "checkpoint"
-    checkpoint.mkdir()
-    write_random_checkpoint(checkpoint, config, num_classes=2)
-    shutil.copy(find_checkpoint().folder / "vocab.txt", checkpoint)
     given = {
         "task": "SST-2",
         "stage": "retrain",
-        "checkpoint": checkpoint,
-        "data_dir": _PROGRAM.parent / "glue_data" / "sample",
+        "checkpoint": write_tiny_checkpoint(folder),
+        "data_dir": PROGRAM.parent / "glue_data" / "sample",
         "output_dir": folder / "runs",
         "retention_configuration": "0.8,0.3",
         "train_examples": 64,
         "epochs": 1,
         "epochs_retrain": 1,
     }
-    subprocess.run([sys.executable, _PROGRAM, *(f"--{name}={value}" for name, value in given.items())], check=True)
+    subprocess.run(command_of(given), check=True)
     return folder / "runs" / "SST-2"
 
 
@@ -99,37 +60,19 @@ def _command(run: Path, path: Path, answers: Path) -> list[str]:
         "eval_batch_size": FLAGS.batch_size,
         "text_column": "text",
     }
-    return [sys.executable, str(_PROGRAM), *(f"--{name}={value}" for name, value in given.items())]
+    return command_of(given)
 
 
 def measure(run: Path, folder: Path, count: int) -> dict[str, Any]:
     """Seconds and peak memory of a process that predicts so many rows."""
     path, answers = folder / "rows.csv", folder / "answers"
     write_rows(path, count)
-    with (folder / "log").open("w") as log:
-        began = time.perf_counter()
-        process = subprocess.Popen(_command(run, path, answers), stdout=log, stderr=log)
-        peak = 0.0
-        while process.poll() is None:
-            peak = max(peak, _peak_mib(process.pid))
-            time.sleep(0.05)
-        seconds = time.perf_counter() - began
-    if process.returncode:
-        raise RuntimeError(f"the prediction of {count} rows failed: {(folder / 'log').read_text()[-2000:]}")
+    seconds, peak = run_watched(_command(run, path, answers), folder / "log")
     shards = sorted(answers.glob("part-*"))
     if FLAGS.predict_format == "csv":
         _check_order(shards, count)
     shutil.rmtree(answers)
     return {"rows": count, "seconds": seconds, "peak_mib": peak, "shards": len(shards)}
-
-
-def _peak_mib(process: int) -> float:
-    """Peak of the memory that a process holds; `ru_maxrss` would count that of the process which started it, too."""
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 2**10 for line in lines if line.startswith("VmHWM:")), 0.0)
 
 
 def _check_order(shards: Sequence[Path], count: int) -> None:

@@ -3,19 +3,21 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
 
+from powerbert_tf.batch_order import EpochsInOrder, RowsOfBatches, cut_from_the_end, longest_of, order_by_length
 from powerbert_tf.buckets import choose_buckets, padded_lengths
 from powerbert_tf.cores import usable_cores
+from powerbert_tf.pieces import HeldValues, Pieces
 from powerbert_tf.tokenization import Tokenizer
 from powerbert_tf.tsv import Split
 
 PADDINGS = ("batch", "max")
 _LEAST_AT_ONCE, _MOST_AT_ONCE = 512, 4096  # rows tokenized by one call
-_GROUPED_BATCHES = 16  # that are sorted by length together: enough that little is padded
 LENGTH_BUCKETS = 32  # of a plain graph, which takes any length: enough that batches are padded to little but themselves
 
 
@@ -24,32 +26,56 @@ class EncodedSplit:
     """A split as word-pieces.
 
     Attributes:
-        token_ids: `[n, (length)]` int32.
-        segment_ids: `[n, (length)]` int32.
+        pieces: Word-pieces and segments.
         labels: `[n]`, or None for a test split.
         pad_id: Id of `[PAD]`.
         max_seq_length: N.
     """
 
-    token_ids: tf.RaggedTensor
-    segment_ids: tf.RaggedTensor
+    pieces: Pieces
     labels: np.ndarray | None
     pad_id: int
     max_seq_length: int
 
     def __len__(self) -> int:
-        return self.token_ids.shape[0]
+        return len(self.pieces)
 
     def take(self, rows: np.ndarray) -> "EncodedSplit":
-        """Some of the rows, `[k]` numbers, in that order."""
+        """Some of the rows, `[k]` numbers, in that order; in memory."""
         labels = None if self.labels is None else self.labels[rows]
-        token_ids, segment_ids = (tf.gather(ragged, rows) for ragged in (self.token_ids, self.segment_ids))
-        return dataclasses.replace(self, token_ids=token_ids, segment_ids=segment_ids, labels=labels)
+        return dataclasses.replace(self, pieces=self.pieces.take(rows), labels=labels)
 
     @property
     def lengths(self) -> np.ndarray:
         """Word-pieces of each row, special tokens included, `[n]`."""
-        return self.token_ids.row_lengths().numpy()
+        return self.pieces.lengths.astype("int64")
+
+    @property
+    def token_ids(self) -> tf.RaggedTensor:
+        """`[n, (length)]` int32, for those who want all of them in memory."""
+        return self._ragged("token_ids")
+
+    @property
+    def segment_ids(self) -> tf.RaggedTensor:
+        """`[n, (length)]` int32, for those who want all of them in memory."""
+        return self._ragged("segment_ids")
+
+    def _ragged(self, name: str) -> tf.RaggedTensor:
+        flat = self.pieces.flat(name, np.arange(len(self)))
+        return tf.RaggedTensor.from_row_lengths(flat, self.lengths)
+
+
+def held_split(
+    token_ids: tf.RaggedTensor,
+    segment_ids: tf.RaggedTensor,
+    labels: np.ndarray | None,
+    pad_id: int,
+    max_seq_length: int,
+) -> EncodedSplit:
+    """A split in memory, of ragged ids `[n, (length)]`; the rest is as of `EncodedSplit`."""
+    ids, segments = (HeldValues(ragged.flat_values.numpy()) for ragged in (token_ids, segment_ids))
+    pieces = Pieces(ids, segments, token_ids.row_lengths().numpy())
+    return EncodedSplit(pieces, labels, pad_id, max_seq_length)
 
 
 def encode_split(split: Split, tokenizer: Tokenizer, max_seq_length: int) -> EncodedSplit:
@@ -67,7 +93,7 @@ def encode_split(split: Split, tokenizer: Tokenizer, max_seq_length: int) -> Enc
         chunks = list(executor.map(encode_from, range(0, len(split), size)))
     token_ids = tf.concat([chunk for chunk, _ in chunks], axis=0)
     segment_ids = token_ids.with_flat_values(tf.concat([segments for _, segments in chunks], axis=0))
-    return EncodedSplit(token_ids, segment_ids, split.labels, tokenizer.pad_id, max_seq_length)
+    return held_split(token_ids, segment_ids, split.labels, tokenizer.pad_id, max_seq_length)
 
 
 @functools.lru_cache(maxsize=8)
@@ -88,30 +114,6 @@ def _encoder(
     return encode
 
 
-def epoch_order(lengths: np.ndarray, batch_size: int, seed: int, epoch: int, grouped: bool) -> list[np.ndarray]:
-    """Which rows make each batch of an epoch; it depends on nothing but the arguments.
-
-    Args:
-        lengths: Word-pieces of each row, `[n]`.
-        batch_size: Rows of a batch; one of them may be smaller.
-        seed: Of the order.
-        epoch: Number of the epoch; each has another order.
-        grouped: Whether rows of similar length share a batch. They are sorted within groups of some batches only, so
-            that batches differ from epoch to epoch.
-
-    Returns:
-        Row numbers of each batch; each row is in one of them.
-    """
-    random = np.random.default_rng((seed, epoch))
-    rows = random.permutation(len(lengths))
-    if not grouped:
-        return np.split(rows, range(batch_size, len(rows), batch_size))
-    groups = np.split(rows, range(batch_size * _GROUPED_BATCHES, len(rows), batch_size * _GROUPED_BATCHES))
-    ordered = np.concatenate([group[np.argsort(lengths[group], kind="stable")] for group in groups])
-    batches = np.split(ordered, range(batch_size, len(rows), batch_size))
-    return [batches[number] for number in random.permutation(len(batches))]
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Batches:
     """Batches of a split before they are made: which rows are in each, and to what length it is padded.
@@ -125,7 +127,7 @@ class Batches:
     """
 
     encoded: EncodedSplit
-    rows: list[np.ndarray]
+    rows: Sequence[np.ndarray]
     lengths: np.ndarray
     filled_to: int | None = None
 
@@ -136,7 +138,7 @@ class Batches:
     def of_each_length(self) -> "Batches":
         """The first batch of each length, the shortest first."""
         _, numbers = np.unique(self.lengths, return_index=True)
-        rows = [self.rows[number] for number in numbers]
+        rows = RowsOfBatches(self.rows.__getitem__, numbers)
         return dataclasses.replace(self, rows=rows, lengths=self.lengths[numbers])
 
     def dataset(self, with_labels: bool) -> tf.data.Dataset:
@@ -146,43 +148,47 @@ class Batches:
             with_labels: Whether labels `[B]` come with them; and, where batches are filled up, weights `[B]` that are 1
                 for an example and 0 for what was filled in.
         """
-        encoded = self.encoded
-        rows = tf.RaggedTensor.from_row_lengths(np.concatenate(self.rows), [len(batch) for batch in self.rows])
-        numbered = tf.data.Dataset.from_tensor_slices((rows, np.array(self.lengths, "int64")))
+        labels = self.encoded.labels if with_labels else None
+        types = [tf.int32] * len(_INPUTS)
+        shapes: list[list[int | None]] = [[self.filled_to, None]] * len(_INPUTS)
+        if labels is not None:
+            types.append(tf.as_dtype(labels.dtype))
+            shapes.append([self.filled_to, *labels.shape[1:]])
 
-        def make(rows, length):
-            count = tf.shape(rows, tf.int64)[0]
-            size = count if self.filled_to is None else self.filled_to
-            token_ids, segment_ids = (tf.gather(ragged, rows) for ragged in (encoded.token_ids, encoded.segment_ids))
+        def read(number) -> list[np.ndarray]:
+            rows = self.rows[int(number)]
+            inputs = pad_rows(self.encoded, rows, int(self.lengths[number]), self.filled_to or 0)
+            values = [inputs[name] for name in _INPUTS]
+            if labels is not None:
+                more = max((self.filled_to or 0) - len(rows), 0)
+                values.append(np.pad(labels[rows], [(0, more), *[(0, 0)] * (labels.ndim - 1)]))
+            return values
 
-            def fill(values):
-                return tf.pad(values, [[0, size - count], *[[0, 0]] * (values.shape.rank - 1)])
-
-            inputs = {
-                "token_ids": token_ids.to_tensor(encoded.pad_id, shape=[size, length]),
-                "segment_ids": segment_ids.to_tensor(0, shape=[size, length]),
-                "padding_mask": tf.sequence_mask(fill(token_ids.row_lengths()), length, dtype=tf.int32),
-            }
-            if not with_labels:
+        def make(number):
+            # Python, as rows may be in a file, where TensorFlow cannot read from any place.
+            values = tf.numpy_function(read, [number], types)
+            for value, shape in zip(values, shapes, strict=True):
+                value.set_shape(shape)
+            inputs = dict(zip(_INPUTS, values, strict=False))
+            if labels is None:
                 return inputs
-            labels = fill(tf.gather(encoded.labels, rows))
             if self.filled_to is None:
-                return inputs, labels
-            return inputs, labels, fill(tf.ones([count], tf.float32))
+                return inputs, values[-1]
+            # Every example has a [CLS], and what was filled in has nothing.
+            return inputs, values[-1], tf.cast(inputs["padding_mask"][:, 0], tf.float32)
 
-        return numbered.map(make, num_parallel_calls=2).prefetch(4)
+        return tf.data.Dataset.range(len(self.rows)).map(make, num_parallel_calls=2).prefetch(4)
 
 
-def grouped_rows(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+_INPUTS = ("token_ids", "segment_ids", "padding_mask")
+
+
+def grouped_rows(lengths: np.ndarray, batch_size: int) -> Sequence[np.ndarray]:
     """Row numbers of each batch, by length, so that little is padded.
 
     Where the rows do not make full batches, the first one is smaller: to fill up the shortest costs least.
     """
-    return _from_the_end(np.argsort(lengths, kind="stable"), batch_size)
-
-
-def _from_the_end(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    return np.split(order, range(len(order) % batch_size or batch_size, len(order), batch_size))
+    return cut_from_the_end(order_by_length(lengths), batch_size)
 
 
 def pad_rows(encoded: EncodedSplit, rows: np.ndarray, length: int, filled_to: int = 0) -> dict[str, np.ndarray]:
@@ -194,31 +200,29 @@ def pad_rows(encoded: EncodedSplit, rows: np.ndarray, length: int, filled_to: in
         length: T, what they are padded to.
         filled_to: Least B; rows of nothing but padding fill up what is missing.
     """
-    positions = np.arange(length)
-    mask = positions < encoded.lengths[rows][:, None]
+    pieces = encoded.pieces
+    mask = np.arange(length) < pieces.lengths[rows][:, None]
     more = ((0, max(filled_to - len(rows), 0)), (0, 0))
-
-    def dense(ragged, pad):
-        values = ragged.flat_values.numpy()
-        flat = ragged.row_starts().numpy()[rows][:, None] + positions
-        found = np.where(mask, values[np.minimum(flat, len(values) - 1)], pad).astype("int32")
-        return np.pad(found, more, constant_values=pad)
-
+    token_ids = pieces.gather("token_ids", rows, length, encoded.pad_id)
     return {
-        "token_ids": dense(encoded.token_ids, encoded.pad_id),
-        "segment_ids": dense(encoded.segment_ids, 0),
+        "token_ids": np.pad(token_ids, more, constant_values=encoded.pad_id),
+        "segment_ids": np.pad(pieces.gather("segment_ids", rows, length, 0), more),
         "padding_mask": np.pad(mask.astype("int32"), more),
     }
 
 
 def _padded(
-    encoded: EncodedSplit, rows: list[np.ndarray], batch_size: int, padding: str, length_buckets: int, fill: bool
+    encoded: EncodedSplit,
+    rows: Sequence[np.ndarray],
+    longest: np.ndarray | None,
+    batch_size: int,
+    length_buckets: int,
+    fill: bool,
 ) -> Batches:
-    if padding == "max":
+    """Batches padded to few lengths; to N where `longest`, of each batch, is None."""
+    if longest is None:
         lengths = np.full(len(rows), encoded.max_seq_length)
     else:
-        row_lengths = encoded.lengths
-        longest = np.array([row_lengths[batch].max() for batch in rows])
         lengths = padded_lengths(longest, choose_buckets(longest, length_buckets))
     return Batches(encoded, rows, lengths, batch_size if fill else None)
 
@@ -243,13 +247,11 @@ def training_batches(
         length_buckets: Most padded lengths; which ones, `buckets.choose_buckets` finds.
         fill: Whether the smaller batches are filled up.
     """
-    lengths = encoded.lengths
-    rows = [
-        batch
-        for epoch in range(epochs)
-        for batch in epoch_order(lengths, batch_size, seed, epoch, grouped=padding == "batch")
-    ]
-    return _padded(encoded, rows, batch_size, padding, length_buckets, fill)
+    grouped = padding == "batch"
+    order = EpochsInOrder(encoded.pieces.lengths, batch_size, seed, grouped)
+    rows = RowsOfBatches(order.rows, range(epochs * order.batches))
+    longest = order.longest(epochs) if grouped else None
+    return _padded(encoded, rows, longest, batch_size, length_buckets, fill)
 
 
 def prediction_batches(
@@ -264,5 +266,8 @@ def prediction_batches(
 
     The other arguments are those of `training_batches`.
     """
-    rows = grouped_rows(encoded.lengths, batch_size) if grouped else _from_the_end(np.arange(len(encoded)), batch_size)
-    return _padded(encoded, rows, batch_size, padding, length_buckets, fill)
+    lengths = encoded.pieces.lengths
+    order = order_by_length(lengths) if grouped else np.arange(len(lengths))
+    rows = cut_from_the_end(order, batch_size)
+    longest = None if padding == "max" else longest_of(lengths, order, len(rows[0]), batch_size)
+    return _padded(encoded, rows, longest, batch_size, length_buckets, fill)

@@ -11,6 +11,7 @@ from pathlib import Path
 from powerbert_tf.errors import InputError
 from powerbert_tf.sample_data import MARK, write_sample
 from powerbert_tf.tasks import AX, AX_SPLIT, GlueTask
+from powerbert_tf.text_columns import in_blocks
 from powerbert_tf.tfds_glue import is_prepared, load_from_tfds, tfds_folder
 from powerbert_tf.tsv import Split, read_tsv
 
@@ -42,7 +43,9 @@ class Dataset:
         for name, split in self.splits.items():
             digest.update(name.encode())
             for column in split.texts:
-                digest.update("\0".join(column).encode("utf-8", "surrogatepass"))
+                for number, block in enumerate(in_blocks(column)):
+                    digest.update(b"\0" if number else b"")
+                    digest.update("\0".join(block).encode("utf-8", "surrogatepass"))
             if split.labels is not None:
                 digest.update(split.labels.tobytes())
         if self.classes:

@@ -35,10 +35,12 @@ def label_problem(spelling: str | None, column: str) -> str:
 
 def are_real_valued(spellings: Sequence[str]) -> bool:
     """Whether labels are numbers to be predicted and not names: nearly all are numbers, and not all are whole."""
-    numbers = [number for number in map(parse_number, spellings) if number is not None]
-    if len(numbers) < _SHARE_OF_NUMBERS * len(spellings):
-        return False
-    return any(not number.is_integer() for number in numbers)
+    count, fractions = 0, False
+    for number in map(parse_number, spellings):
+        if number is not None:
+            count += 1
+            fractions = fractions or not number.is_integer()
+    return fractions and count >= _SHARE_OF_NUMBERS * len(spellings)
 
 
 def find_classes(spellings: Sequence[str], column: str) -> tuple[str, ...]:

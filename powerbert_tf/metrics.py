@@ -21,20 +21,26 @@ def _correlation(function: Callable) -> Callable[[np.ndarray, np.ndarray], float
     return metric
 
 
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "accuracy": lambda labels, predictions: float(sklearn_metrics.accuracy_score(labels, predictions)),
-    "f1": lambda labels, predictions: float(
-        sklearn_metrics.f1_score(labels, predictions, pos_label=1, zero_division=0)
+# Of labels and predictions, and, of classes, how often each pair of them is met; None for once.
+METRICS: dict[str, Callable[..., float]] = {
+    "accuracy": lambda labels, predictions, counts=None: float(
+        sklearn_metrics.accuracy_score(labels, predictions, sample_weight=counts)
     ),
-    "macro_f1": lambda labels, predictions: float(
-        sklearn_metrics.f1_score(labels, predictions, average="macro", zero_division=0)
+    "f1": lambda labels, predictions, counts=None: float(
+        sklearn_metrics.f1_score(labels, predictions, pos_label=1, zero_division=0, sample_weight=counts)
     ),
-    "mcc": lambda labels, predictions: float(sklearn_metrics.matthews_corrcoef(labels, predictions)),
+    "macro_f1": lambda labels, predictions, counts=None: float(
+        sklearn_metrics.f1_score(labels, predictions, average="macro", zero_division=0, sample_weight=counts)
+    ),
+    "mcc": lambda labels, predictions, counts=None: float(
+        sklearn_metrics.matthews_corrcoef(labels, predictions, sample_weight=counts)
+    ),
     "pearson": _correlation(stats.pearsonr),
     "spearman": _correlation(stats.spearmanr),
 }
 _OF_NUMBERS = ("spearman", "pearson")
 _UNBALANCED = 0.7  # the share of the largest class from which accuracy says little
+_BLOCK = 1 << 20  # rows that are counted at once
 
 
 def choose_metrics(labels: np.ndarray, num_classes: int) -> tuple[str, ...]:
@@ -79,8 +85,9 @@ def per_class(task: Task, labels: np.ndarray, logits: np.ndarray) -> dict[str, d
     """Precision, recall, F1 and number of examples of each class, by its name; empty for a regression."""
     if task.is_regression:
         return {}
+    found, predicted, counts = _count_pairs(task, labels, logits)
     scores = sklearn_metrics.precision_recall_fscore_support(
-        labels, predictions_from_logits(task, logits), labels=np.arange(len(task.classes)), zero_division=0
+        found, predicted, labels=np.arange(len(task.classes)), zero_division=0, sample_weight=counts
     )
     return {
         name: {"precision": float(p), "recall": float(r), "f1": float(f), "examples": int(count)}
@@ -104,8 +111,29 @@ def compute_metrics(task: Task, labels: np.ndarray, logits: np.ndarray) -> dict[
     Returns:
         Name -> value in [0, 1], or a correlation in [-1, 1]; that of a constant prediction is 0.
     """
-    predictions = predictions_from_logits(task, logits)
-    return {name: METRICS[name](labels, predictions) for name in task.metrics}
+    if task.is_regression:
+        return {name: METRICS[name](labels, predictions_from_logits(task, logits)) for name in task.metrics}
+    # scikit-learn holds some hundred bytes a row; of pairs of classes there are few.
+    pairs = _count_pairs(task, labels, logits)
+    return {name: METRICS[name](*pairs) for name in task.metrics}
+
+
+def _count_pairs(task: Task, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of classes that are met, `[p]` and `[p]`, and how often each is, `[p]`.
+
+    Args:
+        task: Its classes.
+        first: Class numbers `[n]`, or logits `[n, C]`.
+        second: Logits `[n, C]`.
+    """
+    size = len(task.classes)
+    counts = np.zeros(size * size, "int64")
+    for start in range(0, len(second), _BLOCK):
+        block, other = first[start : start + _BLOCK], predictions_from_logits(task, second[start : start + _BLOCK])
+        one = block if block.ndim == 1 else predictions_from_logits(task, block)
+        counts += np.bincount(size * one.astype("int64") + other, minlength=len(counts))
+    met = np.flatnonzero(counts)
+    return met // size, met % size, counts[met]
 
 
 def agreement(task: Task, logits: np.ndarray, others: np.ndarray) -> float:
@@ -116,8 +144,9 @@ def agreement(task: Task, logits: np.ndarray, others: np.ndarray) -> float:
         logits: `[n, C]` of the one.
         others: `[n, C]` of the other.
     """
-    answers, other_answers = predictions_from_logits(task, logits), predictions_from_logits(task, others)
-    return METRICS["pearson" if task.is_regression else "accuracy"](answers, other_answers)
+    if task.is_regression:
+        return METRICS["pearson"](predictions_from_logits(task, logits), predictions_from_logits(task, others))
+    return METRICS["accuracy"](*_count_pairs(task, logits, others))
 
 
 def format_metrics(metrics: dict[str, float], split: str = "dev") -> str:

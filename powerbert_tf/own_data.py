@@ -1,24 +1,26 @@
 """A user's own labelled text: rows of tables -> splits, with labels inferred and bad rows named."""
 
 import dataclasses
+import itertools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import cast
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from powerbert_tf.data_settings import DataSettings
 from powerbert_tf.data_sources import FileSource, Source, TfdsSource
 from powerbert_tf.data_summary import summarize_data
 from powerbert_tf.datasets import Dataset
+from powerbert_tf.dev_split import draw_dev_rows
 from powerbert_tf.errors import InputError
 from powerbert_tf.labels import are_real_valued, find_classes, label_problem, parse_number
 from powerbert_tf.metrics import choose_metrics
-from powerbert_tf.rejected import bad_rows_message
+from powerbert_tf.rejected import RejectedRows, bad_rows_message
 from powerbert_tf.row_checks import require_columns, row_problem
 from powerbert_tf.tables import Row, Table
 from powerbert_tf.tasks import TASKS, OwnTask
+from powerbert_tf.text_columns import TextWriter
 from powerbert_tf.tsv import Split
 
 _SHOWN_CLASSES = 10  # in a reason
@@ -40,7 +42,7 @@ class OwnData:
 
     task: OwnTask
     dataset: Dataset
-    rejected: tuple[Row, ...]
+    rejected: Sequence[Row]
     settings: DataSettings
     summary: str
 
@@ -49,6 +51,23 @@ class OwnData:
 class _Columns:
     texts: tuple[str, ...]
     label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Draft:
+    """The rows of a split that have what they need, before it is known what their labels mean.
+
+    Attributes:
+        texts: A column each.
+        labels: As they are spelled.
+        places: Where each row stands; None where nobody will ask.
+        rows: Reads the rows again, for what is not among the columns.
+    """
+
+    texts: tuple[Sequence[str], ...]
+    labels: Sequence[str]
+    places: Sequence[str] | None
+    rows: Callable[[], Iterable[Row]]
 
 
 def load_own_data(
@@ -68,25 +87,24 @@ def load_own_data(
     source = source or _source_of(settings)
     name = _require_name(name or source.name)
     columns = _find_columns(settings, source)
-    rejected: list[Row] = []
+    rejected = RejectedRows()
 
-    rows = _usable(source.rows("train"), columns.texts, columns.label, rejected)
-    _require_rows(rows, settings, "train", rejected)
-    spellings = [_label(row, columns) for row in rows]
-    regression = settings.regression or (not classes and are_real_valued(spellings))
+    draft = _draft(source, "train", columns, columns.label, rejected)
+    _require_rows(draft.labels, settings, "train", rejected)
+    regression = settings.regression or (not classes and are_real_valued(draft.labels))
     if not regression and not classes:
-        classes = find_classes(spellings, columns.label)
-    read_label = _number_reader() if regression else _class_reader(classes)
+        classes = find_classes(draft.labels, columns.label)
+    read_label = _LabelReader(() if regression else classes)
 
-    splits = {"train": _to_split(rows, columns, read_label, rejected)}
+    splits = {"train": _to_split(draft, columns, read_label, rejected)}
     _require_rows(splits["train"].texts[0], settings, "train", rejected)
     for split in ("dev", "test"):
         if source.has(split):
             is_test = split == "test"
-            rows = _usable(source.rows(split), columns.texts, None if is_test else columns.label, rejected)
+            draft = _draft(source, split, columns, None if is_test else columns.label, rejected)
             # A test file may have no label column, or one without labels, or with -1 for all.
-            labeled = not is_test or any(not isinstance(read_label(_label(row, columns)), str) for row in rows)
-            splits[split] = _to_split(rows, columns, read_label if labeled else None, rejected, with_places=is_test)
+            labeled = not is_test or any(not isinstance(read_label(label), str) for label in draft.labels)
+            splits[split] = _to_split(draft, columns, read_label if labeled else None, rejected)
             _require_rows(splits[split].texts[0], settings, split, rejected)
     _check_rejected(rejected, settings)
     split_off = "dev" not in splits
@@ -105,7 +123,7 @@ def load_own_data(
     order = [split for split in ("train", "dev", "test") if split in splits]
     dataset = Dataset(source.kind, source.location, {split: splits[split] for split in order}, task.classes)
     summary = summarize_data(task, dataset, settings, split_off, len(rejected))
-    return OwnData(task, dataset, tuple(rejected), settings, summary)
+    return OwnData(task, dataset, rejected, settings, summary)
 
 
 def label_spellings(settings: DataSettings, source: Source | None = None) -> set[str]:
@@ -153,11 +171,29 @@ def _find_columns(settings: DataSettings, source: Source) -> _Columns:
     return _Columns(texts, label)
 
 
+def _draft(source: Source, split: str, columns: _Columns, label: str | None, rejected: RejectedRows) -> _Draft:
+    """Reads a split; `label` is the column that must hold a label, or None. Bad rows are added to `rejected`."""
+    texts = [TextWriter() for _ in columns.texts]
+    labels = TextWriter()
+    places = TextWriter() if split == "test" else None
+    for row in _usable(source.rows(split), columns.texts, label, rejected):
+        labels.append(_label(row, columns))
+        if places is not None:
+            places.append(row.place)
+        for column, writer in zip(columns.texts, texts, strict=True):
+            writer.append(row.cells[column] or "")
+    return _Draft(
+        tuple(writer.finish() for writer in texts),
+        labels.finish(),
+        None if places is None else places.finish(),
+        lambda: _usable(source.rows(split), columns.texts, label, RejectedRows()),
+    )
+
+
 def _usable(
-    rows: Iterable[tuple[Table, Row]], texts: Sequence[str], label: str | None, rejected: list[Row]
-) -> list[Row]:
+    rows: Iterable[tuple[Table, Row]], texts: Sequence[str], label: str | None, rejected: RejectedRows
+) -> Iterator[Row]:
     """The rows with texts, and with a label where one is asked for; the others are added to `rejected`."""
-    usable = []
     checked: Table | None = None
     for table, row in rows:
         if table is not checked:
@@ -169,64 +205,55 @@ def _usable(
         if problem:
             rejected.append(row.rejected(problem))
         else:
-            usable.append(row)
-    return usable
+            yield row
 
 
 def _label(row: Row, columns: _Columns) -> str:
     return (row.cells.get(columns.label) or "").strip()
 
 
-def _number_reader() -> Callable[[str], float | str]:
-    def read(spelling: str) -> float | str:
-        number = parse_number(spelling)
-        return f"the label {_short(spelling)} is no finite number" if number is None else number
+class _LabelReader:
+    """Reads the label of a row: the number of its class, or its own number where there are no classes."""
 
-    return read
+    def __init__(self, classes: Sequence[str]):
+        self.dtype = "int32" if classes else "float32"
+        self._numbers = {name: number for number, name in enumerate(classes)}
+        self._known = ", ".join(classes[:_SHOWN_CLASSES]) + (", ..." if len(classes) > _SHOWN_CLASSES else "")
 
-
-def _class_reader(classes: Sequence[str]) -> Callable[[str], int | str]:
-    numbers = {name: number for number, name in enumerate(classes)}
-    known = ", ".join(classes[:_SHOWN_CLASSES]) + (", ..." if len(classes) > _SHOWN_CLASSES else "")
-
-    def read(spelling: str) -> int | str:
-        return numbers.get(spelling, f"the label {_short(spelling)} is none of {known}")
-
-    return read
+    def __call__(self, spelling: str) -> float | str:
+        """The label, or why it is none."""
+        if not self._numbers:
+            number = parse_number(spelling)
+            return f"the label {_short(spelling)} is no finite number" if number is None else number
+        return self._numbers.get(spelling, f"the label {_short(spelling)} is none of {self._known}")
 
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:40] + "...")
 
 
-def _to_split(
-    rows: Iterable[Row],
-    columns: _Columns,
-    read_label: Callable[[str], float | str] | None,
-    rejected: list[Row],
-    with_places: bool = False,
-) -> Split:
+def _to_split(draft: _Draft, columns: _Columns, read_label: _LabelReader | None, rejected: RejectedRows) -> Split:
     """Texts and labels of rows; a label that cannot be read puts its row with `rejected`."""
-    texts: tuple[list[str], ...] = tuple([] for _ in columns.texts)
-    labels: list[float] = []
-    places: list[str] = []
-    for row in rows:
-        if read_label is not None:
-            label = read_label(_label(row, columns))
-            if isinstance(label, str):
-                empty = label_problem(row.cells.get(columns.label), columns.label)
-                rejected.append(row.rejected(empty or label))
-                continue
-            labels.append(label)
-        places.append(row.place)
-        for column, column_texts in zip(columns.texts, texts, strict=True):
-            column_texts.append(row.cells[column] or "")
-    whole = all(isinstance(label, int) for label in labels)
-    return Split(
-        texts=texts,
-        labels=None if read_label is None else np.array(labels, np.int32 if whole else np.float32),
-        indices=places if with_places else None,
-    )
+    if read_label is None:
+        return Split(draft.texts, None, draft.places)
+    kept = np.ones(len(draft.labels), bool)
+
+    def read(row: int, spelling: str) -> float:
+        label = read_label(spelling)
+        if isinstance(label, str):
+            kept[row] = False
+            return 0
+        return label
+
+    found = (read(row, spelling) for row, spelling in enumerate(draft.labels))
+    labels = np.fromiter(found, read_label.dtype, len(draft.labels))
+    split = Split(draft.texts, labels, draft.places)
+    if kept.all():
+        return split
+    for row in itertools.compress(draft.rows(), ~kept):
+        empty = label_problem(row.cells.get(columns.label), columns.label)
+        rejected.append(row.rejected(empty or cast(str, read_label(_label(row, columns)))))
+    return split.take(np.flatnonzero(kept))
 
 
 def _require_rows(rows: Sequence, settings: DataSettings, split: str, rejected: Sequence[Row]) -> None:
@@ -244,19 +271,19 @@ def _check_rejected(rejected: Sequence[Row], settings: DataSettings) -> None:
 
 def _split_off(train: Split, share: float, stratified: bool) -> dict[str, Split]:
     """`rest` and `dev`: a seeded share of each class; a class with a single row stays with the rest."""
-    labels, rows = cast(np.ndarray, train.labels), np.arange(len(train))
+    labels = cast(np.ndarray, train.labels)
     count = max(1, round(share * len(train)))
+    rows = np.arange(len(train), dtype="int32" if len(train) < 2**31 else "int64")
     classes = None
     if stratified:
         counts = np.bincount(labels)
         rows = rows[counts[labels] > 1]
         classes = labels[rows]
-        count = max(count, len(np.unique(classes)))  # one of each at least
+        count = max(count, int(np.count_nonzero(counts > 1)))  # one of each at least
     if len(rows) - count < (1 if classes is None else len(np.unique(classes))):
         raise InputError(
             f"--dev_share={share}: {len(train)} rows are too few to split a dev set off; expected --dev_file, or more."
         )
-    _, dev = train_test_split(rows, test_size=count, random_state=_SPLIT_SEED, stratify=classes)
     in_dev = np.zeros(len(train), bool)
-    in_dev[dev] = True
+    in_dev[rows[draw_dev_rows(classes, len(rows), count, _SPLIT_SEED)]] = True
     return {"rest": train.take(np.flatnonzero(~in_dev)), "dev": train.take(np.flatnonzero(in_dev))}

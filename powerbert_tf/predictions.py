@@ -1,6 +1,7 @@
 """The predict stage: answers to the test split, as GLUE's server takes them or as a table of a user's own."""
 
 import csv
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ from powerbert_tf.tasks import GlueTask, Task
 from powerbert_tf.training import predict_logits
 
 PREDICTIONS_FILE = "predictions.csv"
+_BLOCK = 8192  # rows that are spelled at once
 
 
 def predict_glue(run: Run, task: GlueTask, model: BertClassifier, folder: Path) -> dict[str, Any]:
@@ -49,13 +51,16 @@ def predict_own(run: Run, model: BertClassifier, folder: Path) -> dict[str, Any]
     """
     logits = _logits(run, model, "test")
     split, task = run.dataset.splits["test"], run.task
-    _, values = probability_columns(task, logits)
-    places = (place.rpartition(":") for place in cast(list[str], split.indices))
+    places = (place.rpartition(":") for place in cast(Sequence[str], split.indices))
     with (folder / PREDICTIONS_FILE).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file", "line", *answer_columns(task.classes)])
-        for (path, _, line), answer, row in zip(places, answer_names(task, logits), values, strict=True):
-            writer.writerow([path, line, answer, *(row if task.classes else [])])
+        for start in range(0, len(logits), _BLOCK):
+            block = logits[start : start + _BLOCK]
+            _, values = probability_columns(task, block)
+            answers = zip(answer_names(task, block), values, itertools.islice(places, len(block)), strict=True)
+            for answer, row, (path, _, line) in answers:
+                writer.writerow([path, line, answer, *(row if task.classes else [])])
     result = {"examples": len(split), "predictions": PREDICTIONS_FILE}
     if split.labels is None:
         return result

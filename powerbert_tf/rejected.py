@@ -3,12 +3,46 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 from powerbert_tf.files import replacing
 from powerbert_tf.tables import Row
+from powerbert_tf.text_columns import TextWriter
 
 REJECTED_FILE = "rejected.jsonl"
 _MOST_NAMED = 5  # in a message
+
+
+class RejectedRows(Sequence[Row]):
+    """Rows that are left out, in a file where they are many: one more can be added until they are read."""
+
+    def __init__(self) -> None:
+        self._writer = TextWriter()
+        self._lines: Sequence[str] | None = None
+
+    def append(self, row: Row) -> None:
+        """Adds a row, with its problem."""
+        self._writer.append(json.dumps(row.to_json()))
+
+    def __len__(self) -> int:
+        return len(self._writer)
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[Row]: ...
+
+    def __getitem__(self, at: int | slice) -> Row | list[Row]:
+        if self._lines is None or len(self._lines) < len(self):
+            self._lines = self._writer.finish()
+        lines = self._lines[at]
+        return _read_row(lines) if isinstance(lines, str) else [_read_row(line) for line in lines]
+
+
+def _read_row(line: str) -> Row:
+    value = json.loads(line)
+    return Row(value["file"], value["line"], value.get("row", {}), value["reason"], value.get("raw", ""))
 
 
 def write_rejected(folder: Path, rows: Sequence[Row]) -> None:

@@ -17,6 +17,7 @@ from powerbert_tf.compilation import compiled_once, recorded_compilations
 from powerbert_tf.distillation import REDUCTION
 from powerbert_tf.files import replacing
 from powerbert_tf.input_wait import InputWait, deterministic_clock
+from powerbert_tf.large_array import new_array
 from powerbert_tf.loss_watch import LossWatch
 from powerbert_tf.metrics import compute_metrics, format_metrics
 from powerbert_tf.modeling import BertClassifier
@@ -53,15 +54,13 @@ def predict_logits(model: keras.Model, encoded: EncodedSplit, settings: Settings
         encoded, settings.eval_batch_size, settings.padding, settings.length_buckets, fill=settings.jit_compile
     )
     function = compiled_once(model, settings.jit_compile)
-    sorted_logits = np.concatenate(
-        [
-            keras.ops.convert_to_numpy(function(inputs))[: len(rows)]  # without what the batch was filled up with
-            for inputs, rows in zip(batches.dataset(with_labels=False), batches.rows, strict=True)
-        ]
-    )
-    logits = np.empty_like(sorted_logits)
-    logits[np.concatenate(batches.rows)] = sorted_logits
-    return logits
+    logits: np.ndarray | None = None
+    for inputs, rows in zip(batches.dataset(with_labels=False), batches.rows, strict=True):
+        found = keras.ops.convert_to_numpy(function(inputs))[: len(rows)]  # without what the batch was filled up with
+        if logits is None:
+            logits = new_array((len(encoded), *found.shape[1:]), found.dtype)
+        logits[rows] = found
+    return cast(np.ndarray, logits)
 
 
 def evaluate_model(model: BertClassifier, task: Task, split: EncodedSplit, settings: Settings) -> dict[str, float]:

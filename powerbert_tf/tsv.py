@@ -10,6 +10,7 @@ from absl import logging
 
 from powerbert_tf.errors import InputError
 from powerbert_tf.tasks import Layout
+from powerbert_tf.text_columns import take_texts
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MAX_BAD_SHARE = 0.01
@@ -23,16 +24,16 @@ class Split:
     """The rows of one split, in the order of the file.
 
     Attributes:
-        texts: One list of n texts, or two for a task on pairs.
+        texts: One column of n texts, or two for a task on pairs; lists, but where there are very many.
         labels: int32 [n], positions in the task's classes; float32 [n], scores, for a regression; None for test.
         indices: The n GLUE indices of a test split, as the file spells them, or `file:line` of a user's own; None for
             train and dev.
         bad_rows: Number of rows left out because they could not be read.
     """
 
-    texts: tuple[list[str], ...]
+    texts: tuple[Sequence[str], ...]
     labels: np.ndarray | None
-    indices: list[str] | None
+    indices: Sequence[str] | None
     bad_rows: int = 0
 
     def __len__(self) -> int:
@@ -48,9 +49,9 @@ class Split:
         """Some of the rows, `[k]` numbers, in that order."""
         return dataclasses.replace(
             self,
-            texts=tuple([column[row] for row in rows] for column in self.texts),
+            texts=tuple(take_texts(column, rows) for column in self.texts),
             labels=None if self.labels is None else self.labels[rows],
-            indices=None if self.indices is None else [self.indices[row] for row in rows],
+            indices=None if self.indices is None else take_texts(self.indices, rows),
         )
 
 

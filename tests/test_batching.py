@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from powerbert_tf.batching import EncodedSplit, encode_split, epoch_order, prediction_batches, training_batches
+from powerbert_tf.batch_order import epoch_order
+from powerbert_tf.batching import encode_split, held_split, prediction_batches, training_batches
 from powerbert_tf.tokenization import Tokenizer
 from powerbert_tf.tsv import Split
 
@@ -17,7 +18,7 @@ EMPTY = {"token_ids": PAD, "segment_ids": 0, "padding_mask": 0}
 @pytest.fixture
 def encoded():
     """Row i has the ids 100 * i + position, and i as label."""
-    return EncodedSplit(
+    return held_split(
         token_ids=tf.ragged.constant([[100 * i + p for p in range(n)] for i, n in enumerate(LENGTHS)], tf.int32),
         segment_ids=tf.ragged.constant([[p % 2 for p in range(n)] for n in LENGTHS], tf.int32),
         labels=np.arange(len(LENGTHS), dtype="int32"),

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet
 import pytest
 
-from powerbert_tf.batching import EncodedSplit, pad_rows, prediction_batches
+from powerbert_tf.batching import held_split, pad_rows, prediction_batches
 from powerbert_tf.errors import InputError
 from powerbert_tf.predictions import answer_columns
 from powerbert_tf.settings import resolve_settings
@@ -179,7 +179,7 @@ def encoded(lengths, n=31):
     import tensorflow as tf
 
     ids = tf.RaggedTensor.from_row_lengths(np.arange(1, sum(lengths) + 1, dtype="int32"), lengths)
-    return EncodedSplit(ids, ids.with_flat_values(ids.flat_values % 2), None, 0, n)
+    return held_split(ids, ids.with_flat_values(ids.flat_values % 2), None, 0, n)
 
 
 @pytest.mark.parametrize("filled_to", [0, 5])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from powerbert_tf.batching import EncodedSplit
+from powerbert_tf.batching import held_split
 from powerbert_tf.cost import grouped_lengths
 from powerbert_tf.workload import latency_batches
 
@@ -14,7 +14,7 @@ LENGTHS = (3, 17, 5, 9, 2, 21, 4, 11, 13, 7, 19)
 @pytest.fixture(scope="module")
 def encoded():
     """Row i has the ids 100 * i + position."""
-    return EncodedSplit(
+    return held_split(
         token_ids=tf.ragged.constant([[100 * i + p for p in range(n)] for i, n in enumerate(LENGTHS)], tf.int32),
         segment_ids=tf.ragged.constant([[p % 2 for p in range(n)] for n in LENGTHS], tf.int32),
         labels=None,

@@ -106,8 +106,9 @@ class Answerer:
             encoded: The rows.
             tell: Is called after each batch with the number of its rows.
         """
-        batches = grouped_rows(encoded.lengths, self._batch_size)
-        longest = padded_lengths(np.array([encoded.lengths[rows[-1]] for rows in batches]), self._lengths)
+        lengths = encoded.lengths
+        batches = grouped_rows(lengths, self._batch_size)
+        longest = padded_lengths(np.array([lengths[rows[-1]] for rows in batches]), self._lengths)
         sorted_logits = []
         for rows, length in zip(batches, longest, strict=True):
             logits = self._function(pad_rows(encoded, rows, int(length), self._filled_to))

@@ -1,0 +1,97 @@
+"""Training and evaluation on files of any size: `python -m benchmarks.train_stream --rows=10000,100000,1000000`.
+
+Generated rows of some ten words go through `run_glue.py --stage=evaluate --train_file=... --dev_file=...`, which
+fine-tunes an epoch, re-trains an epoch towards the answers of the fine-tuned model, and evaluates both; a process
+for each number of rows, with a tenth as many dev rows. Told are peak memory, and the memory that a row more takes.
+"""
+
+import json
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from absl import app, flags
+
+from benchmarks import command
+from benchmarks.command import FLAGS, output_path, publish, surroundings
+from benchmarks.stream_parts import command_of, run_watched, write_rows, write_tiny_checkpoint
+from benchmarks.tables import table
+
+_DEV_SHARE = 10  # as many training rows a dev row
+_MOST_BYTES = 24.0  # of a row
+
+
+def measure(checkpoint: Path, folder: Path, count: int) -> dict[str, Any]:
+    """Seconds and peak memory of a process that trains on so many rows."""
+    train, dev = folder / "train.csv", folder / "dev.csv"
+    write_rows(train, count, labeled=True)
+    write_rows(dev, count // _DEV_SHARE, labeled=True)
+    given = {
+        "task": "generated",
+        "stage": "evaluate",
+        "train_file": train,
+        "dev_file": dev,
+        "text_column": "text",
+        "label_column": "label",
+        "checkpoint": checkpoint,
+        "output_dir": folder / "runs",
+        "cache_dir": folder / "cache",
+        "retention_configuration": "0.8,0.3",
+        "cost_model": "multiply_adds",
+        "max_seq_length": 16,
+        "epochs": 1,
+        "epochs_retrain": 1,
+        "batch_size": FLAGS.batch_size,
+        "eval_batch_size": FLAGS.batch_size,
+    }
+    seconds, peak = run_watched(command_of(given), folder / "log")
+    result = json.loads((folder / "runs" / "generated" / "evaluate" / "result.json").read_text())
+    if result["examples"] != count // _DEV_SHARE:
+        raise RuntimeError(f"{result['examples']} dev rows instead of {count // _DEV_SHARE}.")
+    for left in ("runs", "cache"):
+        shutil.rmtree(folder / left)
+    return {"rows": count, "dev_rows": count // _DEV_SHARE, "seconds": seconds, "peak_mib": peak, **result["metrics"]}
+
+
+def write_report(report: dict[str, Any], output: Path) -> None:
+    """Markdown beside the JSON."""
+    rows = [
+        (f"{one['rows']:,}", f"{one['dev_rows']:,}", f"{one['peak_mib']:,.0f}", f"{one['accuracy']:.4f}")
+        for one in report["sizes"]
+    ]
+    lines = [
+        table(pd.DataFrame(rows, columns=["training rows", "dev rows", "peak memory, MiB", "dev accuracy"])),
+        "",
+        f"A training row more takes {report['bytes_per_row']:.1f} bytes, from the smallest number to the largest.",
+        "",
+        f"`{report['command']}`",
+        "",
+    ]
+    output.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def main(argv: list[str]) -> None:
+    """Measures each size."""
+    output = output_path("train_stream")
+    with tempfile.TemporaryDirectory(dir=FLAGS.scratch or None) as scratch:
+        checkpoint = write_tiny_checkpoint(Path(scratch))
+        report: dict[str, Any] = surroundings("benchmarks.train_stream")
+        report["command"] = re.sub(r" --scratch=\S+", "", report["command"])  # a path of one machine
+        report["sizes"] = [measure(checkpoint, Path(scratch), int(count)) for count in FLAGS.rows]
+    least, most = (pick(report["sizes"], key=lambda one: one["rows"]) for pick in (min, max))
+    more_rows = most["rows"] - least["rows"]
+    report["bytes_per_row"] = (most["peak_mib"] - least["peak_mib"]) * 2**20 / more_rows if more_rows else 0.0
+    publish(report, output, write_report)
+    if report["bytes_per_row"] > _MOST_BYTES:
+        raise RuntimeError(f"a row takes {report['bytes_per_row']:.1f} bytes; at most {_MOST_BYTES:g}.")
+
+
+if __name__ == "__main__":
+    command.define_flags()
+    flags.DEFINE_list("rows", ["10000", "100000", "1000000"], "Training rows of each file.")
+    flags.DEFINE_integer("batch_size", 512, "Of training and evaluation; a tiny model wants large ones.")
+    flags.DEFINE_string("scratch", "", "Folder for the rows and the runs; empty for the system's.")
+    app.run(main)
