@@ -149,8 +149,7 @@ class Batches:
                 for an example and 0 for what was filled in.
         """
         labels = self.encoded.labels if with_labels else None
-        types = [tf.int32] * len(_INPUTS)
-        shapes: list[list[int | None]] = [[self.filled_to, None]] * len(_INPUTS)
+        types, shapes = [tf.int32], [[len(_INPUTS), self.filled_to, None]]
         if labels is not None:
             types.append(tf.as_dtype(labels.dtype))
             shapes.append([self.filled_to, *labels.shape[1:]])
@@ -158,24 +157,25 @@ class Batches:
         def read(number) -> list[np.ndarray]:
             rows = self.rows[int(number)]
             inputs = pad_rows(self.encoded, rows, int(self.lengths[number]), self.filled_to or 0)
-            values = [inputs[name] for name in _INPUTS]
-            if labels is not None:
-                more = max((self.filled_to or 0) - len(rows), 0)
-                values.append(np.pad(labels[rows], [(0, more), *[(0, 0)] * (labels.ndim - 1)]))
-            return values
+            packed = np.stack([inputs[name] for name in _INPUTS])  # one array to hand over, not three
+            if labels is None:
+                return [packed]
+            filled = np.zeros((packed.shape[1], *labels.shape[1:]), labels.dtype)
+            filled[: len(rows)] = labels[rows]
+            return [packed, filled]
 
         def make(number):
             # Python, as rows may be in a file, where TensorFlow cannot read from any place.
-            values = tf.numpy_function(read, [number], types)
-            for value, shape in zip(values, shapes, strict=True):
+            packed, *more = tf.numpy_function(read, [number], types)
+            for value, shape in zip((packed, *more), shapes, strict=True):
                 value.set_shape(shape)
-            inputs = dict(zip(_INPUTS, values, strict=False))
-            if labels is None:
+            inputs = dict(zip(_INPUTS, tf.unstack(packed), strict=True))
+            if not more:
                 return inputs
             if self.filled_to is None:
-                return inputs, values[-1]
+                return inputs, more[0]
             # Every example has a [CLS], and what was filled in has nothing.
-            return inputs, values[-1], tf.cast(inputs["padding_mask"][:, 0], tf.float32)
+            return inputs, more[0], tf.cast(inputs["padding_mask"][:, 0], tf.float32)
 
         return tf.data.Dataset.range(len(self.rows)).map(make, num_parallel_calls=2).prefetch(4)
 
@@ -201,14 +201,16 @@ def pad_rows(encoded: EncodedSplit, rows: np.ndarray, length: int, filled_to: in
         filled_to: Least B; rows of nothing but padding fill up what is missing.
     """
     pieces = encoded.pieces
-    mask = np.arange(length) < pieces.lengths[rows][:, None]
-    more = ((0, max(filled_to - len(rows), 0)), (0, 0))
-    token_ids = pieces.gather("token_ids", rows, length, encoded.pad_id)
-    return {
-        "token_ids": np.pad(token_ids, more, constant_values=encoded.pad_id),
-        "segment_ids": np.pad(pieces.gather("segment_ids", rows, length, 0), more),
-        "padding_mask": np.pad(mask.astype("int32"), more),
+    shape = (max(filled_to, len(rows)), length)
+    inputs = {
+        "token_ids": np.full(shape, encoded.pad_id, "int32"),
+        "segment_ids": np.zeros(shape, "int32"),
+        "padding_mask": np.zeros(shape, "int32"),
     }
+    inputs["token_ids"][: len(rows)] = pieces.gather("token_ids", rows, length, encoded.pad_id)
+    inputs["segment_ids"][: len(rows)] = pieces.gather("segment_ids", rows, length, 0)
+    inputs["padding_mask"][: len(rows)] = np.arange(length) < pieces.lengths[rows][:, None]
+    return inputs
 
 
 def _padded(
