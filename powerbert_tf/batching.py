@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from powerbert_tf.batch_order import EpochsInOrder, RowsOfBatches, cut_from_the_end, longest_of, order_by_length
 from powerbert_tf.buckets import choose_buckets, padded_lengths
+from powerbert_tf.choices import input_texts
 from powerbert_tf.cores import usable_cores
 from powerbert_tf.pieces import HeldValues, Pieces
 from powerbert_tf.tokenization import Tokenizer
@@ -26,43 +27,55 @@ class EncodedSplit:
     """A split as word-pieces.
 
     Attributes:
-        pieces: Word-pieces and segments.
+        pieces: Word-pieces and segments, of `n * choices` inputs.
         labels: `[n]`, or None for a test split.
         pad_id: Id of `[PAD]`.
         max_seq_length: N.
+        choices: K, inputs of each row: of multiple choice one an option, next to each other; else 1.
     """
 
     pieces: Pieces
     labels: np.ndarray | None
     pad_id: int
     max_seq_length: int
+    choices: int = 1
 
     def __len__(self) -> int:
-        return len(self.pieces)
+        return len(self.pieces) // self.choices
 
     def take(self, rows: np.ndarray) -> "EncodedSplit":
         """Some of the rows, `[k]` numbers, in that order; in memory."""
         labels = None if self.labels is None else self.labels[rows]
-        return dataclasses.replace(self, pieces=self.pieces.take(rows), labels=labels)
+        return dataclasses.replace(self, pieces=self.pieces.take(self.inputs_of(rows)), labels=labels)
+
+    def inputs_of(self, rows: np.ndarray) -> np.ndarray:
+        """Numbers of the inputs of rows, `[k * choices]`."""
+        return (rows[:, None] * self.choices + np.arange(self.choices)).reshape(-1) if self.choices > 1 else rows
 
     @property
     def lengths(self) -> np.ndarray:
-        """Word-pieces of each row, special tokens included, `[n]`."""
-        return self.pieces.lengths.astype("int64")
+        """Word-pieces of each row's longest input, special tokens included, `[n]`."""
+        return self.small_lengths.astype("int64")
+
+    @property
+    def small_lengths(self) -> np.ndarray:
+        """The same, of a small type, whose sums and products overflow."""
+        lengths = self.pieces.lengths
+        return lengths.reshape(-1, self.choices).max(axis=1) if self.choices > 1 else lengths
 
     @property
     def token_ids(self) -> tf.RaggedTensor:
-        """`[n, (length)]` int32, for those who want all of them in memory."""
+        """`[n * choices, (length)]` int32, for those who want all of them in memory."""
         return self._ragged("token_ids")
 
     @property
     def segment_ids(self) -> tf.RaggedTensor:
-        """`[n, (length)]` int32, for those who want all of them in memory."""
+        """`[n * choices, (length)]` int32, for those who want all of them in memory."""
         return self._ragged("segment_ids")
 
     def _ragged(self, name: str) -> tf.RaggedTensor:
-        flat = self.pieces.flat(name, np.arange(len(self)))
-        return tf.RaggedTensor.from_row_lengths(flat, self.lengths)
+        flat = self.pieces.flat(name, np.arange(len(self.pieces)))
+        return tf.RaggedTensor.from_row_lengths(flat, self.pieces.lengths.astype("int64"))
 
 
 def held_split(
@@ -71,16 +84,17 @@ def held_split(
     labels: np.ndarray | None,
     pad_id: int,
     max_seq_length: int,
+    choices: int = 1,
 ) -> EncodedSplit:
-    """A split in memory, of ragged ids `[n, (length)]`; the rest is as of `EncodedSplit`."""
+    """A split in memory, of ragged ids `[n * choices, (length)]`; the rest is as of `EncodedSplit`."""
     ids, segments = (HeldValues(ragged.flat_values.numpy()) for ragged in (token_ids, segment_ids))
     pieces = Pieces(ids, segments, token_ids.row_lengths().numpy())
-    return EncodedSplit(pieces, labels, pad_id, max_seq_length)
+    return EncodedSplit(pieces, labels, pad_id, max_seq_length, choices)
 
 
 def encode_split(split: Split, tokenizer: Tokenizer, max_seq_length: int) -> EncodedSplit:
     """Tokenizes a whole split, on all cores."""
-    encode = _encoder(tokenizer, tokenizer.generation(), len(split.texts), max_seq_length)
+    encode = _encoder(tokenizer, tokenizer.generation(), len(split.texts), max_seq_length, split.choices)
     cores = usable_cores()
     # Equal shares, the same number for each core.
     shares = math.ceil(len(split) / (cores * _MOST_AT_ONCE)) * cores
@@ -93,12 +107,12 @@ def encode_split(split: Split, tokenizer: Tokenizer, max_seq_length: int) -> Enc
         chunks = list(executor.map(encode_from, range(0, len(split), size)))
     token_ids = tf.concat([chunk for chunk, _ in chunks], axis=0)
     segment_ids = token_ids.with_flat_values(tf.concat([segments for _, segments in chunks], axis=0))
-    return held_split(token_ids, segment_ids, split.labels, tokenizer.pad_id, max_seq_length)
+    return held_split(token_ids, segment_ids, split.labels, tokenizer.pad_id, max_seq_length, split.choices)
 
 
 @functools.lru_cache(maxsize=8)
 def _encoder(
-    tokenizer: Tokenizer, generation: int, num_texts: int, max_seq_length: int
+    tokenizer: Tokenizer, generation: int, num_texts: int, max_seq_length: int, choices: int
 ) -> tf.types.experimental.PolymorphicFunction:
     """Texts `[B]` -> ids, and segments without their row splits, as a graph.
 
@@ -108,7 +122,7 @@ def _encoder(
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string)] * num_texts)
     def encode(*texts):
-        token_ids, segment_ids = tokenizer(texts, max_seq_length)
+        token_ids, segment_ids = tokenizer(input_texts(texts, choices), max_seq_length)
         return token_ids, segment_ids.flat_values
 
     return encode
@@ -142,14 +156,16 @@ class Batches:
         return dataclasses.replace(self, rows=rows, lengths=self.lengths[numbers])
 
     def dataset(self, with_labels: bool) -> tf.data.Dataset:
-        """`{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` of each batch.
+        """`{"token_ids", "segment_ids", "padding_mask"}` int32 `[B * choices, T]` of each batch.
 
         Args:
             with_labels: Whether labels `[B]` come with them; and, where batches are filled up, weights `[B]` that are 1
                 for an example and 0 for what was filled in.
         """
         labels = self.encoded.labels if with_labels else None
-        types, shapes = [tf.int32], [[len(_INPUTS), self.filled_to, None]]
+        choices = self.encoded.choices
+        rows_to_fill = None if self.filled_to is None else choices * self.filled_to
+        types, shapes = [tf.int32], [[len(_INPUTS), rows_to_fill, None]]
         if labels is not None:
             types.append(tf.as_dtype(labels.dtype))
             shapes.append([self.filled_to, *labels.shape[1:]])
@@ -160,7 +176,7 @@ class Batches:
             packed = np.stack([inputs[name] for name in _INPUTS])  # one array to hand over, not three
             if labels is None:
                 return [packed]
-            filled = np.zeros((packed.shape[1], *labels.shape[1:]), labels.dtype)
+            filled = np.zeros((packed.shape[1] // choices, *labels.shape[1:]), labels.dtype)
             filled[: len(rows)] = labels[rows]
             return [packed, filled]
 
@@ -175,7 +191,7 @@ class Batches:
             if self.filled_to is None:
                 return inputs, more[0]
             # Every example has a [CLS], and what was filled in has nothing.
-            return inputs, more[0], tf.cast(inputs["padding_mask"][:, 0], tf.float32)
+            return inputs, more[0], tf.cast(inputs["padding_mask"][::choices, 0], tf.float32)
 
         return tf.data.Dataset.range(len(self.rows)).map(make, num_parallel_calls=2).prefetch(4)
 
@@ -192,7 +208,7 @@ def grouped_rows(lengths: np.ndarray, batch_size: int) -> Sequence[np.ndarray]:
 
 
 def pad_rows(encoded: EncodedSplit, rows: np.ndarray, length: int, filled_to: int = 0) -> dict[str, np.ndarray]:
-    """One batch, made without TensorFlow: `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]`.
+    """One batch, made without TensorFlow: `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B * choices, T]`.
 
     Args:
         encoded: The split.
@@ -201,7 +217,8 @@ def pad_rows(encoded: EncodedSplit, rows: np.ndarray, length: int, filled_to: in
         filled_to: Least B; rows of nothing but padding fill up what is missing.
     """
     pieces = encoded.pieces
-    shape = (max(filled_to, len(rows)), length)
+    shape = (max(filled_to, len(rows)) * encoded.choices, length)
+    rows = encoded.inputs_of(rows)
     inputs = {
         "token_ids": np.full(shape, encoded.pad_id, "int32"),
         "segment_ids": np.zeros(shape, "int32"),
@@ -250,7 +267,7 @@ def training_batches(
         fill: Whether the smaller batches are filled up.
     """
     grouped = padding == "batch"
-    order = EpochsInOrder(encoded.pieces.lengths, batch_size, seed, grouped)
+    order = EpochsInOrder(encoded.small_lengths, batch_size, seed, grouped)
     rows = RowsOfBatches(order.rows, range(epochs * order.batches))
     longest = order.longest(epochs) if grouped else None
     return _padded(encoded, rows, longest, batch_size, length_buckets, fill)
@@ -268,7 +285,7 @@ def prediction_batches(
 
     The other arguments are those of `training_batches`.
     """
-    lengths = encoded.pieces.lengths
+    lengths = encoded.small_lengths
     order = order_by_length(lengths) if grouped else np.arange(len(lengths))
     rows = cut_from_the_end(order, batch_size)
     longest = None if padding == "max" else longest_of(lengths, order, len(rows[0]), batch_size)

@@ -9,8 +9,9 @@ import textwrap
 from pathlib import Path
 
 from powerbert_tf.errors import InputError
+from powerbert_tf.race import read_race
 from powerbert_tf.sample_data import MARK, write_sample
-from powerbert_tf.tasks import AX, AX_SPLIT, GlueTask
+from powerbert_tf.tasks import AX, AX_SPLIT, ChoiceTask, GlueTask
 from powerbert_tf.text_columns import in_blocks
 from powerbert_tf.tfds_glue import is_prepared, load_from_tfds, tfds_folder
 from powerbert_tf.tsv import Split, read_tsv
@@ -53,8 +54,8 @@ class Dataset:
         return digest.hexdigest()[:16]
 
 
-def load_dataset(task: GlueTask, data_dir: str | os.PathLike) -> Dataset:
-    """Loads the data of `task`.
+def load_dataset(task: GlueTask | ChoiceTask, data_dir: str | os.PathLike) -> Dataset:
+    """Loads the data of `task`; of multiple choice, from its files alone.
 
     The first of these that exists is taken: the files of `<data_dir>/<task.folder>`; `glue/<task.tfds_name>` of
     TensorFlow Datasets; the sample in `<data_dir>/sample/<task.folder>`, which is generated where it is missing. A
@@ -66,6 +67,8 @@ def load_dataset(task: GlueTask, data_dir: str | os.PathLike) -> Dataset:
     """
     data_dir = Path(data_dir)
     folder = data_dir / task.folder
+    if isinstance(task, ChoiceTask):
+        return Dataset("files", str(folder), read_race(folder, task))
     if os.path.lexists(folder):
         source = "sample" if (folder / MARK).exists() else "tsv"
         if source == "sample":

@@ -62,7 +62,7 @@ def load_encoded(split: Split, tokenizer: Tokenizer, max_seq_length: int, folder
         if pieces is None and not is_small:
             pieces = _write(path, key, _encoded_windows(split, tokenizer, max_seq_length), tokenizer)
         if pieces is not None:
-            return EncodedSplit(pieces, split.labels, tokenizer.pad_id, max_seq_length)
+            return EncodedSplit(pieces, split.labels, tokenizer.pad_id, max_seq_length, split.choices)
     if is_small:
         encoded = encode_split(split, tokenizer, max_seq_length)
         if folder is not None:
@@ -71,7 +71,7 @@ def load_encoded(split: Split, tokenizer: Tokenizer, max_seq_length: int, folder
     with tempfile.TemporaryFile() as file:
         _write_file(file, "", _encoded_windows(split, tokenizer, max_seq_length), tokenizer)
         pieces = _pieces(FileReader(file.fileno(), "temporary file of word-pieces"), _header(file))
-    return EncodedSplit(pieces, split.labels, tokenizer.pad_id, max_seq_length)
+    return EncodedSplit(pieces, split.labels, tokenizer.pad_id, max_seq_length, split.choices)
 
 
 def _windows(split: Split) -> Iterator[Split]:
@@ -83,10 +83,10 @@ def _windows(split: Split) -> Iterator[Split]:
             column.append(text)
             characters += len(text)
         if len(columns[0]) == _WINDOW_ROWS or characters > _WINDOW_CHARACTERS:
-            yield Split(tuple(columns), None, None)
+            yield Split(tuple(columns), None, None, choices=split.choices)
             columns, characters = [[] for _ in split.texts], 0
     if columns[0]:
-        yield Split(tuple(columns), None, None)
+        yield Split(tuple(columns), None, None, choices=split.choices)
 
 
 def _encoded_windows(split: Split, tokenizer: Tokenizer, max_seq_length: int) -> Iterator[EncodedSplit]:
@@ -95,7 +95,9 @@ def _encoded_windows(split: Split, tokenizer: Tokenizer, max_seq_length: int) ->
 
 def _key(split: Split, tokenizer: Tokenizer, max_seq_length: int) -> str:
     digest = hashlib.sha256(
-        json.dumps([_FORMAT, tokenizer.fingerprint, tokenizer.truncation, max_seq_length, len(split)]).encode()
+        json.dumps(
+            [_FORMAT, tokenizer.fingerprint, tokenizer.truncation, max_seq_length, len(split), split.choices]
+        ).encode()
     )
     for column in split.texts:
         for block in in_blocks(column):
@@ -192,7 +194,7 @@ def _write_file(file: Any, key: str, windows: Iterator[EncodedSplit], tokenizer:
         for window in windows:
             lengths.append(window.pieces.lengths.astype(_NUMPY_TYPES[types["lengths"]]))
             for name, target in (("token_ids", file), ("segment_ids", segments)):
-                flat = window.pieces.flat(name, np.arange(len(window)))
+                flat = window.pieces.flat(name, np.arange(len(window.pieces)))
                 target.write(flat.astype(_NUMPY_TYPES[types[name]]).data)
         sizes = {"token_ids": file.tell() - 8 - _HEADER, "segment_ids": segments.tell()}
         segments.seek(0)

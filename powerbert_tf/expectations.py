@@ -48,11 +48,12 @@ class Expectations:
         vocab_size: Ids are below it.
         batch_size: Most examples of a request; 0 for any.
         tolerance: How far an answer may be from the model's.
-        texts: One or two texts of each request, `B` of them.
-        token_ids: Their word-pieces.
+        texts: One or two texts of each request, `B` of them; of multiple choice article, question and K options.
+        token_ids: Their word-pieces; of multiple choice those of `B K` pairs.
         segment_ids: And segments.
         answers: Probabilities `[B, C]`, or scores `[B]`, by the suffix of the signatures.
         num_samples: How many of the requests are usual ones; they come first.
+        choices: K of multiple choice, else 1.
     """
 
     task: str
@@ -67,6 +68,7 @@ class Expectations:
     segment_ids: tuple[tuple[int, ...], ...]
     answers: Mapping[str, np.ndarray]
     num_samples: int
+    choices: int = 1
 
     def write(self, version: Path) -> None:
         """Writes the file into the folder of a version."""
@@ -103,7 +105,17 @@ class Expectations:
         return len(self.texts)
 
     def ids_request(self, rows: Sequence[int]) -> dict[str, tf.Tensor]:
-        """Some requests as ids, padded to the longest of them: int32 `[rows, T]` each."""
+        """Some requests as ids, padded to the longest of them: int32 `[rows, T]` each, or `[rows, K, T]`."""
+        return {name: tf.constant(self.with_options(values)) for name, values in self.ids_of(rows).items()}
+
+    def with_options(self, values: np.ndarray) -> np.ndarray:
+        """Ids `[rows * K, T]` as a request has them: of multiple choice `[rows, K, T]`."""
+        options = self.choices
+        return values.reshape(len(values) // options, options, values.shape[-1]) if options > 1 else values
+
+    def ids_of(self, requests: Sequence[int]) -> dict[str, np.ndarray]:
+        """The inputs of some requests, padded to the longest of them: int32 `[rows * K, T]` each."""
+        rows = [request * self.choices + option for request in requests for option in range(self.choices)]
         lengths = np.array([len(self.token_ids[row]) for row in rows])
         longest = lengths.max()
 
@@ -111,8 +123,7 @@ class Expectations:
             return np.array([(*values[row], *[0] * (longest - len(values[row]))) for row in rows], "int32")
 
         mask = (np.arange(longest) < lengths[:, None]).astype("int32")
-        arrays = zip(IDS, (pad(self.token_ids), pad(self.segment_ids), mask), strict=True)
-        return {name: tf.constant(values) for name, values in arrays}
+        return dict(zip(IDS, (pad(self.token_ids), pad(self.segment_ids), mask), strict=True))
 
     def text_request(self, rows: Sequence[int]) -> dict[str, tf.Tensor]:
         """Some requests as texts: strings `[rows]` each."""

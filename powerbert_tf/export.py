@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from powerbert_tf.choices import input_texts
 from powerbert_tf.errors import InputError
 from powerbert_tf.expectations import HOSTILE_TEXTS, Expectations, check_answers
 from powerbert_tf.files import write_json
@@ -49,7 +50,8 @@ def expect(
         models: By the suffix of their signatures.
         task: Of the models.
         tokenizer: Cuts the texts.
-        samples: Usual requests, one or two texts each; at least one.
+        samples: Usual requests, one or two texts each, or of multiple choice article, question and options; at least
+            one.
         shapes: Their precision says how close a served answer has to be.
     """
     names = text_inputs(task)
@@ -57,7 +59,7 @@ def expect(
     texts = (*encoded, *((text,) * len(names) for text in HOSTILE_TEXTS))
     first, *_ = models.values()
     columns = [tf.constant(column) for column in zip(*texts, strict=True)]
-    token_ids, segment_ids = tokenizer(columns, first.max_seq_length)
+    token_ids, segment_ids = tokenizer(input_texts(columns, task.choices), first.max_seq_length)
     inputs = (token_ids.to_tensor(tokenizer.pad_id), segment_ids.to_tensor(), tf.sequence_mask(token_ids.row_lengths()))
     request = {name: tf.cast(values, tf.int32) for name, values in zip(INPUTS, inputs, strict=True)}
 
@@ -79,6 +81,7 @@ def expect(
         segment_ids=tuple(map(tuple, segment_ids.to_list())),
         answers={suffix: answers(model) for suffix, model in models.items()},
         num_samples=len(samples),
+        choices=task.choices,
     )
 
 

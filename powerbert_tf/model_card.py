@@ -8,6 +8,7 @@ from powerbert_tf.retention import format_configuration
 from powerbert_tf.run import Run
 from powerbert_tf.serving import EXAMPLES, IDS, TEXT, text_inputs
 from powerbert_tf.serving_shapes import ServingShapes
+from powerbert_tf.tasks import Task
 
 _DATA = {
     "sample": "a small generated sample: figures on it mean nothing",
@@ -30,7 +31,7 @@ def format_card(run: Run, configurations: Mapping[str, Sequence[float] | None], 
         [
             f"# {task.name}, PoWER-BERT",
             "",
-            f"- Task: {task.name}, {'pairs of texts' if task.is_pair else 'single texts'}; classes: {classes}.",
+            f"- Task: {task.name}, {_kind(task)}; classes: {classes}.",
             f"- Data: {_DATA.get(run.dataset.source, run.dataset.source)}; fingerprint {run.fingerprint}.",
             f"- Made from the checkpoint {run.checkpoint.name.rpartition('/')[2]}, "
             f"{'un' * run.lower_case}cased vocabulary.",
@@ -58,6 +59,12 @@ def format_card(run: Run, configurations: Mapping[str, Sequence[float] | None], 
             "",
         ]
     )
+
+
+def _kind(task: Task) -> str:
+    if task.choices > 1:
+        return f"questions about an article with {task.choices} options each"
+    return "pairs of texts" if task.is_pair else "single texts"
 
 
 def _shapes_sentence(shapes: ServingShapes) -> str:

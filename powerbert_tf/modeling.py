@@ -1,6 +1,6 @@
 """The classifier: BERT's layers in a functional graph, with what is in the slots of its encoders.
 
-Axes: `B` batch, `T` rows of the input, `C` classes.
+Axes: `B` batch, `T` rows of the input, `C` classes, `K` options of a question.
 """
 
 import dataclasses
@@ -19,7 +19,8 @@ INPUTS = ("token_ids", "segment_ids", "padding_mask")
 class BertClassifier(keras.Model):
     """Encoders, pooler and head: `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` -> logits `[B, C]`.
 
-    T is any length up to `max_seq_length`; padding is on the right.
+    T is any length up to `max_seq_length`; padding is on the right. Of multiple choice an example is `choices` inputs
+    next to each other, each of which gets one logit: int32 `[B K, T]` -> logits `[B, K]`.
 
     Args:
         config: Sizes, a `BertConfig`.
@@ -35,6 +36,7 @@ class BertClassifier(keras.Model):
         pin_cls: Whether soft-extract puts [CLS] first; None means that it does unless `padding_queries_vote`, so that
             this one argument gives the original release's semantics.
         mass_penalty: Lambda of the search loss, the coefficient of sum_j j * mass_j.
+        choices: K of multiple choice, with `num_classes` 1; else 1.
         shared: Another classifier whose weights are these, or None for new ones; see `with_retention`.
         **kwargs: The model's own.
 
@@ -56,12 +58,15 @@ class BertClassifier(keras.Model):
         padding_queries_vote=False,
         pin_cls=None,
         mass_penalty=0.0,
+        choices=1,
         shared=None,
         **kwargs,
     ):
         config = BertConfig(**config) if isinstance(config, dict) else config
         if num_classes < 1:
             raise ValueError(f"num_classes={num_classes}; expected at least 1 (1 for a regression).")
+        if choices > 1 and num_classes != 1:
+            raise ValueError(f"num_classes={num_classes} and choices={choices}; expected 1 logit of each option.")
         if not 1 <= max_seq_length <= config.max_length:
             raise ValueError(
                 f"max_seq_length={max_seq_length}; expected 1 to {config.max_length}, "
@@ -85,7 +90,7 @@ class BertClassifier(keras.Model):
         )
         layers = _shared_layers(shared) if shared is not None else _new_layers(config, num_classes, max_seq_length)
         encoders = _encoder_blocks(config, slots, None if shared is None else shared.encoders)
-        super().__init__(**_classifier_graph(config, encoders, **layers), **kwargs)
+        super().__init__(**_classifier_graph(config, encoders, choices, **layers), **kwargs)
 
         self.config = config
         self.num_classes = num_classes
@@ -97,6 +102,7 @@ class BertClassifier(keras.Model):
         self.padding_queries_vote = padding_queries_vote
         self.pin_cls = pin_cls
         self.mass_penalty = mass_penalty
+        self.choices = choices
         self.encoders = encoders
 
     @property
@@ -133,6 +139,7 @@ class BertClassifier(keras.Model):
             "padding_queries_vote": self.padding_queries_vote,
             "pin_cls": self.pin_cls,
             "mass_penalty": self.mass_penalty,
+            "choices": self.choices,
         }
 
     @classmethod
@@ -226,7 +233,7 @@ def _shared_layers(model):
     return {name: model.get_layer(name) for name in ("embeddings", "pooler", "dropout", "classifier")}
 
 
-def _classifier_graph(config, encoders, embeddings, pooler, dropout, classifier):
+def _classifier_graph(config, encoders, choices, embeddings, pooler, dropout, classifier):
     """Inputs and outputs of the classifier's functional graph."""
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in INPUTS}
     input_mask = padding_mask = inputs["padding_mask"]
@@ -234,4 +241,5 @@ def _classifier_graph(config, encoders, embeddings, pooler, dropout, classifier)
     for encoder in encoders:
         word_vectors, padding_mask = encoder(word_vectors, padding_mask, input_mask)
     cls = dropout(word_vectors[:, 0]) if config.dropout_before_pooler else word_vectors[:, 0]
-    return {"inputs": inputs, "outputs": classifier(dropout(pooler(cls)))}
+    logits = classifier(dropout(pooler(cls)))
+    return {"inputs": inputs, "outputs": keras.ops.reshape(logits, (-1, choices)) if choices > 1 else logits}

@@ -19,7 +19,7 @@ from powerbert_tf.metrics import choose_metrics
 from powerbert_tf.rejected import RejectedRows, bad_rows_message
 from powerbert_tf.row_checks import require_columns, row_problem
 from powerbert_tf.tables import Row, Table
-from powerbert_tf.tasks import TASKS, OwnTask
+from powerbert_tf.tasks import PUBLISHED, TASKS, OwnTask
 from powerbert_tf.text_columns import TextWriter
 from powerbert_tf.tsv import Split
 
@@ -142,8 +142,9 @@ def _source_of(settings: DataSettings) -> Source:
 
 
 def _require_name(name: str) -> str:
-    if name in TASKS:
-        raise InputError(f"--task={name}: that is a GLUE task with files of its own; choose another name for yours.")
+    if name in PUBLISHED:
+        kind = "GLUE" if name in TASKS else "published"
+        raise InputError(f"--task={name}: that is a {kind} task with files of its own; choose another name for yours.")
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise InputError(f"--task={name}: expected a name of letters, digits, -, _ and ., which is also a folder's.")
     return name

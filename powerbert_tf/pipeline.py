@@ -13,7 +13,7 @@ from powerbert_tf.curves import MAX_LOSS, average_pareto
 from powerbert_tf.datasets import load_dataset
 from powerbert_tf.determinism import make_deterministic
 from powerbert_tf.errors import InputError
-from powerbert_tf.export_formats import EXPORT_FORMATS, load_function
+from powerbert_tf.export_formats import DEFAULT_FORMAT, EXPORT_FORMATS, load_function
 from powerbert_tf.files import write_json
 from powerbert_tf.labels import balanced_weights
 from powerbert_tf.length_proposal import propose_length
@@ -33,7 +33,7 @@ from powerbert_tf.seeds import format_seeds, summarize_seeds
 from powerbert_tf.settings import MAIN_STAGES, STAGES, TRAINING_STAGES, Settings, flag_name
 from powerbert_tf.stages import run_stage
 from powerbert_tf.task_file import TASK_FILE, repeat_task
-from powerbert_tf.tasks import GlueTask, Task, get_task
+from powerbert_tf.tasks import ChoiceTask, GlueTask, Task, get_task
 from powerbert_tf.tokenization import Tokenizer
 from powerbert_tf.tokenizer_files import load_tokenizer
 
@@ -306,12 +306,12 @@ def prepare(settings: Settings, root: Path, own: OwnData | None = None, checkpoi
         raise InputError(f"--class_weights=balanced: {task.name} is a regression, without classes; expected none.")
     checkpoint = checkpoint or find_checkpoint(settings.checkpoint)
     _check_pair(task, checkpoint)
-    if isinstance(task, GlueTask) and root.resolve() == (Path(settings.data_dir) / task.folder).resolve():
+    if isinstance(task, GlueTask | ChoiceTask) and root.resolve() == (Path(settings.data_dir) / task.folder).resolve():
         raise InputError(f"--output_dir={settings.output_dir}: results in {root} would mix with the data there.")
     tokenizer = load_tokenizer(checkpoint, settings.case, settings.truncation)
     if settings.max_seq_length:
         _check_length(settings, task, checkpoint, tokenizer)
-    dataset = own.dataset if own else load_dataset(cast(GlueTask, task), settings.data_dir)
+    dataset = own.dataset if own else load_dataset(cast(GlueTask | ChoiceTask, task), settings.data_dir)
     train = dataset.splits["train"]
     if not settings.max_seq_length:
         proposed = propose_length(train, tokenizer, checkpoint.config.max_length)
@@ -357,6 +357,8 @@ def check_plan(run: Run, plan: Collection[str], overwrite: bool = False) -> None
     Raises:
         InputError: The folder or the target is out of reach, or the data is not fit for it.
     """
+    if run.task.choices > 1:
+        _check_choices(run, plan)
     if "export" in plan:
         _check_formats(run, overwrite)
     bad_rows = sum(split.bad_rows for name, split in run.dataset.splits.items() if name.startswith("test"))
@@ -374,6 +376,18 @@ def check_plan(run: Run, plan: Collection[str], overwrite: bool = False) -> None
         run.target_speedup()  # raises where it is out of reach
     if "elastic" in plan or "pareto" in plan:
         run.pareto_targets()
+
+
+def _check_choices(run: Run, plan: Collection[str]) -> None:
+    """Checks that what is asked for knows of questions with options."""
+    if "explain" in plan:
+        raise InputError(f"--stage=explain: {run.task.name} is multiple choice; it shows single texts and pairs alone.")
+    others = set(run.settings.export_formats) - {DEFAULT_FORMAT}
+    if "export" in plan and others:
+        raise InputError(
+            f"--export_format={','.join(sorted(others))}: {run.task.name} is multiple choice; expected "
+            f"{DEFAULT_FORMAT}."
+        )
 
 
 def _check_formats(run: Run, overwrite: bool) -> None:

@@ -76,9 +76,9 @@ def checked_texts(texts: Sequence[tf.Tensor], names: Sequence[str]) -> list[tf.T
         return [tf.identity(text) for text in texts]
 
 
-def checked_batch(values: tf.Tensor, batch_size: int) -> tf.Tensor:
-    """A tensor `[B, ...]` of at most `batch_size` rows."""
-    rows = tf.shape(values)[0]
+def checked_batch(values: tf.Tensor, batch_size: int, choices: int = 1) -> tf.Tensor:
+    """A tensor `[B * choices, ...]` of at most `batch_size` examples."""
+    rows = tf.shape(values)[0] // choices
     expected = f"examples; expected at most {batch_size}, the batch that the model was exported for."
     with tf.control_dependencies([_require([(rows <= batch_size, ["the request has", rows, expected])])]):
         return tf.identity(values)

@@ -55,6 +55,7 @@ class Run:
             self.task.num_outputs,
             self.settings.max_seq_length,
             selection=self.settings.selection,
+            choices=self.task.choices,
             **kwargs,
         )
 

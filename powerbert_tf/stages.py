@@ -70,7 +70,8 @@ def run_stage(run: Run, stage: str, before_publishing: Callable[[], None] = lamb
 
 
 def _finetune(run: Run, folder: Path) -> dict[str, Any]:
-    model = load_classifier(run.checkpoint, run.task.num_outputs, run.settings.max_seq_length)
+    task = run.task
+    model = load_classifier(run.checkpoint, task.num_outputs, run.settings.max_seq_length, choices=task.choices)
     recipe = Recipe(
         title="finetune", rate=run.settings.learning_rate, epochs=run.settings.epochs, loss=task_loss(run.task)
     )

@@ -15,7 +15,7 @@ from powerbert_tf.run import Run
 from powerbert_tf.run_folder import RunFolder
 from powerbert_tf.settings import Settings, resolve_settings
 from powerbert_tf.task_file import TASK_FILE, read_task_file
-from powerbert_tf.tasks import TASKS, OwnTask, Task
+from powerbert_tf.tasks import PUBLISHED, OwnTask, Task
 from powerbert_tf.tokenizer_files import load_tokenizer
 
 _STAGE = "retrain"
@@ -104,8 +104,8 @@ def _checkpoint(recorded: str) -> str:
 
 
 def _task(folder: Path, name: str) -> Task:
-    if name in TASKS:
-        return TASKS[name]
+    if name in PUBLISHED:
+        return PUBLISHED[name]
     path = folder / TASK_FILE
     if not path.is_file():
         raise InputError(f"{path}: no such file; it names the classes and columns of {name}; restore it.")

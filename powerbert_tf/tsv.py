@@ -24,17 +24,20 @@ class Split:
     """The rows of one split, in the order of the file.
 
     Attributes:
-        texts: One column of n texts, or two for a task on pairs; lists, but where there are very many.
+        texts: One column of n texts, or two for a task on pairs; lists, but where there are very many. Of multiple
+            choice: articles, questions, and K columns of options.
         labels: int32 [n], positions in the task's classes; float32 [n], scores, for a regression; None for test.
         indices: The n GLUE indices of a test split, as the file spells them, or `file:line` of a user's own; None for
             train and dev.
         bad_rows: Number of rows left out because they could not be read.
+        choices: K; 1 where an example is one input of a model.
     """
 
     texts: tuple[Sequence[str], ...]
     labels: np.ndarray | None
     indices: Sequence[str] | None
     bad_rows: int = 0
+    choices: int = 1
 
     def __len__(self) -> int:
         return len(self.texts[0])

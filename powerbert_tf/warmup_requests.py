@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
@@ -41,7 +42,7 @@ def write_warmup_requests(
                 requests.append((signature, expected.request(signature, rows)))
         if signature.startswith("serving_default"):  # the other signatures call the same compiled function
             sizes = [size for size in batch_sizes if size <= _LARGEST_COMPILED] or list(batch_sizes[:1])
-            requests += [(signature, _of_shape(size, length)) for length in lengths for size in sizes or (1,)]
+            requests += [(signature, _of_shape(expected, size, length)) for length in lengths for size in sizes or (1,)]
     path = version / FILE
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as file:
@@ -60,6 +61,7 @@ def prediction_log(model: str, signature: str, inputs: Mapping[str, tf.Tensor]) 
     return prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
 
 
-def _of_shape(batch: int, length: int) -> dict[str, tf.Tensor]:
-    zeros, ones = tf.zeros([batch, length], tf.int32), tf.ones([batch, length], tf.int32)
+def _of_shape(expected: Expectations, batch: int, length: int) -> dict[str, tf.Tensor]:
+    ones = tf.constant(expected.with_options(np.ones([batch * expected.choices, length], "int32")))
+    zeros = 0 * ones
     return {"token_ids": zeros, "segment_ids": zeros, "padding_mask": ones}

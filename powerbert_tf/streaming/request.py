@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from powerbert_tf.data_settings import DataSettings
+from powerbert_tf.errors import InputError
 from powerbert_tf.predict_settings import PredictSettings
 from powerbert_tf.serving import TEXTS
 from powerbert_tf.settings import Settings
@@ -48,6 +49,11 @@ def read_predict_request(settings: PredictSettings, given: Mapping[str, Any]) ->
     recorded = dict(read_task_file(folder / TASK_FILE).data) if own else {}
     in_flags = {name: value for name, value in flags.items() if name in data_fields}
     trained = load_trained(folder, {name: value for name, value in flags.items() if name not in data_fields})
+    if trained.run.task.choices > 1:
+        raise InputError(
+            f"--predict_file: {trained.run.task.name} is multiple choice, and tables hold single texts and pairs; "
+            "--stage=predict answers its test files."
+        )
     data = DataSettings(**{**recorded, **in_flags})
     return PredictRequest(trained, settings, data, _texts(trained.run.task, settings.predict_file, in_flags))
 
