@@ -292,6 +292,9 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         "python -m benchmarks.parts *": Elsewhere(
             _HOURS, "test_benchmark_parts::test_times_of_parts_are_what_a_search_predicts"
         ),
+        "python -m benchmarks.roofline *": Elsewhere(
+            _HOURS, "test_benchmark_roofline::test_products_run_at_the_sizes_that_were_asked_for"
+        ),
         "python -m benchmarks.parity": Elsewhere(_HOURS, "test_benchmark_parity::test_small_models_agree"),
         "python -m benchmarks.end_to_end *": Elsewhere(
             _IN_PAPER, "test_end_to_end::test_a_run_is_read_again_and_its_dev_set_answered_in_order"
