@@ -197,7 +197,7 @@ def execute(one: Shown, row: Run, folder: Path) -> None:
             environment = {name: value.replace("$PWD", str(folder)) for name, value in environment.items()}
             words = [sys.executable, str(REPOSITORY / words[1]), *words[2:]]
             environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **environment}
-            done = subprocess.run(words, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
+            done = subprocess.run(words, env=environment, cwd=folder, capture_output=True, text=True, timeout=600)
             assert done.returncode == 0, done.stdout + done.stderr
         elif words[:2] == ["python", "run_glue.py"]:
             with flagsaver.flagsaver():
