@@ -13,13 +13,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from powerbert_tf.batching import EncodedSplit, encode_split
-from powerbert_tf.files import replacing
+from powerbert_tf.files import remove_unfinished, replacing
 from powerbert_tf.tokenization import Tokenizer
 from powerbert_tf.tsv import Split
 
 _FORMAT = 1  # of the file
 _PATTERN = "encoded-{}.safetensors"
 _MOST_BYTES = 2 * 2**30  # of all files together: GLUE's take 0.2 GiB
+_ABANDONED = 24 * 3600.0  # seconds without a change, of a file that other processes may be writing
 _ARRAYS = ("token_ids", "segment_ids", "lengths")
 
 
@@ -101,6 +102,7 @@ def _write(path: Path, key: str, encoded: EncodedSplit) -> None:
         with replacing(path) as partial:
             save_file(arrays, partial, metadata={"key": key, "sha256": _checksum(arrays)})
         _remove_oldest(path.parent)
+        remove_unfinished(path.parent, _ABANDONED)
     except (OSError, SafetensorError) as error:
         logging.warning("%s: cannot be written (%s); the next run tokenizes again.", path, error)
 
