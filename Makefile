@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: quickstart test lint benchmark benchmark-inference benchmark-training benchmark-end-to-end setup setup-test sample \
-	docs clean
+	docs audit clean
 
 ## Fine-tune, search to twice the speed, re-train, evaluate, predict and export on the generated sample (no data needed).
 quickstart: setup
@@ -65,6 +65,16 @@ $(VENV)/.installed-benchmark: $(VENV)/.installed $(BENCHMARK)
 
 $(VENV)/.installed-docs: $(VENV)/.installed requirements-docs.txt
 	$(BIN)/python -m pip install --quiet -r requirements-docs.txt
+	touch $@
+
+## Known vulnerabilities of all that is installed here, where their database can be reached.
+audit: setup $(VENV)/.installed-audit
+	$(BIN)/python .ci/audit.py $(BIN)/python $(VENV)/audit/bin/pip-audit
+
+# In an environment of its own, so that what it needs is not audited, too.
+$(VENV)/.installed-audit: requirements-audit.txt
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet -r requirements-audit.txt
 	touch $@
 
 ## Write the generated sample anew.

@@ -1,7 +1,6 @@
 """Sizes of BERT and its family, from Google's configuration files or Hugging Face's `config.json`."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from powerbert_tf.architectures import ARCHITECTURES, REQUIRED, supported
 from powerbert_tf.errors import InputError
+from powerbert_tf.files import read_object
 from powerbert_tf.retention import EncoderSize
 
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "tanh")
@@ -75,6 +75,13 @@ class BertConfig:
         _require_count("type_vocab_size", self.type_vocab_size, 0)
         if self.embedding_size is not None:
             _require_count("embedding_size", self.embedding_size, 1)
+        _require_count("position_offset", self.position_offset, 0)
+        if self.pad_token_id is not None:
+            _require_count("pad_token_id", self.pad_token_id, 0)
+        for name in ("projects_embeddings", "shares_encoders", "dropout_before_pooler"):
+            value = getattr(self, name)
+            if not isinstance(value, bool) and (name, value) != ("projects_embeddings", None):
+                raise InputError(f"{name}={value!r}; expected true or false.")
         if self.num_hidden_layers > _MOST_ENCODERS:
             raise InputError(f"num_hidden_layers={self.num_hidden_layers}; expected at most {_MOST_ENCODERS}.")
         if self.num_weights > _MOST_WEIGHTS:
@@ -97,12 +104,12 @@ class BertConfig:
             value = getattr(self, name)
             if name == "classifier_dropout" and value is None:
                 continue
-            if not isinstance(value, int | float) or not 0 <= value < 1:
+            if not _is_number(value) or not 0 <= value < 1:
                 raise InputError(f"{name}={value!r}; expected a rate in [0, 1).")
         for name in ("initializer_range", "layer_norm_eps"):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise InputError(f"{name}={value!r}; expected a positive number.")
+            if not _is_number(value) or not 0 < value <= 1:
+                raise InputError(f"{name}={value!r}; expected a positive number of at most 1.")
 
     @property
     def embedding_width(self) -> int:
@@ -142,6 +149,12 @@ class BertConfig:
 def _require_count(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(f"{name}={value!r}; expected a whole number of at least {least}.")
+    if value > _MOST_WEIGHTS:
+        raise InputError(f"{name}={value}; expected at most {_MOST_WEIGHTS}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def config_of(architecture: str, values: Mapping[str, Any]) -> BertConfig:
@@ -183,13 +196,13 @@ def read_bert_config(path: str | os.PathLike[str], architecture: str | None = No
     """
     path = Path(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_object(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; a checkpoint needs its configuration.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected a JSON object: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a JSON object, found {type(values).__name__}.")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); a checkpoint needs its configuration.") from None
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
     release = None if architecture is None else ARCHITECTURES[architecture].google
     try:
         config = config_of(architecture or _model_type(values), values)
@@ -206,4 +219,6 @@ def _model_type(values: Mapping[str, Any]) -> str:
     if "model_type" in values:
         return str(values["model_type"])
     classes = values.get("architectures") or ["Bert"]
+    if not isinstance(classes, list):
+        raise InputError(f"architectures={classes!r}; expected a list of names of classes.")
     return str(classes[0]).split("For")[0].removesuffix("Model").lower()

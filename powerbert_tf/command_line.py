@@ -12,6 +12,7 @@ And what a trained model answers to files of any size:
 """
 
 import dataclasses
+import io
 import logging
 import os
 import sys
@@ -110,6 +111,8 @@ def _fail(error: Exception) -> NoReturn:
 
 def main(argv: list[str]) -> None:
     """Flags -> settings -> pipeline; what the user can put right is one line and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no UTF-8; stderr writes them so by itself
+        sys.stdout.reconfigure(errors="backslashreplace")
     # TensorFlow's warnings that a function is traced for each new length are no news: so it is meant.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if not flags.FLAGS["verbosity"].present:

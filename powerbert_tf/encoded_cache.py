@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from powerbert_tf.batching import EncodedSplit, encode_split
 from powerbert_tf.file_reader import FileReader
-from powerbert_tf.files import replacing
+from powerbert_tf.files import remove_unfinished, replacing
 from powerbert_tf.pieces import FileValues, HeldValues, Pieces, Values
 from powerbert_tf.text_columns import in_blocks
 from powerbert_tf.tokenization import Tokenizer
@@ -29,6 +29,7 @@ from powerbert_tf.tsv import Split
 _FORMAT = 2  # of the file
 _PATTERN = "encoded-{}.safetensors"
 _MOST_BYTES = 2 * 2**30  # of all files together: GLUE's take 0.2 GiB
+_ABANDONED = 24 * 3600.0  # seconds without a change, of a file that other processes may be writing
 _MOST_HELD = 1 << 26  # bytes of a split in memory
 _WINDOW_ROWS, _WINDOW_CHARACTERS = 1 << 16, 1 << 25  # tokenized at once
 _HEADER = 1024  # bytes, filled up with spaces: what it says is known at the end
@@ -175,6 +176,7 @@ def _write(path: Path, key: str, windows: Iterator[EncodedSplit], tokenizer: Tok
             _write_file(file, key, windows, tokenizer)
             pieces = _pieces(FileReader(file.fileno(), str(path)), _header(file))
         _remove_oldest(path.parent)
+        remove_unfinished(path.parent, _ABANDONED)
     except OSError as error:
         logging.warning("%s: cannot be written (%s); the next run tokenizes again.", path, error)
         return None

@@ -85,7 +85,14 @@ def expect(
     )
 
 
-def export_saved_model(
+def export_saved_model(*arguments: Any, **options: Any) -> Path:
+    """`saved_model_written`, at once; the new version's folder."""
+    with saved_model_written(*arguments, **options) as version:
+        return version
+
+
+@contextlib.contextmanager
+def saved_model_written(
     models: Mapping[str, BertClassifier],
     task: Task,
     tokenizer: Tokenizer,
@@ -95,8 +102,10 @@ def export_saved_model(
     shapes: ServingShapes | None = None,
     card: str = "",
     description: Mapping[str, Any] | None = None,
-) -> Path:
-    """Writes `<folder>/<version>/` in one step, after comparing its answers with the models'.
+) -> Iterator[Path]:
+    """A new `<folder>/<version>/`, which is there, whole, when the block ends without an error.
+
+    All of it is written aside before the block, and its answers are compared with the models'.
 
     `powerbert_tf.serving.build_signatures` says which signatures it has. Beside the versions there are files for
     `tensorflow_model_server`, see `powerbert_tf.server_files`.
@@ -112,8 +121,8 @@ def export_saved_model(
         card: The model card.
         description: Written into the version's folder as `task.json`: what inputs and answers mean.
 
-    Returns:
-        The new version's folder.
+    Yields:
+        The new version's folder, which is not there yet.
 
     Raises:
         InputError: Another process exports into the folder.
@@ -145,8 +154,8 @@ def export_saved_model(
         _sync(written)
         write_server_files(folder, task.name, shapes)
         version = folder / str(next_version(folder))
+        yield version
         written.rename(version)
-    return version
 
 
 @contextlib.contextmanager

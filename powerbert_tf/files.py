@@ -1,12 +1,30 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and JSON files that others may have changed."""
 
 import contextlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+_DEEPEST = 100  # lists and objects in each other, of a JSON file
+_WRITING = ".writing-"  # in the names of files that are written aside
+
+
+def remove_unfinished(folder: Path, seconds: float = 0.0) -> None:
+    """Removes what processes that were killed in `replacing` left, in a folder and all folders in it.
+
+    Args:
+        folder: The folder.
+        seconds: Only what has not changed for so long, where other processes may be writing.
+    """
+    latest = time.time() - seconds
+    for path in folder.rglob(f".*{_WRITING}*"):
+        with contextlib.suppress(OSError):
+            if not seconds or path.stat().st_mtime < latest:
+                path.unlink()
 
 
 @contextlib.contextmanager
@@ -20,7 +38,7 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
     Raises:
         OSError: The folder cannot be written.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}{_WRITING}", suffix=suffix)
     try:
         yield Path(name)
         os.fsync(handle)  # the file must be on the disk before its name is
@@ -31,6 +49,47 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
         raise
     finally:
         os.close(handle)
+
+
+def read_object(path: Path, encoding: str = "utf-8") -> dict[str, Any]:
+    """Reads a JSON file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It holds no JSON object; the message says what else, and not in which file.
+    """
+    try:
+        text = path.read_text(encoding=encoding)
+        value = json.loads(text)
+        deep = _is_deep(value)
+    except ValueError as error:
+        raise ValueError(f"expected a JSON object: {error}") from None
+    except RecursionError:
+        deep = True
+    if deep:
+        raise ValueError(f"expected a JSON object, found more than {_DEEPEST} lists or objects in each other")
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, found {type(value).__name__}")
+    if "\\ud" in text.lower():  # JSON can spell what is no text
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            raise ValueError(f"expected a JSON object of texts, found half of a surrogate pair, {half!r}") from None
+    return value
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether it is too deep for what reads it to be sure of Python's stack, such as `repr` in a message."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | dict)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return any(isinstance(each, list | dict) for each in level)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -14,7 +14,7 @@ from powerbert_tf.datasets import load_dataset
 from powerbert_tf.determinism import make_deterministic
 from powerbert_tf.errors import InputError
 from powerbert_tf.export_formats import DEFAULT_FORMAT, EXPORT_FORMATS, load_function
-from powerbert_tf.files import write_json
+from powerbert_tf.files import remove_unfinished, write_json
 from powerbert_tf.labels import balanced_weights
 from powerbert_tf.length_proposal import propose_length
 from powerbert_tf.metrics import with_metrics
@@ -116,6 +116,7 @@ def _run_prepared(
     prepared: Run, wanted: Sequence[str], overwrite: bool, own: OwnData | None, recorded: Recorded | None
 ) -> None:
     folder, settings = prepared.folder, prepared.settings
+    remove_unfinished(folder.root)
     for name in STAGES:
         if folder.is_complete(name):
             print(f"{name}: was complete when its run was interrupted", flush=True)

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from powerbert_tf.export import export_saved_model
+from powerbert_tf.export import saved_model_written
 from powerbert_tf.export_formats import EXPORT_FORMATS, ExportFormat, load_function
 from powerbert_tf.model_card import format_card
 from powerbert_tf.modeling import BertClassifier, with_retention
@@ -19,7 +19,7 @@ _SAMPLES = 5  # dev texts, from the shortest to the longest
 
 def export_run(run: Run, _: Path) -> dict[str, Any]:
     """Writes the formats of `--export_format`, each into its folder of the run, and tells what it wrote where."""
-    with contextlib.ExitStack() as folders:  # take their places when all are written
+    with contextlib.ExitStack() as folders:  # take their places when all are written; a version, when the result is
         results = {name: _write(run, EXPORT_FORMATS[name], folders) for name in run.settings.export_formats}
     first, *_others = results.values()
     return {**first, "formats": results}
@@ -39,16 +39,18 @@ def write_saved_model(run: Run, folder: Path) -> dict[str, Any]:
     models = exported_models(run)
     configurations = {suffix: model.retention_configuration for suffix, model in models.items()}
     shapes = run.settings.serving_shapes
-    version = export_saved_model(
-        models,
-        run.task,
-        run.tokenizer,
-        run.tokenizer.files,
-        folder,
-        sample_texts(run),
-        shapes,
-        format_card(run, configurations, shapes),
-        describe_task(run.task, run.settings, run.lower_case),
+    version = run.folder.names.enter_context(
+        saved_model_written(
+            models,
+            run.task,
+            run.tokenizer,
+            run.tokenizer.files,
+            folder,
+            sample_texts(run),
+            shapes,
+            format_card(run, configurations, shapes),
+            describe_task(run.task, run.settings, run.lower_case),
+        )
     )
     print(f"  {version}", flush=True)
     last = configurations[list(configurations)[-1]]

@@ -9,14 +9,13 @@ have `budgets`, a list of objects with `target_speedup`, `kind` and `values`, be
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from powerbert_tf.errors import InputError
-from powerbert_tf.files import write_json
+from powerbert_tf.files import read_object, write_json
 from powerbert_tf.retention import Configuration, is_fractional, validate_configuration
 from powerbert_tf.significance import SELECTIONS
 
@@ -67,21 +66,17 @@ def read_retention(folder: str | os.PathLike[str]) -> Retention:
     """
     path = Path(folder) / RETENTION_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"a JSON {type(content).__name__}")
+        content = read_object(path)
         length, selection = content["max_seq_length"], content["selection"]
         if isinstance(length, bool) or not isinstance(length, int) or length < 1 or selection not in SELECTIONS:
             raise ValueError(f"max_seq_length {length!r}, selection {selection!r}")
         values = _configuration(content, length)
-        budgets = {
-            float(budget["target_speedup"]): _configuration(budget, length) for budget in content.get("budgets", ())
-        }
+        budgets = {_target(budget): _configuration(budget, length) for budget in content.get("budgets", ())}
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected what an export writes.") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except (KeyError, TypeError, ValueError) as error:  # json's and unicode's errors are ValueErrors
+    except (KeyError, TypeError, ValueError, OverflowError) as error:  # json's and unicode's errors are ValueErrors
         raise InputError(
             f"{path}: no retention configuration ({type(error).__name__}: {error}); expected max_seq_length, "
             f"selection ({', '.join(SELECTIONS)}), kind ({', '.join(KINDS)}) and values."
@@ -93,12 +88,21 @@ def _described(values: Sequence[float]) -> dict[str, Any]:
     return {"kind": KINDS[is_fractional(values)], "values": list(values)}
 
 
+def _target(budget: Mapping[str, Any]) -> float:
+    target = budget["target_speedup"]
+    if type(target) not in (int, float) or not 1 <= target < float("inf"):
+        raise ValueError(f"target_speedup {target!r}")
+    return float(target)
+
+
 def _configuration(content: Mapping[str, Any], max_seq_length: int) -> Configuration:
     kind, values = content["kind"], content["values"]
     if kind not in KINDS or not isinstance(values, list) or not values:
         raise ValueError(f"kind {kind!r}, values {values!r}")
     if kind == "fractions":
         values = [float(value) if type(value) is int else value for value in values]  # JSON's 1 is 1.0
+    elif not all(type(value) is int for value in values):
+        raise ValueError(f"kind {kind!r}, values {values!r}")
     checked = validate_configuration(values, len(values), max_seq_length)
     if KINDS[is_fractional(checked)] != kind:
         raise ValueError(f"kind {kind!r}, values {values!r}")

@@ -16,7 +16,7 @@ from powerbert_tf.datasets import Dataset
 from powerbert_tf.encoded_cache import load_encoded
 from powerbert_tf.errors import InputError
 from powerbert_tf.modeling import BertClassifier
-from powerbert_tf.retention import Configuration, format_configuration, parse_configuration
+from powerbert_tf.retention import Configuration, format_configuration, parse_configuration, validate_configuration
 from powerbert_tf.run_folder import RunFolder
 from powerbert_tf.settings import Settings
 from powerbert_tf.tasks import Task
@@ -97,7 +97,9 @@ class Run:
         result = self.folder.result("search")
         if result is None:
             raise InputError(f"{self.folder.stage('search')}: missing; run --stage=search.")
-        return tuple(result["retention_configuration"])
+        return validate_configuration(
+            result["retention_configuration"], self.checkpoint.config.num_hidden_layers, self.settings.max_seq_length
+        )
 
     def settings_of(self, stage: str) -> dict[str, Any]:
         """What the result of a stage depends on."""

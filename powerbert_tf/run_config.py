@@ -1,7 +1,6 @@
 """`--config=config.json`: the settings of an earlier run, to repeat it."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from powerbert_tf.checkpoints import DEFAULT_PACKAGE
 from powerbert_tf.errors import InputError
+from powerbert_tf.files import read_object
 from powerbert_tf.flag import flag_name
 from powerbert_tf.provenance import COMPARED
 from powerbert_tf.settings import TARGETS, Settings
@@ -39,12 +39,12 @@ def read_config(path: str | os.PathLike) -> Recorded:
     """
     where = f"--config={path}"
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        content = read_object(Path(path), encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"{where}: cannot be read ({error.strerror}); expected the config.json of a run.") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not JSON ({error}).") from None
-    if not isinstance(content, dict) or "task" not in content:
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
+    if "task" not in content:
         raise InputError(f"{where}: no configuration; expected the config.json of a run, an object with a task.")
     fields = {flag_name(field.name): field for field in dataclasses.fields(Settings)}
     others = {key: content.pop(key) for key in _OF_DATA if key in content}

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from powerbert_tf.errors import InputError
-from powerbert_tf.files import write_json
+from powerbert_tf.files import read_object, write_json
+from powerbert_tf.result_shapes import result_problem
 from powerbert_tf.settings import TRAINING_STAGES
 
 WEIGHTS_FILE = "model.weights.h5"
@@ -18,18 +20,13 @@ LOG_FILE = "log.jsonl"
 CHECKPOINTS = "checkpoints"  # of a training that is not finished
 _BEGUN_FILE = "begun.json"  # beside them: the settings that the stage was begun with
 
-# What later stages and the closing table read of a result, beside its settings.
-_READ_LATER = {
-    "search": ("retention_configuration",),
-    "evaluate": ("dense", "reduced", "retention_configuration", "multiply_adds", "speedup"),
-    "elastic": ("budgets",),
-    "pareto": ("points", "baselines"),
-    "export": ("path",),
-}
-
 
 class RunFolder:
     """`<output_dir>/<TASK>/`.
+
+    Attributes:
+        names: Of the stage that is being written: what it enters here ends when its result is on the disk, and before
+            it is published. So a folder beside the stage's gets a name of its own that the result knows, or none.
 
     Args:
         root: The folder; made when the first file is written.
@@ -37,6 +34,7 @@ class RunFolder:
 
     def __init__(self, root: Path):
         self.root = root
+        self.names = contextlib.ExitStack()
 
     def stage(self, stage: str) -> Path:
         """Folder of a finished stage."""
@@ -55,24 +53,29 @@ class RunFolder:
         path = self.stage(stage) / RESULT_FILE
         again = f"pass --stage={stage} --overwrite to run the stage again"
         try:
-            result = json.loads(path.read_text(encoding="utf-8"))
+            result = read_object(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); {again}.") from None
+        except ValueError as error:
             raise InputError(f"{path}: damaged ({error}); {again}.") from None
-        if not isinstance(result, dict) or not isinstance(result.get("settings"), dict):
+        if not isinstance(result.get("settings"), dict):
             raise InputError(f"{path}: no result of this program; {again}.")
-        missing = [key for key in _READ_LATER.get(stage, ()) if key not in result]
-        if missing:
-            raise InputError(f"{path}: lacks {', '.join(missing)}; {again}.")
+        if problem := result_problem(stage, result):
+            raise InputError(f"{path}: {problem}; {again}.")
         trains = stage in TRAINING_STAGES and result.get("search_method") != "calibrate"
         if trains and not self.weights(stage).is_file():
             raise InputError(f"{self.weights(stage)}: no such file; {again}.")
         if stage == "export":
-            for form in result.get("formats", {"": result}).values():
-                if not (self.root / str(form["path"])).is_dir():
-                    raise InputError(f"{self.root / str(form['path'])}: no such folder; {again}.")
+            for folder in self._missing_exports(result):
+                raise InputError(f"{folder}: no such folder; {again}.")
         return result
+
+    def _missing_exports(self, result: dict[str, Any]) -> list[Path]:
+        forms = (result.get("formats") or {"": result}).values()
+        folders = [self.root / form["path"] for form in forms]
+        return [folder for folder in folders if not os.path.isdir(folder)]  # of a name too long, too
 
     def require_writable(self, needed_bytes: int, of_checkpoints: int = 0) -> None:
         """Checks that files can be written here, and that there is room for them.
@@ -120,7 +123,8 @@ class RunFolder:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             write_json(partial / _BEGUN_FILE, settings)
-        yield partial
+        with contextlib.ExitStack() as self.names:
+            yield partial
         before_publishing()
         self.publish(stage)
 
@@ -152,7 +156,13 @@ class RunFolder:
 
     def is_complete(self, stage: str) -> bool:
         """Whether a run wrote all of a stage and was interrupted before `publish` was done."""
-        return (self._partial(stage) / RESULT_FILE).exists()
+        path = self._partial(stage) / RESULT_FILE
+        if stage != "export":
+            return path.exists()
+        try:  # what it exported gets its name after the result is written
+            return not self._missing_exports(read_object(path))
+        except (OSError, ValueError, KeyError):
+            return False
 
     def publish(self, stage: str) -> None:
         """Gives the folder that a stage was written into its name, in place of an earlier one."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from powerbert_tf.errors import InputError
 
 LOCK_FILE = ".lock"
+_ATTEMPTS = 1000  # at a folder or a file that other runs, as they end, remove
 
 
 @contextlib.contextmanager
@@ -25,7 +26,6 @@ def locked(folder: Path) -> Iterator[None]:
     path = folder / LOCK_FILE
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         handle = _taken(path)
     except BlockingIOError:
         raise InputError(
@@ -49,8 +49,12 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _taken(path: Path) -> int:
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    for _ in range(_ATTEMPTS):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:
+            continue  # a run that was ending removed the folder between the two lines above
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.stat(path).st_ino == os.fstat(handle).st_ino:
@@ -61,6 +65,7 @@ def _taken(path: Path) -> int:
             os.close(handle)
             raise
         os.close(handle)
+    raise OSError(f"{path}: is removed again and again")
 
 
 def _holder(path: Path) -> str:

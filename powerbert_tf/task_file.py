@@ -10,6 +10,7 @@ from typing import Any
 
 from powerbert_tf.data_settings import DataSettings
 from powerbert_tf.errors import InputError
+from powerbert_tf.files import read_object
 from powerbert_tf.flag import flag_name
 from powerbert_tf.settings import Settings
 from powerbert_tf.tasks import OwnTask, Task
@@ -43,13 +44,11 @@ def read_task_file(path: str | os.PathLike) -> TaskFile:
         InputError: It cannot be read, or has a key or a value that is none; the message names it.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        content = read_object(Path(path), encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"--task={path}: cannot be read ({error.strerror}); expected a JSON file.") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"--task={path}: not JSON ({error}).") from None
-    if not isinstance(content, dict):
-        raise InputError(f"--task={path}: a JSON {type(content).__name__}; expected an object.")
+    except ValueError as error:
+        raise InputError(f"--task={path}: {error}") from None
     name, classes = content.pop("name", ""), content.pop("classes", [])
     if not isinstance(name, str):
         raise InputError(f"--task={path}: name is {name!r}; expected a text.")
@@ -90,11 +89,13 @@ def typed_value(where: str, key: str, value: Any, kind: Any) -> Any:
     Raises:
         InputError: It is of another type.
     """
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**1023:
         return float(value)
     if type(value) is not kind:
         names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
         raise InputError(f"{where}: {key} is {json.dumps(value)}; expected {names[kind]}.")
+    if kind is str and "\0" in value:
+        raise InputError(f"{where}: {key} is {json.dumps(value)}; expected a text without the character NUL.")
     return value
 
 

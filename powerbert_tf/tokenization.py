@@ -127,6 +127,9 @@ class Tokenizer(tf.Module):
             lower_case: Whether to lower-case texts: true for an uncased vocabulary.
             truncation: See `packing.pack_texts`.
             strip_accents: Whether to strip accents; None for where texts are lower-cased, as BERT does.
+
+        Raises:
+            InputError: No word-piece can be looked up, or one of them cannot.
         """
         super().__init__()
         self.truncation = truncation
@@ -145,16 +148,21 @@ class Tokenizer(tf.Module):
             piece if piece.isascii() and piece.isprintable() else f"\ue000{number}"
             for number, piece in enumerate(vocabulary)
         ]
-        self._plain = tf_text.FastWordpieceTokenizer(
-            within_reach, token_out_type=tf.int32, max_bytes_per_word=_MAX_CHARACTERS_PER_WORD
-        )
-        self._word_pieces = tf_text.FastWordpieceTokenizer(
-            vocabulary,
-            token_out_type=tf.int32,
-            no_pretokenization=True,
-            # A character takes four bytes at most, and `_split` has seen to the number of characters.
-            max_bytes_per_word=4 * _MAX_CHARACTERS_PER_WORD,
-        )
+        try:
+            self._plain = tf_text.FastWordpieceTokenizer(
+                within_reach, token_out_type=tf.int32, max_bytes_per_word=_MAX_CHARACTERS_PER_WORD
+            )
+            self._word_pieces = tf_text.FastWordpieceTokenizer(
+                vocabulary,
+                token_out_type=tf.int32,
+                no_pretokenization=True,
+                # A character takes four bytes at most, and `_split` has seen to the number of characters.
+                max_bytes_per_word=4 * _MAX_CHARACTERS_PER_WORD,
+            )
+        except RuntimeError as error:  # of the operation, upon word-pieces that it cannot look up
+            raise InputError(
+                f"vocabulary: cannot be used ({error}); use the vocabulary that came with the checkpoint."
+            ) from None
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Cuts texts into word-pieces, without special tokens.

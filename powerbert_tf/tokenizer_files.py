@@ -1,7 +1,6 @@
 """From a checkpoint to its tokenizer: the files of each kind, checked against each other and the configuration."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from powerbert_tf.architectures import BYTE_PAIRS, SENTENCE_PIECES, WORD_PIECES
 from powerbert_tf.byte_pairs import BytePairTokenizer
 from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.errors import InputError
+from powerbert_tf.files import read_object
 from powerbert_tf.sentence_pieces import SentencePieceTokenizer
 from powerbert_tf.tokenization import SPECIAL_TOKENS, Tokenizer, is_cased, read_vocabulary
 from powerbert_tf.tokenizer_json import TOKENIZER_JSON, pieces_in_order, read_tokenizer_json
@@ -128,12 +128,9 @@ def _find(checkpoint: Checkpoint, *names: str) -> Path:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected a JSON object: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a JSON object, found {type(values).__name__}.")
-    return values
+        return read_object(path)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _tokenizer_config(folder: Path) -> Mapping[str, Any]:
@@ -146,11 +143,16 @@ def _check_same(path: Path, vocabulary: Sequence[str]) -> None:
     other = path.parent / "tokenizer.json"
     if not other.is_file():
         return
-    stored = _read_json(other).get("model", {}).get("vocab", {})
-    if isinstance(stored, dict):  # token -> id; else [token, score]
-        stored = sorted(stored, key=stored.__getitem__)
-    else:
-        stored = [token for token, _ in stored]
+    try:
+        stored = _read_json(other).get("model", {}).get("vocab", {})
+        if isinstance(stored, dict):  # token -> id; else [token, score]
+            stored = sorted(stored, key=stored.__getitem__)
+        else:
+            stored = [token for token, _ in stored]
+    except (AttributeError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{other}: expected a JSON object with a model and its vocab: {error!r}") from None
     for number, (here, there) in enumerate(zip(vocabulary, stored, strict=False)):
         if here != there:
             raise InputError(

@@ -1,11 +1,11 @@
 """`tokenizer.json`, the one file that newer versions of `transformers` write of a tokenizer."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from powerbert_tf.errors import InputError
+from powerbert_tf.files import read_object
 
 TOKENIZER_JSON = "tokenizer.json"
 
@@ -25,7 +25,7 @@ def read_tokenizer_json(path: Path, kind: str) -> dict[str, Any]:
         InputError: The file is damaged, or of another type.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_object(path)
         model = content["model"]
         found, vocabulary = model.get("type", kind), model["vocab"]
         if found != kind or not isinstance(vocabulary, dict):

@@ -11,10 +11,11 @@ from powerbert_tf.datasets import Dataset
 from powerbert_tf.errors import InputError
 from powerbert_tf.flag import flag_name
 from powerbert_tf.modeling import BertClassifier
+from powerbert_tf.retention import validate_configuration
 from powerbert_tf.run import Run
-from powerbert_tf.run_folder import RunFolder
+from powerbert_tf.run_folder import RESULT_FILE, RunFolder
 from powerbert_tf.settings import Settings, resolve_settings
-from powerbert_tf.task_file import TASK_FILE, read_task_file
+from powerbert_tf.task_file import TASK_FILE, read_task_file, typed_value
 from powerbert_tf.tasks import PUBLISHED, OwnTask, Task
 from powerbert_tf.tokenizer_files import load_tokenizer
 
@@ -78,7 +79,13 @@ def load_trained(folder: Path, given: Mapping[str, Any]) -> Trained:
     result = RunFolder(folder).result(_STAGE)
     if result is None or "retention_configuration" not in result:
         raise InputError(f"{folder}: no trained model; expected {_STAGE}/result.json of a finished run.")
-    recorded = result["settings"]
+    recorded = dict(result["settings"])
+    where = str(folder / _STAGE / RESULT_FILE)
+    for field in dataclasses.fields(Settings):
+        if (flag := flag_name(field.name)) in recorded:
+            recorded[flag] = typed_value(where, flag, recorded[flag], field.type)
+    if missing := {"task", "checkpoint", "max_seq_length"} - recorded.keys():
+        raise InputError(f"{where}: its settings lack {', '.join(sorted(missing))}; train again.")
     fields = {flag_name(field.name): field.name for field in dataclasses.fields(Settings)}
     for flag, name in fields.items():
         if name not in _FREE and name in given and flag in recorded and recorded[flag] != given[name]:
@@ -95,7 +102,10 @@ def load_trained(folder: Path, given: Mapping[str, Any]) -> Trained:
     tokenizer = load_tokenizer(checkpoint, settings.case, settings.truncation)
     nothing = Dataset(str(recorded.get("data", "")), str(folder), {})
     run = Run(settings, task, checkpoint, tokenizer, tokenizer.lower_case, nothing, RunFolder(folder))
-    return Trained(run, tuple(result["retention_configuration"]))
+    configuration = validate_configuration(
+        result["retention_configuration"], checkpoint.config.num_hidden_layers, settings.max_seq_length
+    )
+    return Trained(run, configuration)
 
 
 def _checkpoint(recorded: str) -> str:

@@ -204,6 +204,10 @@ def test_a_folder_that_is_no_checkpoint(tmp_path):
         ({"is_decoder": True}, r"is_decoder=True is not supported for BERT; expected False"),
         ({"position_embedding_type": "relative_key"}, r"position_embedding_type='relative_key' is not supported"),
         ({"hidden_size": None}, r"hidden_size=None; expected a whole number"),
+        (100_000 * "[", r"config\.json: expected a JSON object, found more than 100 lists or objects"),
+        ('{"hidden_size": ' + 5000 * "9" + "}", r"config\.json: expected a JSON object: Exceeds the limit"),
+        ('{"model_type": "\\ud800"}', r"config\.json: expected a JSON object of texts, found half of a surrogate pair"),
+        ({"architectures": {"a": 1}, "model_type": None}, r"model_type='None' is not supported"),
         ({"num_attention_heads": 4}, r"config\.json: hidden_size=35 is not a multiple of num_attention_heads=4"),
     ],
 )

@@ -1,6 +1,7 @@
 """Bad input is one line on stderr and exit code 2, before any training."""
 
 import errno
+import io
 import os
 from collections import namedtuple
 
@@ -193,6 +194,16 @@ def test_a_truncated_checkpoint_is_found_before_training(world, capsys, monkeypa
         )
     assert caught.value.code == 2
     assert "cannot be read; damaged or truncated?" in capsys.readouterr().err
+
+
+def test_names_that_are_no_utf_8_are_told_all_the_same(monkeypatch):
+    written = io.TextIOWrapper(io.BytesIO(), "utf-8", "strict")
+    monkeypatch.setattr("sys.stdout", written)
+    monkeypatch.setattr(command_line, "run_pipeline", lambda settings, *_: print(settings.output_dir))
+    with flagsaver.flagsaver():
+        command_line.main(command_line.parse(["run_glue.py", "--task=MRPC", "--output_dir=runs\udcff"]))
+    written.flush()
+    assert written.buffer.getvalue() == b"runs\\udcff\n"
 
 
 def test_a_new_process_gives_the_same_line_and_code(world, run_python):

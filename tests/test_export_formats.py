@@ -204,8 +204,8 @@ def test_each_row_names_functions(name):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"no retention configuration \(JSONDecodeError"),
-        ("[]", r"a JSON list"),
+        ("{", r"no retention configuration \(ValueError: expected a JSON object: "),
+        ("[]", r"expected a JSON object, found list"),
         ({"kind": "shares"}, r"kind 'shares'"),
         ({"kind": "counts"}, r"kind 'counts', values \[0\.5"),
         ({"values": []}, r"values \[\]"),
@@ -214,6 +214,10 @@ def test_each_row_names_functions(name):
         ({"max_seq_length": 0}, r"max_seq_length 0"),
         ({"selection": "best"}, r"selection 'best'"),
         ({"budgets": [{"kind": "counts", "values": [1]}]}, r"KeyError: 'target_speedup'"),
+        ({"budgets": [{"target_speedup": "2", "kind": "fractions", "values": [1]}]}, r"target_speedup '2'"),
+        ({"budgets": [{"target_speedup": float("nan"), "kind": "fractions", "values": [1]}]}, r"target_speedup nan"),
+        ({"values": [10**400]}, r"OverflowError"),
+        ({"kind": "counts", "values": [True]}, r"values \[True\]"),
     ],
 )
 def test_a_damaged_description_is_one_clear_error(content, message, tmp_path):

@@ -1,6 +1,9 @@
+import os
+import time
+
 import pytest
 
-from powerbert_tf.files import replacing, write_json
+from powerbert_tf.files import read_object, remove_unfinished, replacing, write_json
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):
@@ -29,3 +32,49 @@ def test_an_error_leaves_what_was_there(tmp_path):
         write_half(path)
     assert path.read_text(encoding="utf-8") == '{\n  "a": 1\n}\n'
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    folder = tmp_path / "finetune.partial"
+    folder.mkdir()
+    left = []
+    for path in (tmp_path / "result.json", folder / "model.weights.h5"):
+        with replacing(path, suffix=".h5") as partial:
+            partial.write_text("whole", encoding="utf-8")
+            left.append(partial)
+    for path in left:  # as if the processes had been killed there
+        path.write_text("half", encoding="utf-8")
+    os.utime(left[0], times=(0, time.time() - 60))
+    remove_unfinished(tmp_path, seconds=30)
+    assert [path.exists() for path in left] == [False, True]
+    remove_unfinished(tmp_path)
+    assert {path.name for path in tmp_path.rglob("*.*")} == {"finetune.partial", "model.weights.h5", "result.json"}
+    remove_unfinished(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "expected a JSON object: Expecting value"),
+        (b"\xff", "expected a JSON object: 'utf-8' codec can't decode byte 0xff"),
+        (b"[1]", "expected a JSON object, found list"),
+        (b"NaN", "expected a JSON object, found float"),
+        (b'{"a":' * 100_000, "expected a JSON object, found more than 100 lists or objects in each other"),
+        (b'{"a":' * 101 + b"1" + b"}" * 101, "found more than 100 lists or objects in each other"),
+        (b'{"a": 1' + b"0" * 5000 + b"}", "expected a JSON object: Exceeds the limit"),
+        (b'{"a": ["\\udc80"]}', "found half of a surrogate pair, '.udc80'"),
+    ],
+)
+def test_what_is_no_json_object(content, message, tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_object(path)
+
+
+def test_a_json_object_is_read_as_it_is(tmp_path):
+    value = {"a": [1, 2.5, None, "é\U0001f600\0"], "\\ud800": {}}  # a pair, and a backslash, are texts
+    for _ in range(98):
+        value = {"in": value}  # a hundred with the list
+    write_json(tmp_path / "a.json", value)
+    assert read_object(tmp_path / "a.json") == value

@@ -87,6 +87,7 @@ ORDER = [
     "run_config",
     "memory_hint",
     "request",
+    "result_shapes",
     "run_folder",
     "seeds",
     "latency",

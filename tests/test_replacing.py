@@ -1,5 +1,6 @@
 """A folder that is replaced is there, whole, at whatever moment the process is killed."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
+from powerbert_tf.files import write_json
 from powerbert_tf.run_folder import RunFolder
 
 # Kills itself at the n-th step that changes a name or removes something.
@@ -59,3 +61,44 @@ def test_a_replacement_that_fails_after_a_kill_between_names_has_the_old_folder_
     with pytest.raises(RuntimeError), RunFolder(tmp_path).replacing("onnx"):
         raise RuntimeError
     assert content(tmp_path / "onnx") == {"model": "old", "card": "old"}
+
+
+def test_what_is_exported_gets_its_name_when_the_result_is_written(tmp_path):
+    folder, result = RunFolder(tmp_path), {"path": "saved_model/1", "settings": {}}
+
+    @contextlib.contextmanager
+    def version(written):
+        yield
+        assert written.exists()
+        (tmp_path / "saved_model" / "1").mkdir(parents=True)
+
+    with folder.writing("export", {}) as partial:
+        folder.names.enter_context(version(partial / "result.json"))
+        assert not (tmp_path / "saved_model").exists()
+        write_json(partial / "result.json", result)
+    assert folder.result("export") == result
+
+    # As processes leave it that were killed before the result, between it and the name, and behind the name.
+    partial = tmp_path / "export.partial"
+    partial.mkdir()
+    assert not folder.is_complete("export")
+    write_json(partial / "result.json", {**result, "path": "saved_model/2"})
+    assert not folder.is_complete("export")
+    (tmp_path / "saved_model" / "2").mkdir()
+    assert folder.is_complete("export")
+    (partial / "result.json").write_text("{")
+    assert not folder.is_complete("export")
+
+
+def stop_while_writing(folder, named):
+    with folder.writing("export", {}):
+        folder.names.push(lambda kind, *_: named.append(kind))
+        raise RuntimeError("stopped")
+
+
+def test_an_error_gives_no_name(tmp_path):
+    named = []
+    with pytest.raises(RuntimeError, match="stopped"):
+        stop_while_writing(RunFolder(tmp_path), named)
+    assert named == [RuntimeError]  # told of the error, and not asked for a name
+    assert not (tmp_path / "export").exists()

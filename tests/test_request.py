@@ -87,6 +87,8 @@ def test_a_glue_task_has_no_data_of_its_own():
         ({"classes": "a,b"}, "classes are 'a,b'; expected a list of names"),
         ({"classes": ["a", " b"]}, "expected a list of names"),
         ({"name": 3}, "name is 3; expected a text"),
+        ({"train_file": "a\0"}, "expected a text without the character NUL"),
+        ({"learning_rate": 10**400}, "expected a number"),
     ],
 )
 def test_keys_and_values_that_are_none(tmp_path, content, message):
@@ -96,7 +98,9 @@ def test_keys_and_values_that_are_none(tmp_path, content, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "not JSON"), ("[]", "a JSON list; expected an object")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "expected a JSON object: Expecting"), ("[]", "object, found list")]
+)
 def test_files_that_are_no_task(tmp_path, text, message):
     path = tmp_path / "task.json"
     path.write_text(text)

@@ -62,8 +62,8 @@ def test_data_of_ones_own_is_where_the_task_file_says(config, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "not JSON"),
-        ("[]", "no configuration; expected the config.json of a run"),
+        ("{", "expected a JSON object: Expecting"),
+        ("[]", "expected a JSON object, found list"),
         ('{"epochs": 3}', "no configuration"),
         ('{"task": "MRPC", "epoch": 3}', "no such key: epoch; expected the names of flags"),
         ('{"task": "MRPC", "epochs": "3"}', 'epochs is "3"; expected a whole number'),

@@ -47,3 +47,19 @@ def test_what_cannot_be_written_is_left_to_what_writes(tmp_path):
     with locked(tmp_path / "file"):
         pass
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_folder_that_an_ending_run_removes_is_made_again_and_locked(tmp_path, monkeypatch):
+    folder, opened, left = tmp_path / "run", os.open, [3]
+
+    def open_after_removal(path, *arguments):
+        if str(path).endswith(LOCK_FILE) and left:
+            left.pop()
+            folder.rmdir()
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(os, "open", open_after_removal)
+    with locked(folder):
+        assert (folder / LOCK_FILE).exists()
+        with pytest.raises(InputError, match="in use by another run"), locked(folder):
+            pytest.fail("held twice")

@@ -7,6 +7,7 @@ import numpy as np
 from powerbert_tf.architectures import ARCHITECTURES
 from powerbert_tf.bert_config import BertConfig
 from powerbert_tf.checkpoints.configurations import google_config
+from powerbert_tf.checkpoints.google_index import STRING, read_index
 from powerbert_tf.checkpoints.names import is_known_extra, weight_names
 from powerbert_tf.checkpoints.weights import list_names, named_weights
 from powerbert_tf.errors import InputError
@@ -36,8 +37,11 @@ def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:
     if len(shards) != expected_shards:
         raise InputError(f"{prefix}.data-*: {len(shards)} of {expected_shards} files; the checkpoint is incomplete.")
     try:
+        index = read_index(Path(f"{prefix}.index"), shards)
         reader = tf.train.load_checkpoint(str(prefix))
         present = set(reader.get_variable_to_shape_map())
+        if present != index.keys():
+            raise ValueError("a block that cannot be read")
         names = [name for name in weight_names(config) if name.google in present]
         left_over = {
             name
@@ -49,10 +53,14 @@ def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:
                 f"{prefix}: holds variables that are no part of this {ARCHITECTURES[config.architecture].title}: "
                 f"{list_names(left_over)}."
             )
+        if no_numbers := [name for name in present if index[name].dtype == STRING]:
+            raise ValueError(f"{list_names(no_numbers)} of texts; expected numbers")
         weights = {name.ours: reader.get_tensor(name.google) for name in names}
         for name in present - {name.google for name in names}:
             reader.get_tensor(name)  # of no use here, but a file that ends before it was not copied whole
-    except (tf.errors.OpError, RuntimeError, IndexError) as error:
+    except (tf.errors.OpError, RuntimeError, IndexError, OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{prefix}: cannot be read; damaged or truncated? ({_first_line(error)})") from None
     return {name.ours: weights[name.ours].T if name.google_transposed else weights[name.ours] for name in names}
 

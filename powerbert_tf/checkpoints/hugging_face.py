@@ -1,6 +1,5 @@
 """Hugging Face's format: `config.json` and `model.safetensors`."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from powerbert_tf.checkpoints.configurations import hugging_face_config
 from powerbert_tf.checkpoints.names import full_hugging_face_name, is_known_extra, weight_names
 from powerbert_tf.checkpoints.weights import list_names, named_weights
 from powerbert_tf.errors import InputError
-from powerbert_tf.files import replacing, write_json
+from powerbert_tf.files import read_object, replacing, write_json
 from powerbert_tf.modeling import BertClassifier
 
 FILE = "model.safetensors"
@@ -66,7 +65,7 @@ def read_classes(folder: Path) -> tuple[str, ...]:
     Args:
         folder: Whose `config.json` has been read before.
     """
-    named = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("id2label") or {}
+    named = read_object(folder / CONFIG_FILE).get("id2label") or {}
     if not isinstance(named, dict) or sorted(named) != sorted(map(str, range(len(named)))):
         return ()
     names = tuple(str(named[str(number)]).strip() for number in range(len(named)))

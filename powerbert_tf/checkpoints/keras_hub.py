@@ -24,6 +24,7 @@ from powerbert_tf.bert_config import BertConfig
 from powerbert_tf.checkpoints.names import weight_names
 from powerbert_tf.checkpoints.weights import list_names
 from powerbert_tf.errors import InputError
+from powerbert_tf.files import read_object
 
 FILE = ".keras"  # what Keras' own files end with
 _SCHEME = re.compile(r"[a-z]+://")
@@ -167,10 +168,9 @@ def is_meant(checkpoint: Any) -> bool:
 
 def _is_preset_folder(folder: Path) -> bool:
     try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return "registered_name" in read_object(folder / "config.json")
     except (OSError, ValueError):
         return False
-    return isinstance(content, dict) and "registered_name" in content
 
 
 def _preset_names() -> Mapping[str, Any]:

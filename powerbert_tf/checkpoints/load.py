@@ -15,8 +15,8 @@ from absl import logging
 from powerbert_tf.architectures import ARCHITECTURES, Architecture, GoogleFiles
 from powerbert_tf.bert_config import BertConfig, read_bert_config
 from powerbert_tf.checkpoints import google, hugging_face, keras_hub
-from powerbert_tf.checkpoints.names import HEAD, POOLER
-from powerbert_tf.checkpoints.weights import assign_weights
+from powerbert_tf.checkpoints.names import HEAD, POOLER, weight_names
+from powerbert_tf.checkpoints.weights import assign_weights, require_all
 from powerbert_tf.errors import InputError
 from powerbert_tf.modeling import BertClassifier
 
@@ -199,15 +199,6 @@ def load_classifier(
         raise InputError(
             f"max_seq_length={max_seq_length}; expected 1 to {positions}, the position embeddings of {checkpoint.name}."
         )
-    model = BertClassifier(
-        checkpoint.config,
-        num_classes,
-        max_seq_length,
-        retention_configuration=retention_configuration,
-        soft_extract=soft_extract,
-        padding_queries_vote=padding_queries_vote,
-        **kwargs,
-    )
     weights = checkpoint.read_weights()
     kernel, bias = (path in weights for path in HEAD)
     if kernel and bias and weights[HEAD[1]].shape != (num_classes,):
@@ -217,6 +208,17 @@ def load_classifier(
     may_lack = set() if kernel != bias else set(HEAD)
     if not (kernel or bias or checkpoint.architecture.pretrains_pooler or weights.keys() & set(POOLER)):
         may_lack |= set(POOLER)
+    # Before a model is made: sizes that are not those of the weights may ask for one that takes minutes.
+    require_all({name.ours for name in weight_names(checkpoint.config)} - weights.keys() - may_lack, checkpoint.name)
+    model = BertClassifier(
+        checkpoint.config,
+        num_classes,
+        max_seq_length,
+        retention_configuration=retention_configuration,
+        soft_extract=soft_extract,
+        padding_queries_vote=padding_queries_vote,
+        **kwargs,
+    )
     if soft_extract:
         may_lack |= {f"encoder_{index}/extract/retention_parameters" for index in range(len(model.encoders))}
     assign_weights(model, weights, checkpoint.name, frozenset(may_lack))

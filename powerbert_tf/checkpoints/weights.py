@@ -66,6 +66,12 @@ def list_names(names: set[str] | list[str], limit: int = 5) -> str:
     return ", ".join(names[:limit]) + more
 
 
+def require_all(missing: set[str], source: str) -> None:
+    """Raises an InputError where names of weights are missing from `source`."""
+    if missing:
+        raise InputError(f"{source}: lacks {list_names(missing)}.")
+
+
 def assign_weights(
     model: keras.Model, weights: Mapping[str, np.ndarray], source: str, may_lack: frozenset[str] = frozenset()
 ) -> None:
@@ -81,9 +87,7 @@ def assign_weights(
         InputError: A weight is missing, an array is left over, a shape differs or a value is no finite number.
     """
     variables = named_weights(model)
-    missing = variables.keys() - weights.keys() - may_lack
-    if missing:
-        raise InputError(f"{source}: lacks {list_names(missing)}.")
+    require_all(variables.keys() - weights.keys() - may_lack, source)
     left_over = weights.keys() - variables.keys()
     if left_over:
         raise InputError(f"{source}: holds weights that this model does not have: {list_names(left_over)}.")

@@ -73,9 +73,11 @@ def open_delimited(path: str, compression: str, delimiter: str, quoted: bool) ->
         raise InputError(f"{path}:1: the header cannot be read: {problem}; expected UTF-8.")
     if end == "\n" and any("\r" in column for column in columns):
         raise InputError(f"{path}:1: a carriage return in the header; convert the line ends to those of Unix.")
+    seen: set[str] = set()
     for column in columns:
-        if columns.count(column) > 1:
+        if column in seen:
             raise InputError(f"{path}:1: the header names the column {column!r} twice; rename one.")
+        seen.add(column)
     return Table(path, tuple(columns), _rows(path, lines, columns, delimiter, quoted, end), meter=lines.meter)
 
 
