@@ -24,12 +24,14 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from powerbert_tf.data_settings import DataSettings
+from powerbert_tf.distribution import LOST_EXIT_CODE, ProcessLostError, distributing
 from powerbert_tf.errors import InputError
 from powerbert_tf.flag import flag_name
 from powerbert_tf.pipeline import ALL
 from powerbert_tf.pipeline import run as run_pipeline
 from powerbert_tf.predict_settings import PredictSettings
 from powerbert_tf.request import read_request
+from powerbert_tf.processes import in_all
 from powerbert_tf.run_config import repeated
 from powerbert_tf.settings import STAGES, Settings
 from powerbert_tf.streaming.predict import predict_files
@@ -124,9 +126,13 @@ def main(argv: list[str]) -> None:
         recorded = None
         if _CONFIG.value:
             given, recorded = repeated(_CONFIG.value, given)
-        settings, own = read_request(given)
-        with heeding_sigterm():
+        # Before the data is read: processes come together before TensorFlow does anything.
+        with heeding_sigterm(), distributing(given["distribution"] or "none", given["tpu"] or ""):
+            settings, own = in_all(lambda: read_request(given))
             run_pipeline(settings, _STAGE.value, _OVERWRITE.value, _SEEDS.value, own, recorded)
+    except ProcessLostError as error:
+        print(f"error: {error}; {_GO_ON} in all processes", file=sys.stderr, flush=True)
+        os._exit(LOST_EXIT_CODE)  # the usual way out would wait for the one that is lost
     except (InputError, OSError) as error:
         _fail(error)
     except KeyboardInterrupt:

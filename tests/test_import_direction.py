@@ -11,6 +11,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "powerbert_tf"
 ORDER = [
     "errors",
     "termination",
+    "processes",
+    "cluster",
+    "distribution",
     "determinism",
     "saved_states",
     "run_lock",
@@ -87,6 +90,8 @@ ORDER = [
     "cost_files",
     "workload",
     "speed",
+    "replicas",
+    "jax_devices",
     "training_state",
     "loss_watch",
     "training",
