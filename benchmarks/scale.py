@@ -1,9 +1,9 @@
 """Many devices: that they give the losses of one, what a step takes, and, on paper, what large ones would take.
 
 `python -m benchmarks.scale` trains a small model in every way on 1 device, on 2 and 4 logical CPU devices, in 2 and 3
-processes on the loopback and on 8 virtual devices of JAX, compares losses, metrics and weights, and exits with code 1 where they
-differ; then it times a larger model. All share the cores of one machine: the times tell what sharing costs, and not
-what it gains. `--notimes` leaves them out.
+processes on the loopback and on 8 virtual devices of JAX, compares losses, metrics and logits, and exits with code 1
+where they differ; then it times a larger model. All share the cores of one machine: the times tell what sharing costs,
+and not what it gains. `--notimes` leaves them out.
 """
 
 import dataclasses
@@ -89,7 +89,7 @@ HARDWARE = (
         64,
         312e12,
         25e9,
-        "NVIDIA, A100 data sheet: 312 TFLOPS in bfloat16, dense; DGX A100 data sheet: 8 x 200 Gbit/s out of a machine of 8",
+        "NVIDIA, A100 data sheet: 312 TFLOPS in bfloat16, dense; DGX A100: 8 x 200 Gbit/s out of a machine of 8",
     ),
 )
 
@@ -153,9 +153,7 @@ def estimates() -> list[dict[str, Any]]:
 def compare(found: Mapping[str, Any], expected: Mapping[str, Any]) -> tuple[float, bool]:
     """The largest difference of a loss, and whether metrics are equal, over the kinds that both have."""
     kinds = found.keys() & expected.keys()
-    largest = max(
-        float(np.abs(np.subtract(found[kind]["losses"], expected[kind]["losses"])).max()) for kind in kinds
-    )
+    largest = max(float(np.abs(np.subtract(found[kind]["losses"], expected[kind]["losses"])).max()) for kind in kinds)
     equal = all(
         np.allclose(list(found[kind]["metrics"].values()), list(expected[kind]["metrics"].values())) for kind in kinds
     )
@@ -217,14 +215,14 @@ def write_report(report: Mapping[str, Any], output: Path) -> None:
     ]
     if report["times"]:
         sections += [
-            f"## A step, {report['shape']}, batch 32, up to 64 word-pieces\n\nThe devices share the cores of one machine, so "
-            "that this is what sharing costs.",
+            f"## A step, {report['shape']}, batch 32, up to 64 word-pieces\n\nThe devices share the cores of one "
+            "machine, so that this is what sharing costs.",
             table(pd.DataFrame(report["times"])),
         ]
     sections += [
         "## On paper: MNLI, rows of 128 word-pieces, bfloat16\n\n"
-        f"An estimate: a step here reaches {report['share_of_peak']:.0%} of the largest product of matrices of its machine, and "
-        "the others are taken to reach as much of their peak; nothing overlaps, and input costs nothing.",
+        f"An estimate: a step here reaches {report['share_of_peak']:.0%} of the largest product of matrices of its "
+        "machine, and the others are taken to reach as much of their peak; nothing overlaps, and input costs nothing.",
         table(pd.DataFrame(report["estimates"])),
         "\n".join(f"- {hardware.name}: {hardware.source}." for hardware in HARDWARE),
     ]

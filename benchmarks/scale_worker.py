@@ -1,7 +1,7 @@
 """One process of `benchmarks.scale`: trains a small model and tells the loss of each step, metrics and times.
 
-`python -m benchmarks.scale_worker JOB`, a JSON object, see `Job`; `TF_CONFIG` and `XLA_FLAGS` are the caller's. The chief
-prints one line of JSON.
+`python -m benchmarks.scale_worker JOB`, a JSON object, see `Job`; `TF_CONFIG` and `XLA_FLAGS` are the caller's. The
+chief prints one line of JSON.
 """
 
 import dataclasses
@@ -111,6 +111,7 @@ def run_kind(job: Job, kind: str) -> dict[str, Any]:
         epochs=_EPOCHS,
         batch_size=job.batch_size,
         eval_batch_size=13,
+        length_buckets=2,  # JAX compiles a step for each
         max_seq_length=job.max_length,
         learning_rate=2e-3,
         learning_rate_soft_extract=0.02,

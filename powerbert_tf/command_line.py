@@ -30,8 +30,8 @@ from powerbert_tf.flag import flag_name
 from powerbert_tf.pipeline import ALL
 from powerbert_tf.pipeline import run as run_pipeline
 from powerbert_tf.predict_settings import PredictSettings
-from powerbert_tf.request import read_request
 from powerbert_tf.processes import in_all
+from powerbert_tf.request import read_request
 from powerbert_tf.run_config import repeated
 from powerbert_tf.settings import STAGES, Settings
 from powerbert_tf.streaming.predict import predict_files

@@ -96,8 +96,8 @@ def check_batch_size(batch_size: int) -> None:
     """
     if batch_size < num_replicas():
         raise InputError(
-            f"--batch_size={batch_size}: less than the {num_replicas()} devices of --distribution={_Now.name}, which share "
-            f"each batch; expected at least {num_replicas()}, or fewer devices."
+            f"--batch_size={batch_size}: less than the {num_replicas()} devices of --distribution={_Now.name}, which "
+            f"share each batch; expected at least {num_replicas()}, or fewer devices."
         )
 
 
@@ -175,7 +175,7 @@ def _totalling(strategy: tf.distribute.Strategy) -> Callable[[np.ndarray], np.nd
     def summed(values):
         def on_replica(values):
             context = tf.distribute.get_replica_context()
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(values))  # which has a device
 
         return strategy.experimental_local_results(strategy.run(on_replica, args=(values,)))[0]
 

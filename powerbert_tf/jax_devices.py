@@ -20,7 +20,9 @@ def on_jax() -> bool:
 def filled_for_devices(batches: Batches, batch_size: int) -> Batches:
     """The same, each batch filled up so that all devices have as many rows; what was filled in has weight 0."""
     devices = num_replicas()
-    return batches if devices == 1 else dataclasses.replace(batches, filled_to=devices * math.ceil(batch_size / devices))
+    return (
+        batches if devices == 1 else dataclasses.replace(batches, filled_to=devices * math.ceil(batch_size / devices))
+    )
 
 
 def on_devices(dataset: tf.data.Dataset) -> Iterable[Mapping[str, Any]]:

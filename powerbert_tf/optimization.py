@@ -42,8 +42,8 @@ class BertAdam(keras.optimizers.Adam):
     Weight decay, if any, is decoupled and leaves out biases, LayerNorm and retention parameters, as in BERT.
 
     Attributes:
-        sums_gradients: Whether gradients of several replicas are added up here, by Keras, which clips them before; set it
-            to False where they are added up already.
+        sums_gradients: Whether gradients of several replicas are added up here, by Keras, which clips them before; set
+            it to False where they are added up already.
 
     Args:
         learning_rate: Rate or schedule for BERT's own weights.

@@ -177,8 +177,8 @@ def _require_shared(folder: RunFolder, plan: Collection[str]) -> None:
     while plan and not (folder.root / "config.json").exists():
         if time.monotonic() > until:
             raise InputError(
-                f"--output_dir: {folder.root / 'config.json'}, which the chief wrote, is not here; expected a folder that "
-                "all processes see."
+                f"--output_dir: {folder.root / 'config.json'}, which the chief wrote, is not here; expected a folder "
+                "that all processes see."
             )
         time.sleep(0.1)
 

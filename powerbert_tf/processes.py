@@ -135,8 +135,8 @@ def require_same(prefix: str, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
             if value != of_chief.get(name):
                 raise InputError(
-                    f"{prefix}{name} is {value!r}, the chief's is {of_chief.get(name)!r}; expected the same command and "
-                    "the same data for all processes."
+                    f"{prefix}{name} is {value!r}, the chief's is {of_chief.get(name)!r}; expected the same command "
+                    "and the same data for all processes."
                 )
 
     in_all(check)

@@ -277,7 +277,9 @@ class _Step:
 _copies: weakref.WeakKeyDictionary[Any, tuple[Any, Callable[..., Any]]] = weakref.WeakKeyDictionary()
 
 
-def predict_on_replicas(model: keras.Model, batches: Batches, batch_size: int, strategy: tf.distribute.Strategy) -> np.ndarray:
+def predict_on_replicas(
+    model: keras.Model, batches: Batches, batch_size: int, strategy: tf.distribute.Strategy
+) -> np.ndarray:
     """Logits `[n, C]` in the order of the split, on all replicas; each process gets all of them.
 
     Args:

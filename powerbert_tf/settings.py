@@ -199,9 +199,7 @@ class Settings:
         "multi_worker (all of the processes in TF_CONFIG, each of which is given the same command) or tpu.",
         default="none",
     )
-    tpu: str = _setting(
-        "Name or address of the TPU of --distribution=tpu; empty for that of this machine.", default=""
-    )
+    tpu: str = _setting("Name or address of the TPU of --distribution=tpu; empty for that of this machine.", default="")
 
     def __post_init__(self):
         for name in ("data_dir", "output_dir"):
