@@ -29,7 +29,7 @@ from powerbert_tf.retention import multiply_adds
 TOLERANCE = 1e-4  # of the loss of a step
 _MEASURED = RESULTS / "training-bert_base-stages.json"
 _STEP = "ours, fine-tuning"
-_MNLI_ROWS, _EPOCHS, _LENGTH = 392_702, 3, 128
+_MNLI_ROWS, _CLASSES, _EPOCHS, _LENGTH = 392_702, 3, 3, 128
 _GRADIENT_BYTES = 4  # float32
 _PASSES = 3  # forward, and backward to inputs and to weights
 
@@ -106,6 +106,16 @@ def share_of_peak(measured: Mapping[str, Any]) -> float:
     return done / (step["p50_ms"] / 1000 * measured["matrix_product_peak"])
 
 
+def count_weights(config: BertConfig, num_classes: int) -> int:
+    """How many numbers the weights of a classifier are."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    tables = (config.vocab_size + config.max_position_embeddings + config.type_vocab_size) * hidden
+    layer_norm = 2 * hidden
+    encoder = 4 * (hidden + 1) * hidden + (hidden + 1) * inner + (inner + 1) * hidden + 2 * layer_norm
+    head = (hidden + 1) * (hidden + num_classes)
+    return tables + layer_norm + config.num_hidden_layers * encoder + head
+
+
 def estimate(config: BertConfig, hardware: Hardware, batch_size: int, share: float) -> dict[str, Any]:
     """A step of data-parallel fine-tuning, rows of 128 word-pieces.
 
@@ -124,7 +134,7 @@ def estimate(config: BertConfig, hardware: Hardware, batch_size: int, share: flo
     """
     rows = -(-batch_size // hardware.devices)
     compute = _PASSES * rows * multiply_adds(config.encoder_size, _LENGTH) / (share * hardware.flops / 2)
-    sent = 2 * (hardware.devices - 1) / hardware.devices * _GRADIENT_BYTES * config.num_weights
+    sent = 2 * (hardware.devices - 1) / hardware.devices * _GRADIENT_BYTES * count_weights(config, _CLASSES)
     step = compute + sent / hardware.link
     steps = _EPOCHS * -(-_MNLI_ROWS // batch_size)
     return {
@@ -150,14 +160,17 @@ def estimates() -> list[dict[str, Any]]:
     ]
 
 
-def compare(found: Mapping[str, Any], expected: Mapping[str, Any]) -> tuple[float, bool]:
-    """The largest difference of a loss, and whether metrics are equal, over the kinds that both have."""
+def compare(found: Mapping[str, Any], expected: Mapping[str, Any]) -> tuple[float, float, bool]:
+    """The largest difference of a loss and of a logit, and whether metrics are equal, over the kinds that both have."""
     kinds = found.keys() & expected.keys()
-    largest = max(float(np.abs(np.subtract(found[kind]["losses"], expected[kind]["losses"])).max()) for kind in kinds)
+    losses, logits = (
+        max(float(np.abs(np.subtract(found[kind][name], expected[kind][name])).max()) for kind in kinds)
+        for name in ("losses", "logits")
+    )
     equal = all(
         np.allclose(list(found[kind]["metrics"].values()), list(expected[kind]["metrics"].values())) for kind in kinds
     )
-    return largest, equal
+    return losses, logits, equal
 
 
 def check(steps: int) -> list[dict[str, Any]]:
@@ -168,13 +181,14 @@ def check(steps: int) -> list[dict[str, Any]]:
         job = Job(dataclasses.asdict(_SMALL), kinds, distribution, devices, steps=steps)
         found = run_job(job, processes, jax_devices)
         expected = expected or found
-        difference, equal = compare(found, expected)
+        difference, of_logits, equal = compare(found, expected)
         rows.append(
             {
                 "way": name,
                 "trainings": ", ".join(kinds),
                 "steps": steps,
                 "largest difference of a loss": f"{difference:.1e}",
+                "of a logit": f"{of_logits:.1e}",
                 "metrics equal": equal,
                 "same": bool(difference <= TOLERANCE and equal),
             }

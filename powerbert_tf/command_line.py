@@ -24,7 +24,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from powerbert_tf.data_settings import DataSettings
-from powerbert_tf.distribution import LOST_EXIT_CODE, ProcessLostError, distributing
+from powerbert_tf.distribution import LOST_EXIT_CODE, ProcessLostError, came_together, distributing
 from powerbert_tf.errors import InputError
 from powerbert_tf.flag import flag_name
 from powerbert_tf.pipeline import ALL
@@ -107,7 +107,16 @@ def _predict_settings() -> PredictSettings:
 
 def _fail(error: Exception) -> NoReturn:
     print("error:", *str(error).split(), file=sys.stderr)  # one line, whatever a library put into it
-    sys.exit(2)
+    _leave(2)
+
+
+def _leave(code: int) -> NoReturn:
+    if came_together():
+        # The usual way out would wait for the other processes, which may wait for this one.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(argv: list[str]) -> None:
@@ -131,16 +140,16 @@ def main(argv: list[str]) -> None:
             settings, own = in_all(lambda: read_request(given))
             run_pipeline(settings, _STAGE.value, _OVERWRITE.value, _SEEDS.value, own, recorded)
     except ProcessLostError as error:
-        print(f"error: {error}; {_GO_ON} in all processes", file=sys.stderr, flush=True)
-        os._exit(LOST_EXIT_CODE)  # the usual way out would wait for the one that is lost
+        print(f"error: {error}; {_GO_ON} in all processes", file=sys.stderr)
+        _leave(LOST_EXIT_CODE)
     except (InputError, OSError) as error:
         _fail(error)
     except KeyboardInterrupt:
         print(f"\ninterrupted: {_GO_ON}", file=sys.stderr)
-        sys.exit(130)
+        _leave(130)
     except Terminated as where:
         print(f"\nterminated: {where}; {_GO_ON}" if str(where) else f"\nterminated: {_GO_ON}", file=sys.stderr)
-        sys.exit(EXIT_CODE)
+        _leave(EXIT_CODE)
 
 
 def run() -> None:

@@ -34,6 +34,12 @@ class ProcessLostError(RuntimeError):
 class _Now:
     strategy: tf.distribute.Strategy | None = None
     name = "none"
+    came_together = False
+
+
+def came_together() -> bool:
+    """Whether this process has run together with others."""
+    return _Now.came_together
 
 
 def active_strategy() -> tf.distribute.Strategy | None:
@@ -152,6 +158,7 @@ def _multi_worker() -> Iterator[None]:
     except (tf.errors.OpError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ProcessLostError(f"the processes of {VARIABLE} did not come together ({reason})") from error
+    _Now.came_together = True
     group = Processes(cluster.rank, len(cluster.addresses), _totalling(strategy))
     with _with(strategy), together(group), contextlib.ExitStack() as quiet:
         if cluster.rank:

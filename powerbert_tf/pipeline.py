@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import keras
 import numpy as np
 
 from powerbert_tf.checkpoints import Checkpoint, find_checkpoint
@@ -131,7 +132,7 @@ def _run_prepared(
     folder, settings = prepared.folder, prepared.settings
     plan = by_chief(lambda: _begin(prepared, wanted, overwrite, own, recorded))
     in_all(lambda: _require_shared(folder, plan))
-    if set(plan) - set(_ALONE):
+    if set(plan) & {"search", "evaluate", "elastic", "pareto"}:
         prepared.share_costs()
     for name in _ORDER:
         if name in plan:
@@ -410,6 +411,9 @@ def check_plan(run: Run, plan: Collection[str], overwrite: bool = False) -> None
     checkpoints = _CHECKPOINTS * weights if saves and (set(TRAINING_STAGES) | {"pareto"}) & set(plan) else 0
     needed = weights * _num_weights(run, plan) + checkpoints
     run.folder.require_writable(needed + 16 * 2**20, checkpoints)  # some to spare
+    if "search" in plan and run.settings.search_method == "soft" and keras.backend.backend() == "jax":
+        # A compiled step would take the coefficients of the budget for constants.
+        raise InputError("--search_method=soft: KERAS_BACKEND is jax; expected tensorflow, or another method.")
     if "search" in plan and run.settings.search_method != "paper":
         run.target_speedup()  # raises where it is out of reach
     if "elastic" in plan or "pareto" in plan:

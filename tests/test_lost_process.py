@@ -1,4 +1,4 @@
-"""A process that is killed in the middle: the others say so and end, and the same command goes on to the same result."""
+"""A process that is killed in the middle: the others say so and end, and the run goes on to the same result."""
 
 import os
 import sys

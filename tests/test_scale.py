@@ -30,6 +30,7 @@ def assert_same(found, expected):
         assert np.ptp(wanted["losses"]) > 0.1, kind  # it learns something
         np.testing.assert_allclose(values["losses"], wanted["losses"], atol=1e-4, err_msg=kind)
         assert values["metrics"] == pytest.approx(wanted["metrics"]), kind
+        np.testing.assert_allclose(values["logits"], wanted["logits"], atol=1e-2, err_msg=kind)
         np.testing.assert_allclose(values["weights"], wanted["weights"], rtol=1e-3, atol=1e-2, err_msg=kind)
 
 
