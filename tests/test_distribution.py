@@ -1,13 +1,19 @@
 """What is refused before anything runs on many devices."""
 
 import json
+import re
+import shlex
 
 import keras
 import pytest
 import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver
+from conftest import REPOSITORY
 
+from powerbert_tf import command_line
 from powerbert_tf.cluster import Cluster, read_cluster
-from powerbert_tf.distribution import active_strategy, check_batch_size, distributing, num_replicas
+from powerbert_tf.distribution import LOST_EXIT_CODE, active_strategy, check_batch_size, distributing, num_replicas
 from powerbert_tf.errors import InputError
 from powerbert_tf.settings import resolve_settings
 
@@ -96,3 +102,20 @@ def test_a_batch_smaller_than_the_devices(monkeypatch):
         InputError, match=r"--batch_size=4: less than the 5 devices of .*; expected at least 5, or fewer"
     ):
         check_batch_size(4)
+
+
+def test_what_the_page_tells_to_type():
+    text = (REPOSITORY / "docs" / "scale.md").read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL) for line in block.splitlines()]
+    told = set()
+    for line in lines:
+        first, *rest = shlex.split(line)
+        if first == "export":
+            (variable,) = rest
+            assert read_cluster(dict([variable.split("=", 1)])).rank == 0
+            continue
+        with flagsaver.flagsaver():
+            assert command_line.parse(rest) == ["run_glue.py"]
+            told.add(flags.FLAGS.distribution)
+    assert told == {"mirrored", "multi_worker", "tpu"}
+    assert f"| {LOST_EXIT_CODE} | another process ended" in text
