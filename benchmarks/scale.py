@@ -65,7 +65,7 @@ class Hardware:
         name: With their number.
         devices: R.
         flops: Peak of one in bfloat16, a second; a multiply-add is two.
-        link: Bytes a second that one sends to others at most, at the narrowest place of a ring through all.
+        link: Bytes a second at the narrowest place of a ring through all, or of several in parallel.
         source: Of both numbers.
     """
 
@@ -88,8 +88,9 @@ HARDWARE = (
         "64 A100 (8 DGX A100)",
         64,
         312e12,
-        25e9,
-        "NVIDIA, A100 data sheet: 312 TFLOPS in bfloat16, dense; DGX A100: 8 x 200 Gbit/s out of a machine of 8",
+        200e9,
+        "NVIDIA, A100 data sheet: 312 TFLOPS in bfloat16, dense; DGX A100: 8 x 200 Gbit/s out of a machine of 8, all of "
+        "which rings in parallel use; less than the 300 GB/s of NVLink within",
     ),
 )
 

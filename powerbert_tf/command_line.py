@@ -15,6 +15,7 @@ import dataclasses
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -150,6 +151,11 @@ def main(argv: list[str]) -> None:
     except Terminated as where:
         print(f"\nterminated: {where}; {_GO_ON}" if str(where) else f"\nterminated: {_GO_ON}", file=sys.stderr)
         _leave(EXIT_CODE)
+    except Exception:
+        if came_together():
+            traceback.print_exc()
+            _leave(1)
+        raise
 
 
 def run() -> None:
