@@ -89,8 +89,8 @@ HARDWARE = (
         64,
         312e12,
         200e9,
-        "NVIDIA, A100 data sheet: 312 TFLOPS in bfloat16, dense; DGX A100: 8 x 200 Gbit/s out of a machine of 8, all of "
-        "which rings in parallel use; less than the 300 GB/s of NVLink within",
+        "NVIDIA, A100 data sheet: 312 TFLOPS in bfloat16, dense; DGX A100: 8 x 200 Gbit/s out of a machine of 8, "
+        "all used by rings in parallel; less than the 300 GB/s of NVLink within",
     ),
 )
 
