@@ -141,7 +141,7 @@ def main(argv: list[str]) -> None:
             settings, own = in_all(lambda: read_request(given))
             run_pipeline(settings, _STAGE.value, _OVERWRITE.value, _SEEDS.value, own, recorded)
     except ProcessLostError as error:
-        print(f"error: {error}; {_GO_ON} in all processes", file=sys.stderr)
+        print(f"\nerror: {error}; {_GO_ON} in all processes", file=sys.stderr)
         _leave(LOST_EXIT_CODE)
     except (InputError, OSError) as error:
         _fail(error)
