@@ -21,7 +21,7 @@ from benchmarks.command import FLAGS, RESULTS, define_flags, output_path, surrou
 from benchmarks.random_checkpoint import SHAPES
 from benchmarks.scale_processes import run_job
 from benchmarks.scale_worker import KINDS, Job
-from benchmarks.tables import table
+from benchmarks.tables import measured_on, table
 from powerbert_tf.bert_config import BertConfig
 from powerbert_tf.files import replacing, write_json
 from powerbert_tf.retention import multiply_adds
@@ -222,9 +222,7 @@ def write_report(report: Mapping[str, Any], output: Path) -> None:
     """Writes `<output>.md`."""
     sections = [
         "# Many devices",
-        f"`{report['command']}`\n\n{report['date']}; Python {report['python']}, "
-        + ", ".join(f"{name} {version}" for name, version in report["packages"].items())
-        + f"; {report['threads']} cores, which all devices share.",
+        f"`{report['command']}`\n\n{measured_on(report)} All devices share these cores.",
         "## The same as one device\n\nTwo encoders of width 32, batch 8, dropout 0, the last batch of an epoch 3 rows.",
         table(pd.DataFrame(report["checks"])),
     ]
