@@ -149,6 +149,10 @@ class Batches:
         """All but the first `count`."""
         return dataclasses.replace(self, rows=self.rows[count:], lengths=self.lengths[count:])
 
+    def first(self, count: int) -> "Batches":
+        """The first `count` alone."""
+        return dataclasses.replace(self, rows=self.rows[:count], lengths=self.lengths[:count])
+
     def of_each_length(self) -> "Batches":
         """The first batch of each length, the shortest first."""
         _, numbers = np.unique(self.lengths, return_index=True)

@@ -16,6 +16,7 @@ import io
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -25,11 +26,13 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from powerbert_tf.data_settings import DataSettings
+from powerbert_tf.distribution import LOST_EXIT_CODE, ProcessLostError, came_together, distributing
 from powerbert_tf.errors import InputError
 from powerbert_tf.flag import flag_name
 from powerbert_tf.pipeline import ALL
 from powerbert_tf.pipeline import run as run_pipeline
 from powerbert_tf.predict_settings import PredictSettings
+from powerbert_tf.processes import in_all
 from powerbert_tf.request import read_request
 from powerbert_tf.run_config import repeated
 from powerbert_tf.settings import STAGES, Settings
@@ -106,7 +109,16 @@ def _predict_settings() -> PredictSettings:
 
 def _fail(error: Exception) -> NoReturn:
     print("error:", *str(error).split(), file=sys.stderr)  # one line, whatever a library put into it
-    sys.exit(2)
+    _leave(2)
+
+
+def _leave(code: int) -> NoReturn:
+    if came_together():
+        # The usual way out would wait for the other processes, which may wait for this one.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(argv: list[str]) -> None:
@@ -127,17 +139,26 @@ def main(argv: list[str]) -> None:
         recorded = None
         if _CONFIG.value:
             given, recorded = repeated(_CONFIG.value, given)
-        settings, own = read_request(given)
-        with heeding_sigterm():
+        # Before the data is read: processes come together before TensorFlow does anything.
+        with heeding_sigterm(), distributing(given["distribution"] or "none", given["tpu"] or ""):
+            settings, own = in_all(lambda: read_request(given))
             run_pipeline(settings, _STAGE.value, _OVERWRITE.value, _SEEDS.value, own, recorded)
+    except ProcessLostError as error:
+        print(f"\nerror: {error}; {_GO_ON} in all processes", file=sys.stderr)
+        _leave(LOST_EXIT_CODE)
     except (InputError, OSError) as error:
         _fail(error)
     except KeyboardInterrupt:
         print(f"\ninterrupted: {_GO_ON}", file=sys.stderr)
-        sys.exit(130)
+        _leave(130)
     except Terminated as where:
         print(f"\nterminated: {where}; {_GO_ON}" if str(where) else f"\nterminated: {_GO_ON}", file=sys.stderr)
-        sys.exit(EXIT_CODE)
+        _leave(EXIT_CODE)
+    except Exception:
+        if came_together():
+            traceback.print_exc()
+            _leave(1)
+        raise
 
 
 def run() -> None:

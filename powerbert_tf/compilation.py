@@ -100,12 +100,14 @@ class CompiledModel:
         return output
 
 
-def compiled(model: keras.Model, jit_compile: bool = False) -> CompiledModel:
+def compiled(model: keras.Model, jit_compile: bool = False, reads_anew: bool = False) -> CompiledModel:
     """The model without training, compiled where the backend can.
 
     Args:
         model: `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` -> one tensor.
         jit_compile: Whether by XLA. JAX knows no other way; PyTorch has none.
+        reads_anew: On JAX, whether each call takes the weights as they are then, which costs some of its time, and not
+            those of now; elsewhere it does so anyway.
 
     Raises:
         ValueError: The backend is none of TensorFlow, JAX and PyTorch; or PyTorch, and `jit_compile` is given.
@@ -120,10 +122,15 @@ def compiled(model: keras.Model, jit_compile: bool = False) -> CompiledModel:
         return CompiledModel(function, per_shape=jit_compile)
     if keras.backend.backend() == "jax":
         # Weights are arguments: as constants they would be compiled in.
-        weights = [[variable.value for variable in model.trainable_variables]]
-        weights.append([variable.value for variable in model.non_trainable_variables])
+        def read():
+            return [
+                [variable.value for variable in variables]
+                for variables in (model.trainable_variables, model.non_trainable_variables)
+            ]
+
+        weights = None if reads_anew else read()
         stateless = module.jit(lambda weights, inputs: model.stateless_call(*weights, inputs, training=False)[0])
-        return CompiledModel(lambda inputs: stateless(weights, inputs), per_shape=True)
+        return CompiledModel(lambda inputs: stateless(weights or read(), inputs), per_shape=True)
     if jit_compile:
         raise ValueError("jit_compile=True; expected False on PyTorch, which has no XLA here.")
 
@@ -151,11 +158,8 @@ _kept: weakref.WeakKeyDictionary[Any, dict[bool, CompiledModel]] = weakref.WeakK
 
 
 def compiled_once(model: keras.Model, jit_compile: bool = False) -> CompiledModel:
-    """`compiled`, kept as long as the model is, so that no shape is compiled twice.
-
-    TensorFlow reads weights anew at each call; on JAX those of the first call stay, as in `compiled`.
-    """
+    """`compiled`, kept as long as the model is, so that no shape is compiled twice; it reads weights anew."""
     ways = _kept.setdefault(model, {})
     if jit_compile not in ways:
-        ways[jit_compile] = compiled(_WeakModel(model), jit_compile)
+        ways[jit_compile] = compiled(_WeakModel(model), jit_compile, reads_anew=True)
     return ways[jit_compile]

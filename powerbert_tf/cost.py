@@ -7,7 +7,8 @@ which grouping removes for nothing, is no part of it.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -108,6 +109,13 @@ class Costs:
     table: CostTable
     lengths: np.ndarray
     num_encoders: int
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Costs":
+        """Costs of what `dataclasses.asdict` made of them, with lists for arrays."""
+        arrays = ("rows", *CURVES)
+        table = {name: np.array(value) if name in arrays else value for name, value in values["table"].items()}
+        return cls(CostTable(**table), np.array(values["lengths"]), values["num_encoders"])
 
     def of(self, configuration: Sequence[float] | None) -> float:
         """Mean cost of a batch.

@@ -2,18 +2,21 @@
 
 import dataclasses
 import datetime
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from powerbert_tf.calibration import Calibration
 from powerbert_tf.cost import fit_to_budget
 from powerbert_tf.elastic import sandwich
 from powerbert_tf.metrics import format_metrics
 from powerbert_tf.modeling import BertClassifier, with_retention
 from powerbert_tf.pareto import GROUPED, Baseline, Point
 from powerbert_tf.pareto_files import write_pareto
+from powerbert_tf.processes import by_chief, is_chief
 from powerbert_tf.retention import Configuration, format_configuration, geometric_schedule, uniform_schedule
 from powerbert_tf.retraining import retrain
 from powerbert_tf.run import Run
@@ -30,7 +33,8 @@ def train_elastic(run: Run, folder: Path) -> dict[str, Any]:
     """One set of weights for every budget, see `powerbert_tf.elastic`; then a configuration for each target."""
     targets = run.pareto_targets()
     dense = run.dense_model()
-    smallest = make_calibration(run, dense).search(run.costs, targets[-1])
+    costs = run.costs
+    smallest = tuple(by_chief(lambda: make_calibration(run, dense).search(costs, targets[-1])))
     model, callbacks = sandwich(dense, run.task.is_regression, smallest, seed=run.settings.seed)
     recipe = Recipe(
         title="elastic",
@@ -41,6 +45,16 @@ def train_elastic(run: Run, folder: Path) -> dict[str, Any]:
         callbacks=callbacks,
     )
     outcome = train(dense, run.task, run.split("train"), run.split("dev"), run.settings, folder, recipe, trainer=model)
+    return {
+        "metric": run.task.metrics[0],
+        "metrics": outcome.metrics,
+        "smallest": list(model.smallest),
+        "budgets": by_chief(lambda: _budgets(run, dense, targets)),
+    }
+
+
+def _budgets(run: Run, dense: BertClassifier, targets: Sequence[float]) -> list[dict[str, Any]]:
+    """A configuration of the elastic weights for each target."""
     calibration = make_calibration(run, dense)
     budgets = []
     for target in targets:
@@ -59,12 +73,7 @@ def train_elastic(run: Run, folder: Path) -> dict[str, Any]:
         print(
             f"  {target:g}x{seen}: {format_metrics(metrics)}, keeps {format_configuration(configuration)}", flush=True
         )
-    return {
-        "metric": run.task.metrics[0],
-        "metrics": outcome.metrics,
-        "smallest": list(model.smallest),
-        "budgets": budgets,
-    }
+    return budgets
 
 
 def trace_pareto(run: Run, folder: Path) -> dict[str, Any]:
@@ -73,12 +82,12 @@ def trace_pareto(run: Run, folder: Path) -> dict[str, Any]:
     dense = run.dense_model()
     main = run.task.metrics[0]
     dense_metric = evaluate_model(dense, run.task, dev, settings)[main]
-    milliseconds = measure_baselines(dense, dev, settings)
+    milliseconds = by_chief(lambda: measure_baselines(dense, dev, settings))
     baselines = [Baseline(name, ms, milliseconds[GROUPED] / ms, dense_metric) for name, ms in milliseconds.items()]
     points: list[Point] = []
 
     def add(strategy: str, target: float, model: BertClassifier) -> None:
-        speedup, times = measure_speedup(dense, model, dev, settings)
+        speedup, times = by_chief(lambda: measure_speedup(dense, model, dev, settings))
         metrics = evaluate_model(model, run.task, dev, settings.in_plain_graph())
         points.append(
             Point(
@@ -99,7 +108,7 @@ def trace_pareto(run: Run, folder: Path) -> dict[str, Any]:
         if strategy == "calibrate":
             student = with_retention(run.dense_model(), configuration, selection=selection)
             weights = folder / f"{target:g}x"
-            weights.mkdir(exist_ok=True)  # with the checkpoints of a run that was interrupted
+            by_chief(functools.partial(weights.mkdir, exist_ok=True))  # with checkpoints of an interrupted run
             retrain(run, student, dense, weights, f"retrain {target:g}x")
             add("calibrate, re-trained", target, student)
     elastic = run.folder.result("elastic")
@@ -109,8 +118,9 @@ def trace_pareto(run: Run, folder: Path) -> dict[str, Any]:
             add("elastic", budget["target_speedup"], with_retention(model, budget["retention_configuration"]))
 
     measured_on = f"{describe_measurement(settings)}, {datetime.date.today().isoformat()}"
-    write_pareto(folder, points, baselines, run.task.name, main, measured_on, settings.max_loss or MAX_LOSS)
-    print(f"\n{(folder / 'pareto.md').read_text(encoding='utf-8')}", flush=True)
+    if is_chief():
+        write_pareto(folder, points, baselines, run.task.name, main, measured_on, settings.max_loss or MAX_LOSS)
+        print(f"\n{(folder / 'pareto.md').read_text(encoding='utf-8')}", flush=True)
     return {
         "metric": main,
         "metrics": {main: dense_metric},
@@ -146,13 +156,23 @@ def _candidates(run: Run, dense: BertClassifier) -> Iterator[tuple[str, float, C
     calibration = make_calibration(run, dense)
     selection = run.settings.selection
     for target in run.pareto_targets():
-        found, _ = meet_speedup(run, dense, calibration.search(run.costs, target), target)
+        found = _found(run, dense, calibration, target)
         yield "calibrate", target, found, selection
         for static in ("head", "random"):  # the paper's static strategies, with the same numbers of word-vectors
             yield static, target, found, static
         for name, schedule in _SCHEDULES.items():
             start = schedule(_SCHEDULE_END, run.costs.num_encoders)
             yield name, target, fit_to_budget(start, run.costs, run.costs.speedup(found)), selection
+
+
+def _found(run: Run, dense: BertClassifier, calibration: Calibration, target: float) -> Configuration:
+    """What calibration finds for a target, measured by the chief."""
+    costs = run.costs
+
+    def find() -> Configuration:
+        return meet_speedup(run, dense, calibration.search(costs, target), target)[0]
+
+    return tuple(by_chief(find))
 
 
 def _evaluate(run: Run, dense: BertClassifier, configuration: Configuration) -> dict[str, float]:

@@ -45,6 +45,10 @@ class InputWait:
         # A zip asks its parts one after the other.
         return tf.data.Dataset.zip(now, batches, now).map(add).with_options(options)
 
+    def add(self, seconds: float) -> None:
+        """Adds what somebody else measured."""
+        self._seconds.assign_add(seconds)
+
     def take(self) -> float:
         """Seconds waited since the last call."""
         seconds = float(self._seconds.numpy())

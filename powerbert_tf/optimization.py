@@ -41,6 +41,10 @@ class BertAdam(keras.optimizers.Adam):
 
     Weight decay, if any, is decoupled and leaves out biases, LayerNorm and retention parameters, as in BERT.
 
+    Attributes:
+        sums_gradients: Whether gradients of several replicas are added up here, by Keras, which clips them before; set
+            it to False where they are added up already.
+
     Args:
         learning_rate: Rate or schedule for BERT's own weights.
         retention_rate_ratio: See above.
@@ -50,6 +54,7 @@ class BertAdam(keras.optimizers.Adam):
     def __init__(self, learning_rate, retention_rate_ratio=1.0, **kwargs):
         super().__init__(learning_rate, **kwargs)
         self.retention_rate_ratio = retention_rate_ratio
+        self.sums_gradients = True
         self.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", *_RETENTION])
 
     def build(self, variables):
@@ -62,6 +67,9 @@ class BertAdam(keras.optimizers.Adam):
         # its step up to sqrt(n) times too large.
         grads = [None if gradient is None else dense_gradient(gradient) for gradient in grads]
         super().apply(grads, trainable_variables)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return super()._all_reduce_sum_gradients(grads_and_vars) if self.sums_gradients else grads_and_vars
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)

@@ -1,17 +1,21 @@
 """Which stages a run needs, and running them."""
 
+import contextlib
 import dataclasses
 import functools
+import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import keras
 import numpy as np
 
 from powerbert_tf.checkpoints import Checkpoint, find_checkpoint
 from powerbert_tf.curves import MAX_LOSS, average_pareto
 from powerbert_tf.datasets import load_dataset
 from powerbert_tf.determinism import make_deterministic
+from powerbert_tf.distribution import check_batch_size, distributing
 from powerbert_tf.errors import InputError
 from powerbert_tf.export_formats import DEFAULT_FORMAT, EXPORT_FORMATS, load_function
 from powerbert_tf.files import remove_unfinished, write_json
@@ -20,6 +24,7 @@ from powerbert_tf.length_proposal import propose_length
 from powerbert_tf.metrics import with_metrics
 from powerbert_tf.own_data import OwnData
 from powerbert_tf.precision import computing_in
+from powerbert_tf.processes import by_chief, in_all, require_same, wait_for_all
 from powerbert_tf.provenance import differences, provenance
 from powerbert_tf.rejected import write_rejected
 from powerbert_tf.report import RunSummary, format_summary
@@ -42,6 +47,10 @@ _ORDER = (*(stage for stage in STAGES if stage != "export"), "export")  # last: 
 
 # Two that stay and one that is being written, each the weights, Adam's two moments, and those of the best epoch.
 _CHECKPOINTS = 3 * 4
+
+_ALONE = ("predict", "export", "explain", "report")  # stages that are the chief's, who needs no others for them
+_OF_MACHINE = ("data_dir", "output_dir", "cache_dir")  # settings that may differ between processes
+_SECONDS_TO_APPEAR = 60  # of a file, on a network file system
 
 
 def run(
@@ -86,7 +95,8 @@ def run(
     root = Path(settings.output_dir) / settings.task
     if settings.deterministic:
         make_deterministic()
-    with computing_in(settings.precision):
+    with distributing(settings.distribution, settings.tpu), computing_in(settings.precision):
+        check_batch_size(settings.batch_size)
         if seeds == 1:
             _run_once(settings, root, wanted, overwrite, own, recorded)
             return
@@ -95,7 +105,7 @@ def run(
             print(f"seed {seed}", flush=True)
             of_seed = dataclasses.replace(settings, seed=seed)
             folders[seed] = _run_once(of_seed, root / f"seed-{seed}", wanted, overwrite, own, recorded)
-    _summarize(settings, root, folders, wanted)
+        by_chief(lambda: _summarize(settings, root, folders, wanted))
 
 
 def _run_once(
@@ -106,15 +116,42 @@ def _run_once(
     own: OwnData | None,
     recorded: Recorded | None,
 ) -> RunFolder:
-    prepared = prepare(settings, root, own)
-    with locked(root):
+    prepared = in_all(lambda: prepare(settings, root, own))
+    elsewhere = {name: value for name, value in prepared.resolved().items() if name not in _OF_MACHINE}
+    require_same("--", elsewhere)
+    with contextlib.ExitStack() as held:
+        by_chief(lambda: held.enter_context(locked(root)))
         _run_prepared(prepared, wanted, overwrite, own, recorded)
+        wait_for_all()
     return prepared.folder
 
 
 def _run_prepared(
     prepared: Run, wanted: Sequence[str], overwrite: bool, own: OwnData | None, recorded: Recorded | None
 ) -> None:
+    folder, settings = prepared.folder, prepared.settings
+    plan = by_chief(lambda: _begin(prepared, wanted, overwrite, own, recorded))
+    in_all(lambda: _require_shared(folder, plan))
+    if set(plan) & {"search", "evaluate", "elastic", "pareto"}:
+        prepared.share_costs()
+    for name in _ORDER:
+        if name in plan:
+            print(f"{name}: running ({plan[name]})", flush=True)
+            remove = functools.partial(_remove_dependents, folder, name, settings)
+            stage = functools.partial(run_stage, prepared, name, remove)
+            alone = name in _ALONE or (name == "search" and settings.search_method == "calibrate")
+            _ = by_chief(stage) if alone else stage()
+            print(f"{name}: done, {folder.stage(name)}", flush=True)
+        elif name in wanted:
+            print(f"{name}: already there, reused ({folder.stage(name)}); --overwrite runs it again", flush=True)
+    if "evaluate" in wanted:
+        _print_summary(prepared)
+
+
+def _begin(
+    prepared: Run, wanted: Sequence[str], overwrite: bool, own: OwnData | None, recorded: Recorded | None
+) -> dict[str, str]:
+    """Which stages have to run, and why; before them, what was complete takes its place, and settings are written."""
     folder, settings = prepared.folder, prepared.settings
     remove_unfinished(folder.root)
     for name in STAGES:
@@ -133,15 +170,19 @@ def _run_prepared(
             repeated = repeat_task(prepared.task, settings, own.settings, prepared.lower_case)
             write_json(folder.root / TASK_FILE, repeated)
             write_rejected(folder.root, own.rejected)
-    for name in _ORDER:
-        if name in plan:
-            print(f"{name}: running ({plan[name]})", flush=True)
-            run_stage(prepared, name, functools.partial(_remove_dependents, folder, name, settings))
-            print(f"{name}: done, {folder.stage(name)}", flush=True)
-        elif name in wanted:
-            print(f"{name}: already there, reused ({folder.stage(name)}); --overwrite runs it again", flush=True)
-    if "evaluate" in wanted:
-        _print_summary(prepared)
+    return plan
+
+
+def _require_shared(folder: RunFolder, plan: Collection[str]) -> None:
+    """Checks that what the chief wrote can be read here, where it may take a while to appear."""
+    until = time.monotonic() + _SECONDS_TO_APPEAR
+    while plan and not (folder.root / "config.json").exists():
+        if time.monotonic() > until:
+            raise InputError(
+                f"--output_dir: {folder.root / 'config.json'}, which the chief wrote, is not here; expected a folder "
+                "that all processes see."
+            )
+        time.sleep(0.1)
 
 
 def _summarize(settings: Settings, root: Path, folders: dict[int, RunFolder], wanted: Sequence[str]) -> None:
@@ -373,6 +414,9 @@ def check_plan(run: Run, plan: Collection[str], overwrite: bool = False) -> None
     checkpoints = _CHECKPOINTS * weights if saves and (set(TRAINING_STAGES) | {"pareto"}) & set(plan) else 0
     needed = weights * _num_weights(run, plan) + checkpoints
     run.folder.require_writable(needed + 16 * 2**20, checkpoints)  # some to spare
+    if "search" in plan and run.settings.search_method == "soft" and keras.backend.backend() == "jax":
+        # A compiled step would take the coefficients of the budget for constants.
+        raise InputError("--search_method=soft: KERAS_BACKEND is jax; expected tensorflow, or another method.")
     if "search" in plan and run.settings.search_method != "paper":
         run.target_speedup()  # raises where it is out of reach
     if "elastic" in plan or "pareto" in plan:

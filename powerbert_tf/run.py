@@ -16,6 +16,7 @@ from powerbert_tf.datasets import Dataset
 from powerbert_tf.encoded_cache import load_encoded
 from powerbert_tf.errors import InputError
 from powerbert_tf.modeling import BertClassifier
+from powerbert_tf.processes import by_chief, num_processes
 from powerbert_tf.retention import Configuration, format_configuration, parse_configuration, validate_configuration
 from powerbert_tf.run_folder import RunFolder
 from powerbert_tf.settings import Settings
@@ -132,6 +133,12 @@ class Run:
             table = count_costs(config.encoder_size, settings.max_seq_length, settings.latency_batch_size)
         lengths = grouped_lengths(self.split("dev").lengths, settings.latency_batch_size)
         return Costs(table, lengths, config.num_hidden_layers)
+
+    def share_costs(self) -> None:
+        """Gives all processes the chief's costs, so that all decide alike."""
+        if num_processes() > 1:
+            shared = by_chief(lambda: dataclasses.asdict(self.costs))
+            vars(self)["costs"] = Costs.from_json(shared)
 
     def target_speedup(self) -> float | None:
         """The speed-up that the flags ask for; None where they ask for a metric.

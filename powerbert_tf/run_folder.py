@@ -11,6 +11,7 @@ from typing import Any
 
 from powerbert_tf.errors import InputError
 from powerbert_tf.files import read_object, write_json
+from powerbert_tf.processes import by_chief
 from powerbert_tf.result_shapes import result_problem
 from powerbert_tf.settings import TRAINING_STAGES
 
@@ -110,7 +111,7 @@ class RunFolder:
     ) -> Iterator[Path]:
         """A folder to write a stage into; it becomes `<stage>/` when the block ends without an error.
 
-        Until then an earlier result stays.
+        Until then an earlier result stays. Of several processes, which all come here, the chief does it.
 
         Args:
             stage: Its name.
@@ -119,14 +120,21 @@ class RunFolder:
             before_publishing: What to do when all is written; again, where it is cut off.
         """
         partial = self._partial(stage)
-        if self.begun(stage) != settings:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            write_json(partial / _BEGUN_FILE, settings)
+
+        def begin() -> None:
+            if self.begun(stage) != settings:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+                write_json(partial / _BEGUN_FILE, settings)
+
+        def end() -> None:
+            before_publishing()
+            self.publish(stage)
+
+        by_chief(begin)
         with contextlib.ExitStack() as self.names:
             yield partial
-        before_publishing()
-        self.publish(stage)
+        by_chief(end)
 
     @contextlib.contextmanager
     def replacing(self, name: str) -> Iterator[Path]:

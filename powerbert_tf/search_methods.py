@@ -10,6 +10,7 @@ from powerbert_tf.cost import fit_to_budget
 from powerbert_tf.errors import NoGainError
 from powerbert_tf.metrics import format_metrics
 from powerbert_tf.modeling import BertClassifier, with_retention
+from powerbert_tf.processes import by_chief
 from powerbert_tf.retention import configuration_from_masses, format_configuration
 from powerbert_tf.run import Run
 from powerbert_tf.soft_search import WIDTH, BudgetController
@@ -71,7 +72,7 @@ def _soft(run: Run, folder: Path) -> dict[str, Any]:
             "--epochs may spend it better",
             flush=True,
         )
-    found = _meet_target(run, dense, controller.configuration, target)
+    found = by_chief(lambda: _meet_target(run, dense, controller.configuration, target))
     return {
         **found,
         "epoch": outcome.epoch,

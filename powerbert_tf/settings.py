@@ -6,6 +6,7 @@ from typing import Any
 from powerbert_tf.batching import LENGTH_BUCKETS, PADDINGS
 from powerbert_tf.cache_folder import AUTO
 from powerbert_tf.distillation import DISTILLATIONS
+from powerbert_tf.distribution import DISTRIBUTIONS
 from powerbert_tf.errors import InputError
 from powerbert_tf.export_formats import DEFAULT_FORMAT, list_formats, parse_formats
 from powerbert_tf.flag import flag_name
@@ -196,6 +197,12 @@ class Settings:
         "Between two checkpoints of a training, from which it goes on after it was killed; 0 for none.", default=5.0
     )
     checkpoint_steps: int = _setting("Steps between two checkpoints, too; 0 for none.", default=0)
+    distribution: str = _setting(
+        "Devices that share each batch of training and evaluation: none (one), mirrored (all of this machine), "
+        "multi_worker (all of the processes in TF_CONFIG, each of which is given the same command) or tpu.",
+        default="none",
+    )
+    tpu: str = _setting("Name or address of the TPU of --distribution=tpu; empty for that of this machine.", default="")
 
     def __post_init__(self):
         for name in ("data_dir", "output_dir"):
@@ -237,9 +244,11 @@ class Settings:
             ("distillation", DISTILLATIONS),
             ("export_model", EXPORT_MODELS),
             ("export_precision", EXPORT_PRECISIONS),
+            ("distribution", DISTRIBUTIONS),
         ):
             value = getattr(self, name)
             _require(value in choices, name, value, f"one of {', '.join(choices)}")
+        _require(not self.tpu or self.distribution == "tpu", "tpu", self.tpu, "--distribution=tpu, too")
         self._check_targets()
         _ = self.serving_shapes, self.export_formats  # raise where they cannot be
 

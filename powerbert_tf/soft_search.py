@@ -28,7 +28,7 @@ import numpy as np
 from keras import ops
 from scipy.optimize import isotonic_regression
 
-from powerbert_tf.cost import Costs, CostTable, fit_to_budget
+from powerbert_tf.cost import Costs, fit_to_budget
 from powerbert_tf.retention import CLS_ALONE
 
 WIDTH = 0.2  # of the gates' ramp: wide enough that every example of ten word-pieces has rows that tell the direction
@@ -117,10 +117,8 @@ class Budget:
         def with_arrays(part: Mapping[str, Any]) -> dict[str, Any]:
             return {name: np.array(value) if isinstance(value, list) else value for name, value in part.items()}
 
-        costs = values["costs"]
-        table = CostTable(**with_arrays(costs["table"]))
         vars(self).update(with_arrays(values))
-        self.costs = Costs(table, np.array(costs["lengths"]), costs["num_encoders"])
+        self.costs = Costs.from_json(values["costs"])
         self._window = list(np.array(values["_window"]))
 
     def step(self, proposed: np.ndarray, rate: float) -> np.ndarray:

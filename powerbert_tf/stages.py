@@ -16,6 +16,7 @@ from powerbert_tf.files import write_json
 from powerbert_tf.memory_hint import explained_memory
 from powerbert_tf.metrics import agreement, compute_metrics, format_metrics, per_class
 from powerbert_tf.predictions import predict_glue, predict_own
+from powerbert_tf.processes import by_chief, is_chief
 from powerbert_tf.publish import export_run
 from powerbert_tf.report import summarize_cost
 from powerbert_tf.report_stage import report_run
@@ -61,7 +62,8 @@ def run_stage(run: Run, stage: str, before_publishing: Callable[[], None] = lamb
             "settings": settings,
             **({"resumed": True} if goes_on else {}),  # so that the seconds are not those of all of it
         }
-        write_json(folder / RESULT_FILE, result)
+        if is_chief():
+            write_json(folder / RESULT_FILE, result)
     if run.settings.jit_compile and compilations.count:
         print(
             f"  XLA compiled {compilations.count} times, {compilations.seconds:.0f} s of {result['seconds']:.0f}",
@@ -104,7 +106,7 @@ def _evaluate(run: Run, folder: Path) -> dict[str, Any]:
     labels = cast(np.ndarray, dev.labels)
     metrics = {name: compute_metrics(task, labels, values) for name, values in logits.items()}
     configuration = run.configuration()
-    speedup = compare_speed(models["dense"], models["reduced"], dev, settings)
+    speedup = by_chief(lambda: compare_speed(models["dense"], models["reduced"], dev, settings))
     further = {
         split: {name: evaluate_model(model, task, run.split(split), settings) for name, model in models.items()}
         for split in run.dataset.splits

@@ -17,6 +17,8 @@ class _Request:
 
     made = False
     waits = False
+    agrees = False  # with other processes, which are asked, too
+    agreed = False
 
 
 @contextlib.contextmanager
@@ -36,9 +38,29 @@ def heeding_sigterm() -> Iterator[None]:
         _Request.made = False
 
 
-def requested() -> bool:
-    """Whether the process was asked to leave."""
+def was_asked() -> bool:
+    """Whether this process was asked to leave, whatever others were."""
     return _Request.made
+
+
+def requested() -> bool:
+    """Whether the process was asked to leave; of several that go in step, whether they agreed upon it."""
+    return _Request.agreed if _Request.agrees else _Request.made
+
+
+@contextlib.contextmanager
+def agreeing() -> Iterator[None]:
+    """A block in which several processes go in step, and leave together after the step in which they `agree`."""
+    _Request.agrees = True
+    try:
+        yield
+    finally:
+        _Request.agrees = _Request.agreed = False
+
+
+def agree() -> None:
+    """One of the processes was asked to leave, as all of them know now."""
+    _Request.agreed = True
 
 
 @contextlib.contextmanager
@@ -50,13 +72,13 @@ def waiting() -> Iterator[None]:
 
 @contextlib.contextmanager
 def at_once() -> Iterator[None]:
-    """A part of a block that waits, which is interrupted all the same.
+    """A part of a block that waits, which is interrupted all the same, unless other processes are in it, too.
 
     Raises:
         Terminated: At its beginning, or anywhere in it.
     """
-    with _waits(False):
-        if _Request.made:
+    with _waits(_Request.agrees):
+        if _Request.made and not _Request.agrees:
             raise Terminated
         yield
 

@@ -1,6 +1,7 @@
 """One training stage: epochs over the training split, the dev metrics after each, the chosen weights kept."""
 
 import dataclasses
+import functools
 import json
 import math
 import time
@@ -12,17 +13,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from powerbert_tf.batching import EncodedSplit, prediction_batches, training_batches
+from powerbert_tf.batching import Batches, EncodedSplit, prediction_batches, training_batches
 from powerbert_tf.compilation import compiled_once, recorded_compilations
 from powerbert_tf.distillation import REDUCTION
+from powerbert_tf.distribution import active_strategy
 from powerbert_tf.files import replacing
 from powerbert_tf.input_wait import InputWait, deterministic_clock
+from powerbert_tf.jax_devices import JaxTrainer, filled_for_devices, on_devices, on_jax
 from powerbert_tf.large_array import new_array
 from powerbert_tf.loss_watch import LossWatch
 from powerbert_tf.metrics import compute_metrics, format_metrics
 from powerbert_tf.modeling import BertClassifier
 from powerbert_tf.optimization import BertAdam, WarmupLinearDecay
+from powerbert_tf.processes import is_chief, wait_for_all
 from powerbert_tf.progress import ProgressBar
+from powerbert_tf.replicas import ReplicaTrainer, predict_on_replicas
 from powerbert_tf.retention import format_configuration
 from powerbert_tf.run_folder import LOG_FILE, WEIGHTS_FILE
 from powerbert_tf.settings import Settings
@@ -53,9 +58,12 @@ def predict_logits(model: keras.Model, encoded: EncodedSplit, settings: Settings
     batches = prediction_batches(
         encoded, settings.eval_batch_size, settings.padding, settings.length_buckets, fill=settings.jit_compile
     )
+    if strategy := active_strategy():
+        return predict_on_replicas(model, batches, settings.eval_batch_size, strategy)
     function = compiled_once(model, settings.jit_compile)
+    batches = filled_for_devices(batches, settings.eval_batch_size)
     logits: np.ndarray | None = None
-    for inputs, rows in zip(batches.dataset(with_labels=False), batches.rows, strict=True):
+    for inputs, rows in zip(on_devices(batches.dataset(with_labels=False)), batches.rows, strict=True):
         found = keras.ops.convert_to_numpy(function(inputs))[: len(rows)]  # without what the batch was filled up with
         if logits is None:
             logits = new_array((len(encoded), *found.shape[1:]), found.dtype)
@@ -147,12 +155,8 @@ def train(
         InputError: The loss is no longer a finite number.
     """
     steps_per_epoch = math.ceil(len(train_split) / settings.batch_size)
-    optimizer = _optimizer(settings, recipe.rate, steps_per_epoch * recipe.epochs, recipe.decays)
-    if trainer is None:
-        # The model itself stays without an optimizer, whose state would be saved with its weights.
-        trainer = keras.Model(model.input, model.output, name=model.name)
-    trainer.compile(optimizer, recipe.loss, jit_compile=settings.jit_compile)
     input_wait = InputWait(deterministic_clock if settings.deterministic else tf.timestamp)
+    engine = _engine(settings, recipe, steps_per_epoch * recipe.epochs, input_wait, model, trainer)
     keeper = _EpochKeeper(model, task, dev_split, settings, folder, recipe, input_wait)
     state = TrainingState(
         folder,
@@ -182,18 +186,77 @@ def train(
         settings.length_buckets,
         fill=settings.jit_compile,
     )
-    of_each_shape = batches.of_each_length().dataset(with_labels=True)
-    build = BuildSteps(recipe.title, of_each_shape if settings.jit_compile else of_each_shape.take(1))
+    of_each_shape = batches.of_each_length()
+    to_build = engine.batches(of_each_shape if settings.jit_compile else of_each_shape.first(1))
+    build = keras.callbacks.Callback() if on_jax() else BuildSteps(recipe.title, to_build)
+    watching = [LossWatch(recipe.title, state), ProgressBar(recipe.title, state.step), *recipe.callbacks]
     fit_on(
-        trainer,
+        engine.model,
         state,
         batches,
-        lambda part: input_wait.measured(part.dataset(with_labels=True)),
-        [LossWatch(recipe.title, state), ProgressBar(recipe.title, state.step), *recipe.callbacks, keeper, state],
+        engine.measured_batches,
+        [*engine.callbacks, *watching, keeper, state],
         at_first=build,
+        fit=engine.fit,
     )
+    wait_for_all()  # for the weights, which the chief writes
     model.load_weights(folder / WEIGHTS_FILE)
     return keeper.outcome
+
+
+def _engine(
+    settings: Settings,
+    recipe: Recipe,
+    num_steps: int,
+    input_wait: InputWait,
+    model: BertClassifier,
+    trainer: keras.Model | None,
+) -> "OneDevice | ReplicaTrainer | JaxTrainer":
+    """What runs the steps: Keras on one device, ours on several."""
+    make_optimizer = functools.partial(_optimizer, settings, recipe.rate, num_steps, recipe.decays)
+
+    def head(of: keras.Model) -> keras.Model:
+        # The model itself stays without an optimizer, whose state would be saved with its weights.
+        return keras.Model(of.input, of.output, name=of.name) if trainer is None else of
+
+    if strategy := active_strategy():
+        return ReplicaTrainer(
+            trainer or model, head, strategy, make_optimizer, recipe.loss, settings.batch_size, input_wait.add
+        )
+    of_one = head(trainer or model)
+    if on_jax():
+        of_one.compile(make_optimizer(), recipe.loss)
+        return JaxTrainer(of_one, settings.batch_size)
+    of_one.compile(make_optimizer(), recipe.loss, jit_compile=settings.jit_compile)
+    return OneDevice(of_one, input_wait)
+
+
+class OneDevice:
+    """Training by Keras; it has what `replicas.ReplicaTrainer` has.
+
+    Attributes:
+        model: Compiled.
+        callbacks: None.
+        fit: The model's own.
+
+    Args:
+        model: See there.
+        input_wait: Of the batches.
+    """
+
+    def __init__(self, model: keras.Model, input_wait: InputWait):
+        self.model = model
+        self.callbacks: list[keras.callbacks.Callback] = []
+        self.fit = model.fit
+        self._input_wait = input_wait
+
+    def batches(self, batches: Batches) -> tf.data.Dataset:
+        """With labels."""
+        return batches.dataset(with_labels=True)
+
+    def measured_batches(self, batches: Batches) -> tf.data.Dataset:
+        """What `fit` takes."""
+        return self._input_wait.measured(self.batches(batches))
 
 
 class _EpochKeeper(keras.callbacks.Callback):
@@ -221,7 +284,7 @@ class _EpochKeeper(keras.callbacks.Callback):
 
     def save_start(self) -> None:
         """Keeps the weights as they are, where those may be the best, and no better ones are there yet."""
-        if self.recipe.start and not (self.folder / WEIGHTS_FILE).exists():
+        if self.recipe.start and is_chief() and not (self.folder / WEIGHTS_FILE).exists():
             self._save()
 
     def get_state(self):
@@ -263,12 +326,14 @@ class _EpochKeeper(keras.callbacks.Callback):
             line += f", keeps {format_configuration(more['retention_configuration'])}"
         if wait_share > _LONG_WAIT:
             line += f"; {wait_share:.0%} of the training time waited for input"
-        with (self.folder / LOG_FILE).open("a", encoding="utf-8") as log:
-            log.write(json.dumps({**row, **more}) + "\n")
+        if is_chief():
+            with (self.folder / LOG_FILE).open("a", encoding="utf-8") as log:
+                log.write(json.dumps({**row, **more}) + "\n")
         print(line, flush=True)
         if self.recipe.keep_last or metrics[main] > self.outcome.metrics[main]:
             self.outcome = TrainingOutcome(epoch + 1, metrics)
-            self._save()
+            if is_chief():
+                self._save()
         self._began, self._waited = time.perf_counter(), 0.0
 
     def _save(self):

@@ -17,10 +17,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from powerbert_tf.batching import Batches
 from powerbert_tf.errors import InputError
+from powerbert_tf.processes import by_chief, is_chief
 from powerbert_tf.run_folder import CHECKPOINTS, LOG_FILE, WEIGHTS_FILE
 from powerbert_tf.saved_states import SavedStates, link_or_copy
 from powerbert_tf.termination import Terminated, requested, waiting
@@ -98,6 +98,8 @@ class TrainingState(keras.callbacks.Callback):
         self._evaluated, self._stopped = False, self.model.stop_training
         if requested():
             raise Terminated  # `fit_on` saves
+        if not is_chief():
+            return
         by_steps = self._every and self.step % self._every == 0
         if by_steps or (self._seconds and time.monotonic() - self._saved_at >= self._seconds):
             self.save()
@@ -113,12 +115,16 @@ class TrainingState(keras.callbacks.Callback):
     def save(self) -> bool:
         """Saves the state; a disk without room costs the state and not the training, and is told.
 
+        Processes other than the chief have the same state, and leave it to that.
+
         Returns:
             Whether it was saved.
 
         Raises:
             InputError: A variable is no longer a finite number.
         """
+        if not is_chief():
+            return True
         try:
             self._states.save(self._write)
         except OSError as error:
@@ -173,7 +179,23 @@ class TrainingState(keras.callbacks.Callback):
         return list({id(variable): variable for variable in variables}.values())
 
     def _take_up(self) -> None:
-        """Finds the newest state, and puts its files where the training left them."""
+        """Goes on from the newest state."""
+        found = by_chief(self._find)
+        if found is None:
+            return
+        newest = Path(found)
+        state = _read(newest)
+        self.step = state["step"]
+        self._evaluated, self._stopped = state["evaluated"], state["stopped"]
+        self.last_saved = f"the last good checkpoint is of step {self.step}"
+        total = self.steps_per_epoch * self.epochs
+        # `state["finished"]` alone would miss a process that was ended just before it.
+        self.finished = state["finished"] or (self._evaluated and (self._stopped or self.step == total))
+        print(f"  {self.title}: goes on from its checkpoint after step {self.step} of {total}", flush=True)
+        self._taken_up = newest
+
+    def _find(self) -> str | None:
+        """Finds the folder of the newest state, and puts its files where the training left them."""
         newest = self._states.newest()
         state = None if newest is None else _read(newest)
         if newest is None or state is None or state["plan"] != self._plan:
@@ -183,20 +205,13 @@ class TrainingState(keras.callbacks.Callback):
             self._states.clear()
             for name in (WEIGHTS_FILE, LOG_FILE):
                 (self.folder / name).unlink(missing_ok=True)
-            return
+            return None
         for name in (WEIGHTS_FILE, LOG_FILE):
             (self.folder / name).unlink(missing_ok=True)
             if (newest / name).exists():
                 take = link_or_copy if name == WEIGHTS_FILE else _copy
                 take(newest / name, self.folder / name)
-        self.step = state["step"]
-        self._evaluated, self._stopped = state["evaluated"], state["stopped"]
-        self.last_saved = f"the last good checkpoint is of step {self.step}"
-        total = self.steps_per_epoch * self.epochs
-        # `state["finished"]` alone would miss a process that was ended just before it.
-        self.finished = state["finished"] or (self._evaluated and (self._stopped or self.step == total))
-        print(f"  {self.title}: goes on from its checkpoint after step {self.step} of {total}", flush=True)
-        self._taken_up = newest
+        return str(newest)
 
     def take_up_finished(self) -> None:
         """Gives the callbacks what they knew at the end."""
@@ -222,9 +237,10 @@ def fit_on(
     trainer: keras.Model,
     state: TrainingState,
     batches: Batches,
-    dataset: Callable[[Batches], tf.data.Dataset],
+    dataset: Callable[[Batches], Any],
     callbacks: Sequence[keras.callbacks.Callback],
     at_first: keras.callbacks.Callback,
+    fit: Callable[..., Any] | None = None,
 ) -> None:
     """`fit` from where the state is to the end.
 
@@ -235,6 +251,7 @@ def fit_on(
         dataset: Makes of some of them what `fit` takes.
         callbacks: All but the next.
         at_first: One that is needed where training begins in this process.
+        fit: In place of the trainer's own.
 
     Raises:
         Terminated: The process was asked to leave; the message says what was saved.
@@ -261,7 +278,7 @@ def fit_on(
             epoch, within = divmod(state.step, steps)
             if epoch == epochs or whole == (within > 0):
                 continue
-            trainer.fit(
+            (fit or trainer.fit)(
                 dataset(batches.after(state.step)),
                 initial_epoch=epoch,
                 epochs=epochs if whole else epoch + 1,

@@ -11,6 +11,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "powerbert_tf"
 ORDER = [
     "errors",
     "termination",
+    "processes",
+    "cluster",
+    "distribution",
     "determinism",
     "saved_states",
     "run_lock",
@@ -96,6 +99,8 @@ ORDER = [
     "cost_files",
     "workload",
     "speed",
+    "replicas",
+    "jax_devices",
     "training_state",
     "loss_watch",
     "training",

@@ -1,0 +1,90 @@
+"""Starting the processes of `benchmarks.scale` on one machine, and none left running."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.scale_worker import Job
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def free_addresses(count: int) -> list[str]:
+    """Addresses on the loopback that nobody listens on."""
+    with contextlib.ExitStack() as opened:
+        sockets = [opened.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("localhost", 0))
+        return [f"localhost:{each.getsockname()[1]}" for each in sockets]
+
+
+def cluster_variables(count: int) -> list[dict[str, str]]:
+    """`TF_CONFIG` of each process."""
+    cluster = {"worker": free_addresses(count)}
+    return [
+        {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})}
+        for index in range(count)
+    ]
+
+
+@contextlib.contextmanager
+def started(
+    command: Sequence[str], variables: Sequence[dict[str, str]], folder: Path
+) -> Iterator[list[subprocess.Popen]]:
+    """A process for each set of variables, none of which outlives the block.
+
+    Args:
+        command: Of all.
+        variables: Of the environment of each.
+        folder: For what they print: `0.out`, `0.err`, `1.out` and so on.
+    """
+    running: list[subprocess.Popen] = []
+    try:
+        for number, own in enumerate(variables):
+            with (folder / f"{number}.out").open("w") as out, (folder / f"{number}.err").open("w") as err:
+                running.append(
+                    subprocess.Popen(command, env={**os.environ, **own}, cwd=REPOSITORY, stdout=out, stderr=err)
+                )
+        yield running
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def run_job(job: Job, processes: int = 1, jax_devices: int = 0, timeout: float = 1800) -> dict[str, Any]:
+    """What the chief of a job tells, by kind.
+
+    Args:
+        job: For each process.
+        processes: On the loopback.
+        jax_devices: Virtual devices of JAX; 0 for TensorFlow.
+        timeout: Seconds.
+
+    Raises:
+        RuntimeError: A process failed.
+    """
+    variables: list[dict[str, str]] = [{}]
+    if processes > 1:
+        variables = cluster_variables(processes)
+    if jax_devices:
+        flags = f"--xla_force_host_platform_device_count={jax_devices}"
+        variables = [{"KERAS_BACKEND": "jax", "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}]
+    command = [sys.executable, "-m", "benchmarks.scale_worker", json.dumps(dataclasses.asdict(job))]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shared = [{**own, "SCALE_FOLDER": str(folder / "stages")} for own in variables]
+        with started(command, shared, folder) as running:
+            for number, process in enumerate(running):
+                if process.wait(timeout):
+                    said = (folder / f"{number}.err").read_text()
+                    raise RuntimeError(f"exit code {process.returncode}:\n{said[-4000:]}")
+        return json.loads((folder / "0.out").read_text().splitlines()[-1])

@@ -1,0 +1,206 @@
+"""Many devices and many processes, by existing engines: `tf.distribute`, and on JAX `keras.distribution`."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from powerbert_tf.cluster import VARIABLE, read_cluster
+from powerbert_tf.errors import InputError
+from powerbert_tf.processes import Processes, num_processes, together, wait_for_all
+from powerbert_tf.termination import agreeing
+
+DISTRIBUTIONS = ("none", "mirrored", "multi_worker", "tpu")
+LOST_EXIT_CODE = os.EX_UNAVAILABLE  # 69
+
+# What TensorFlow raises where another process does not answer any more.
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+)
+
+
+class ProcessLostError(RuntimeError):
+    """Another process of the run has ended, or cannot be reached."""
+
+
+class _Now:
+    strategy: tf.distribute.Strategy | None = None
+    name = "none"
+    came_together = False
+
+
+def came_together() -> bool:
+    """Whether this process has run together with others."""
+    return _Now.came_together
+
+
+def active_strategy() -> tf.distribute.Strategy | None:
+    """TensorFlow's strategy for what is being done; None for one device, and where the chief does it alone."""
+    alone = num_processes() == 1 and isinstance(_Now.strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return None if alone else _Now.strategy
+
+
+def num_replicas() -> int:
+    """Devices, of all processes, that share a batch."""
+    if keras.backend.backend() == "jax" and (layout := keras.distribution.distribution()):
+        return int(np.prod(layout.device_mesh.shape))
+    return 1 if _Now.strategy is None else _Now.strategy.num_replicas_in_sync
+
+
+@contextlib.contextmanager
+def distributing(name: str, tpu: str = "") -> Iterator[None]:
+    """A block in which models are trained and evaluated on all devices of one of `DISTRIBUTIONS`.
+
+    `"multi_worker"` must come before anything of TensorFlow is run. What processes other than the chief print goes
+    nowhere. A block within one of the same distribution changes nothing.
+
+    Args:
+        name: `"mirrored"` for all devices of this machine, `"multi_worker"` for those of all machines in `TF_CONFIG`,
+            `"tpu"` for all cores of a TPU. On JAX the first and the last are the same.
+        tpu: Name or address of the TPU; empty for that of this machine.
+
+    Raises:
+        InputError: There is no such device, or `TF_CONFIG` or the backend are not fit for it.
+        ProcessLostError: Another process ended before the block did.
+    """
+    if name not in DISTRIBUTIONS:
+        raise InputError(f"--distribution={name}: expected one of {', '.join(DISTRIBUTIONS)}.")
+    if name in ("none", _Now.name):
+        yield
+        return
+    backend = keras.backend.backend()
+    if backend == "jax":
+        opened = _on_jax(name)
+    elif backend == "tensorflow":
+        opened = {"mirrored": _mirrored, "multi_worker": _multi_worker, "tpu": lambda: _tpu(tpu)}[name]()
+    else:
+        raise InputError(f"--distribution={name}: KERAS_BACKEND is {backend}; expected tensorflow or jax.")
+    with opened:
+        _Now.name = name
+        try:
+            yield
+        finally:
+            _Now.name = "none"
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Checks that each device has something to do.
+
+    Args:
+        batch_size: Of all devices together.
+
+    Raises:
+        InputError: It has not.
+    """
+    if batch_size < num_replicas():
+        raise InputError(
+            f"--batch_size={batch_size}: less than the {num_replicas()} devices of --distribution={_Now.name}, which "
+            f"share each batch; expected at least {num_replicas()}, or fewer devices."
+        )
+
+
+@contextlib.contextmanager
+def _with(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    _Now.strategy = strategy
+    try:
+        yield
+    finally:
+        _Now.strategy = None
+
+
+def _tell(devices: int, what: str) -> None:
+    alone = "; one device alone: as without it, and slower" if devices == 1 else ""
+    print(f"distribution: {devices} {what}{alone}", flush=True)
+
+
+@contextlib.contextmanager
+def _mirrored() -> Iterator[None]:
+    # Left to itself, the strategy takes GPUs or one CPU; CPUs may be split into logical devices.
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    _tell(len(devices), devices[0].device_type)
+    with _with(tf.distribute.MirroredStrategy([device.name for device in devices])):
+        yield
+
+
+@contextlib.contextmanager
+def _tpu(name: str) -> Iterator[None]:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        strategy = tf.distribute.TPUStrategy(resolver)
+    except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"--distribution=tpu, --tpu={name!r}: no TPU ({reason}); expected its name or address, or nothing for that "
+            "of this machine."
+        ) from None
+    _tell(strategy.num_replicas_in_sync, "TPU cores")
+    with _with(strategy):
+        yield
+
+
+@contextlib.contextmanager
+def _multi_worker() -> Iterator[None]:
+    cluster = read_cluster(os.environ)
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise InputError(f"--distribution=multi_worker: {error}") from None
+    except (tf.errors.OpError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ProcessLostError(f"the processes of {VARIABLE} did not come together ({reason})") from error
+    _Now.came_together = True
+    group = Processes(cluster.rank, len(cluster.addresses), _totalling(strategy))
+    with _with(strategy), together(group), contextlib.ExitStack() as quiet:
+        if cluster.rank:
+            nowhere = quiet.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            quiet.enter_context(contextlib.redirect_stdout(nowhere))
+            quiet.enter_context(contextlib.redirect_stderr(nowhere))
+        _tell(strategy.num_replicas_in_sync, f"devices of {group.count} processes")
+        try:
+            with agreeing():
+                yield
+            wait_for_all()  # one that left early would look lost
+        except _LOST as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ProcessLostError(f"another process ended, or cannot be reached ({reason})") from error
+
+
+def _totalling(strategy: tf.distribute.Strategy) -> Callable[[np.ndarray], np.ndarray]:
+    """`Processes.total`."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)], autograph=False)
+    def summed(values):
+        def on_replica(values):
+            context = tf.distribute.get_replica_context()
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(values))  # which has a device
+
+        return strategy.experimental_local_results(strategy.run(on_replica, args=(values,)))[0]
+
+    # All devices of a process add the same.
+    devices = len(strategy.extended.worker_devices)
+    return lambda values: summed(tf.constant(values)).numpy() / devices
+
+
+@contextlib.contextmanager
+def _on_jax(name: str) -> Iterator[None]:
+    if name == "multi_worker":
+        raise InputError("--distribution=multi_worker: KERAS_BACKEND is jax; expected mirrored there.")
+    devices = keras.distribution.list_devices()
+    if name == "tpu" and not keras.distribution.list_devices("tpu"):
+        raise InputError(f"--distribution=tpu: JAX sees no TPU, but {', '.join(devices)}; expected mirrored for these.")
+    _tell(len(devices), "devices of JAX")
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(None)

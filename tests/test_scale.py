@@ -1,0 +1,53 @@
+"""Training and evaluation on many devices and in many processes are those of one device."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+from tiny_bert import tiny_config
+
+from benchmarks.scale_processes import run_job
+from benchmarks.scale_worker import Job
+
+CONFIG = tiny_config(num_hidden_layers=2, num_attention_heads=3, head_size=11, dropout=0.0)
+STEPS = 50
+# `python -m benchmarks.scale` does all kinds of training in all ways; each takes seconds to be built.
+KINDS = ("finetune", "paper", "soft", "elastic")
+
+
+def job(**changes):
+    return Job(**{"config": CONFIG, "kinds": KINDS, "steps": STEPS, **changes})
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """Each kind of training on one device."""
+    return run_job(job())
+
+
+def assert_same(found, expected):
+    for kind, values in found.items():
+        wanted = expected[kind]
+        assert len(values["losses"]) == STEPS, kind
+        assert np.ptp(wanted["losses"]) > 0.1, kind  # it learns something
+        np.testing.assert_allclose(values["losses"], wanted["losses"], atol=1e-4, err_msg=kind)
+        assert values["metrics"] == pytest.approx(wanted["metrics"]), kind
+        np.testing.assert_allclose(values["logits"], wanted["logits"], atol=1e-2, err_msg=kind)
+        np.testing.assert_allclose(values["weights"], wanted["weights"], rtol=1e-3, atol=1e-2, err_msg=kind)
+
+
+@pytest.mark.parametrize(("devices", "kinds"), [(2, ("finetune", "paper", "elastic")), (4, ("finetune",))])
+def test_mirrored(alone, devices, kinds):
+    # The last batch of an epoch has 3 rows: uneven on 2 devices, and on 4 one of them has none.
+    assert_same(run_job(job(distribution="mirrored", devices=devices, kinds=kinds)), alone)
+
+
+@pytest.mark.parametrize(("count", "kinds"), [(2, ("soft",)), (3, ("finetune",))])
+def test_processes(alone, count, kinds):
+    assert_same(run_job(job(distribution="multi_worker", kinds=kinds), processes=count), alone)
+
+
+def test_jax(alone):
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed")
+    assert_same(run_job(job(distribution="mirrored", kinds=("finetune", "paper")), jax_devices=8), alone)
