@@ -15,6 +15,7 @@ ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "tanh")
 
 _MOST_WEIGHTS = 10**10  # thirty times BERT-large: more is a mistake, or meant to fill a machine's memory
 _MOST_ENCODERS = 1000
+_LARGEST_SIZE = 10**15  # of any kind: what it comes to is reckoned in floats, which end somewhere
 
 _SIZES = (
     "vocab_size",
@@ -149,8 +150,8 @@ class BertConfig:
 def _require_count(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(f"{name}={value!r}; expected a whole number of at least {least}.")
-    if value > _MOST_WEIGHTS:
-        raise InputError(f"{name}={value}; expected at most {_MOST_WEIGHTS}.")
+    if value > _LARGEST_SIZE:
+        raise InputError(f"{name}={value}; expected at most {_LARGEST_SIZE}.")
 
 
 def _is_number(value: Any) -> bool:

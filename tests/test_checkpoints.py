@@ -318,3 +318,13 @@ def test_bert_equals_transformers(tmp_path):
     np.testing.assert_allclose(ops.convert_to_numpy(model(inputs)), expected, atol=1e-5)
     assert tf.reduce_any(inputs["padding_mask"] == 0)
     assert tf.reduce_any(inputs["segment_ids"] == 1)
+
+
+@KINDS
+def test_no_model_is_made_of_sizes_that_are_not_those_of_the_weights(kind, tmp_path, monkeypatch):
+    folder = write(tmp_path / "c", kind, random_weights(CONFIG, 7))
+    path = folder / ("bert_config.json" if kind == "google" else "config.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_hidden_layers": 997}))  # minutes to make
+    monkeypatch.setattr(load, "BertClassifier", lambda *_, **__: pytest.fail("a model was made"))
+    with pytest.raises(InputError, match=r"c: lacks encoder_10/attention/key/bias, .* and 15899 more\."):
+        load_classifier(folder, 7, N)

@@ -281,3 +281,11 @@ def test_which_files_a_flag_names(tmp_path):
         find_files(f"{a},{both}", "train_file")
     with pytest.raises(InputError, match=r"--dev_file=.*none\*: no such file"):
         find_files(str(tmp_path / "none*"), "dev_file")
+
+
+def test_a_header_of_very_many_columns_is_read_at_once(tmp_path):
+    path = tmp_path / "wide.tsv"
+    columns = [str(number) for number in range(60_013)]
+    path.write_text("\t".join([*columns, columns[-1]]) + "\n")
+    with pytest.raises(InputError, match="names the column '60012' twice"):
+        open_table(str(path))

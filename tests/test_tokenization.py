@@ -331,3 +331,9 @@ def test_is_cased():
     assert not is_cased([*SPECIAL_TOKENS, "[unused1]", "the", "##s", "é", "中", "𝐀"])
     assert is_cased([*SPECIAL_TOKENS, "the", "The"])
     assert is_cased([*SPECIAL_TOKENS, "##É"])
+
+
+def test_word_pieces_that_cannot_be_looked_up_are_refused():
+    expected = r"^vocabulary: cannot be used \(.+\); use the vocabulary that came with the checkpoint\.$"
+    with pytest.raises(InputError, match=expected):
+        Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "##"], lower_case=True)
