@@ -113,10 +113,8 @@ class Costs:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Costs":
         """Costs of what `dataclasses.asdict` made of them, with lists for arrays."""
-        arrays = ("rows", *CURVES)
-        table: dict[str, Any] = {
-            name: np.array(value) if name in arrays else value for name, value in values["table"].items()
-        }
+        table = dict(values["table"])
+        table |= {name: np.array(table[name]) for name in ("rows", *CURVES)}
         return cls(CostTable(**table), np.array(values["lengths"]), values["num_encoders"])
 
     def of(self, configuration: Sequence[float] | None) -> float:
