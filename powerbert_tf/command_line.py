@@ -139,8 +139,9 @@ def main(argv: list[str]) -> None:
         recorded = None
         if _CONFIG.value:
             given, recorded = repeated(_CONFIG.value, given)
-        # Before the data is read: processes come together before TensorFlow does anything.
-        with heeding_sigterm(), distributing(given["distribution"] or "none", given["tpu"] or ""):
+        # Processes come together before TensorFlow does anything, as with the data; and before SIGTERM is heeded, as
+        # TensorFlow has a handler of its own then.
+        with distributing(given["distribution"] or "none", given["tpu"] or ""), heeding_sigterm():
             settings, own = in_all(lambda: read_request(given))
             run_pipeline(settings, _STAGE.value, _OVERWRITE.value, _SEEDS.value, own, recorded)
     except ProcessLostError as error:
