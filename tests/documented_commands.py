@@ -250,6 +250,7 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         f"{_GLUE}docs/imdb.json --train_file=aclImdb/train --test_file=aclImdb/test --search_method=paper": Run(
             more=f"{SMALL} --stage=search", leaves=("runs/IMDB/search/result.json",)
         ),
+        f"{_GLUE}RACE --data_dir=data": Elsewhere("has files of its own there", "test_race::test_all_stages"),
     },
     "docs/extending.md": {
         'stays = extract(attention_probs, padding_mask, input_mask, value)  # {"padding_mask"} and perhaps "rows", '
@@ -308,6 +309,9 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         "python -m benchmarks.predict_stream *": Elsewhere(
             _HOURS, "test_predict_files::test_a_process_that_is_killed_is_gone_on_with_by_another"
         ),
+        "python -m benchmarks.train_stream *": Elsewhere(
+            _HOURS, "test_stream_parts::test_rows_are_as_many_as_asked_for_and_labeled"
+        ),
         "python -m benchmarks.shapes *": Never(_HOURS),
         "python -m benchmarks.paper *": Elsewhere(_IN_PAPER, "test_paper::test_table4_and_its_longer_half"),
         "python -m benchmarks.albert_from_scratch *": Elsewhere(
@@ -328,6 +332,14 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         'labels = [task["classes"][number] for number in probabilities.argmax(axis=-1)]': _RUNTIMES,
         "probabilities = compiled(inputs)[0]": _RUNTIMES,
         'probabilities = run(**filled)["probabilities"]': _RUNTIMES,
+    },
+    "docs/scale.md": {
+        f"{_GLUE}MNLI --distribution=mirrored": Elsewhere("has its devices there", "test_scale::test_mirrored"),
+        "export TF_CONFIG=*": Elsewhere("is read there", "test_distribution::test_what_the_page_tells_to_type"),
+        f"{_GLUE}MNLI --distribution=multi_worker --output_dir=/shared/runs": Elsewhere(
+            "has its processes there", "test_scale::test_processes"
+        ),
+        f"{_GLUE}MNLI --distribution=tpu --tpu=local --padding=max --cost_model=multiply_adds": Never("needs a TPU"),
     },
     "docs/serving.md": {
         "python -m powerbert_tf.serve_check runs/MRPC/saved_model/1": Run(more="--repeats=1"),

@@ -21,7 +21,7 @@ from tiny_bert import random_weights, write_google_checkpoint
 import powerbert_tf
 from powerbert_tf import command_line, serve_check
 from powerbert_tf.settings import STAGES, resolve_settings
-from powerbert_tf.tasks import TASKS
+from powerbert_tf.tasks import PUBLISHED
 
 FIRST = "README.md"
 ALL = [one for page in PAGES for one in shown(page)]
@@ -104,7 +104,7 @@ def parse_run_glue(argv: list[str]) -> None:
         assert command_line.parse(["run_glue.py", *argv]) == ["run_glue.py"]
         assert flags.FLAGS.stage in (*STAGES, "all")
         given = {name: flag.value for name, flag in command_line.SETTINGS.items()}
-        if given["task"] in TASKS:
+        if given["task"] in PUBLISHED:
             settings = {name: value for name, value in given.items() if name in command_line.Settings.__annotations__}
             resolve_settings(settings.pop("task"), **settings)
         else:

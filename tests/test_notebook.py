@@ -31,7 +31,7 @@ def test_it_is_a_notebook_without_outputs(notebook):
     assert [cell.metadata.get("tags") for cell in code].count(["parameters"]) == 1
 
 
-@pytest.mark.parametrize("accelerator", ["GPU", "CPU"])
+@pytest.mark.parametrize("accelerator", ["TPU", "GPU", "CPU"])
 def test_flags_of_an_accelerator_are_read(notebook, accelerator):
     (cell,) = (cell for cell in notebook.cells if "FLAGS_OF = {" in cell.source)
     (flags,) = (
