@@ -114,7 +114,9 @@ class Costs:
     def from_json(cls, values: Mapping[str, Any]) -> "Costs":
         """Costs of what `dataclasses.asdict` made of them, with lists for arrays."""
         arrays = ("rows", *CURVES)
-        table = {name: np.array(value) if name in arrays else value for name, value in values["table"].items()}
+        table: dict[str, Any] = {
+            name: np.array(value) if name in arrays else value for name, value in values["table"].items()
+        }
         return cls(CostTable(**table), np.array(values["lengths"]), values["num_encoders"])
 
     def of(self, configuration: Sequence[float] | None) -> float:

@@ -15,7 +15,7 @@ import dataclasses
 import math
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -72,7 +72,7 @@ class SharedBatches:
 
         self._dataset = strategy.distribute_datasets_from_function(of_process)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Any:
         return iter(self._dataset)
 
     def cardinality(self) -> int:
