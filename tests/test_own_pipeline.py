@@ -110,7 +110,8 @@ def test_without_a_test_file_nothing_is_predicted(request_for, tmp_path, capsys)
     assert not (tmp_path / "verdicts" / "predict").exists()
     assert (tmp_path / "verdicts" / "export").exists()
     # What was inferred stands in the run's own file, metrics too, and is no other setting.
-    again, own = request_for(tmp_path, task=str(tmp_path / "verdicts" / "task.json"), train_file=None, test_file=None)
+    told = {"task": str(tmp_path / "verdicts" / "task.json"), "train_file": None, "test_file": None}
+    again, own = request_for(tmp_path, **told, epochs=1)
     capsys.readouterr()
     pipeline.run(again, "evaluate", own=own)
     assert "evaluate: already there, reused" in capsys.readouterr().out
