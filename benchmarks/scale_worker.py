@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from powerbert_tf.batching import EncodedSplit
+from powerbert_tf.batching import EncodedSplit, held_split
 from powerbert_tf.bert_config import BertConfig
 from powerbert_tf.cost import Costs, count_costs, grouped_lengths
 from powerbert_tf.distillation import distillation_loss
@@ -89,7 +89,7 @@ def made_up_split(job: Job, rows: int, seed: int) -> EncodedSplit:
     token_ids = tf.RaggedTensor.from_row_lengths(ids, lengths)
     firsts = ids[np.cumsum(lengths) - lengths + 1]
     labels = (firsts > job.config["vocab_size"] // 2).astype("int64")
-    return EncodedSplit(token_ids, token_ids.with_flat_values(tf.zeros_like(ids)), labels, 0, job.max_length)
+    return held_split(token_ids, token_ids.with_flat_values(tf.zeros_like(ids)), labels, 0, job.max_length)
 
 
 def made_up_model(config: BertConfig, job: Job, seed: int) -> BertClassifier:

@@ -12,7 +12,7 @@ from tiny_bert import tiny_config
 
 from benchmarks import scale
 from benchmarks.tables import table
-from powerbert_tf.batching import Batches, EncodedSplit
+from powerbert_tf.batching import Batches, held_split
 from powerbert_tf.bert_config import BertConfig
 from powerbert_tf.modeling import BertClassifier
 from powerbert_tf.replicas import shares
@@ -80,7 +80,7 @@ def test_a_report_is_written(tmp_path):
 
 @pytest.mark.parametrize(("replicas", "own"), [(2, range(2)), (5, range(2, 4)), (13, range(13))])
 def test_shares_hold_each_row_once(replicas, own):
-    split = EncodedSplit(tf.ragged.constant([[1]] * 18), tf.ragged.constant([[0]] * 18), np.arange(18), 0, 7)
+    split = held_split(tf.ragged.constant([[1]] * 18), tf.ragged.constant([[0]] * 18), np.arange(18), 0, 7)
     rows = np.random.default_rng(3).permutation(18)
     batches = Batches(split, np.split(rows, [11]), np.array([5, 7]))
     found = shares(batches, replicas, own, size=6)
