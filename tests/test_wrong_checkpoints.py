@@ -45,7 +45,7 @@ def copy(good, tmp_path):
     return copied
 
 
-def refused(folder, message):
+def assert_refused(folder, message):
     with pytest.raises(InputError, match=message) as caught:
         load_classifier(folder, NUM_LABELS, N)
     assert "\n" not in str(caught.value)
@@ -68,7 +68,7 @@ def test_each_architecture_is_here():
 def test_a_truncated_file(architecture, share, copy):
     path = copy(architecture) / "model.safetensors"
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    refused(path.parent, r"model\.safetensors: cannot be read; damaged or truncated\?")
+    assert_refused(path.parent, r"model\.safetensors: cannot be read; damaged or truncated\?")
 
 
 @EACH
@@ -76,7 +76,7 @@ def test_a_missing_tensor(architecture, copy):
     folder = copy(architecture)
     [name, *_] = [name for name in load_file(folder / "model.safetensors") if "word_embeddings" in name]
     change(folder, lambda tensors: tensors.pop(name))
-    refused(folder, r"lacks embeddings/word_embeddings\.")
+    assert_refused(folder, r"lacks embeddings/word_embeddings\.")
 
 
 @EACH
@@ -84,7 +84,7 @@ def test_an_extra_tensor(architecture, copy):
     folder = copy(architecture)
     change(folder, lambda tensors: tensors.update({f"{architecture}.adapter.weight": np.ones((3, 5), "float32")}))
     title = ARCHITECTURES[architecture].title
-    refused(folder, rf"holds tensors that are no part of this {title}: {architecture}\.adapter\.weight\.")
+    assert_refused(folder, rf"holds tensors that are no part of this {title}: {architecture}\.adapter\.weight\.")
 
 
 @EACH
@@ -98,7 +98,7 @@ def test_one_encoder_too_many(architecture, copy):
     if ARCHITECTURES[architecture].fixed.get("shares_encoders"):
         assert len(load_classifier(folder, NUM_LABELS, N).encoders) == 2  # one set of weights, however many
     else:
-        refused(folder, r"holds tensors that are no part of this .*layer\.2\.")
+        assert_refused(folder, r"holds tensors that are no part of this .*layer\.2\.")
 
 
 @pytest.mark.parametrize(("architecture", "other"), list(itertools.permutations(FAMILY, 2)))
@@ -106,7 +106,7 @@ def test_weights_of_another_architecture(architecture, other, copy):
     folder = copy(architecture)
     shutil.copyfile(copy(other) / "model.safetensors", folder / "model.safetensors")
     ours, theirs = (ARCHITECTURES[name].title for name in (architecture, other))
-    refused(folder, rf"holds the weights of a {theirs}; the configuration beside it is a {ours}'s")
+    assert_refused(folder, rf"holds the weights of a {theirs}; the configuration beside it is a {ours}'s")
 
 
 @EACH
@@ -137,18 +137,21 @@ def test_a_pickle_is_named_and_not_read(architecture, content, copy):
     folder = copy(architecture)
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(content)
-    refused(
+    assert_refused(
         folder, r"model\.safetensors: no such file \(pytorch_model\.bin is a pickle, which is never loaded: convert"
     )
     (folder / "pytorch_model.bin").rename(folder / "model.safetensors")
-    refused(folder, r"model\.safetensors: cannot be read; damaged or truncated\?")
+    assert_refused(folder, r"model\.safetensors: cannot be read; damaged or truncated\?")
 
 
 @EACH
 def test_a_pickle_beside_the_weights_is_let_alone(architecture, copy):
     folder = copy(architecture)
+    expected = load_classifier(folder, NUM_LABELS, N).get_weights()
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(_Bomb()))
-    load_classifier(folder, NUM_LABELS, N)
+    found = load_classifier(folder, NUM_LABELS, N).get_weights()
+    for value, wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(value, wanted)
 
 
 @pytest.fixture
@@ -165,13 +168,13 @@ def google_albert(good, tmp_path):
 def test_a_truncated_albert_of_google(file, share, google_albert):
     path = google_albert / file
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    refused(google_albert, r"cannot be read; damaged or truncated\?")
+    assert_refused(google_albert, r"cannot be read; damaged or truncated\?")
 
 
 @pytest.mark.parametrize("file", ["model.ckpt-best.data-00000-of-00001", "model.ckpt-best.index"])
 def test_a_pickle_in_googles_place_is_not_read(file, google_albert):
     (google_albert / file).write_bytes(pickle.dumps(_Bomb()))
-    refused(google_albert, r"cannot be read; damaged or truncated\?")
+    assert_refused(google_albert, r"cannot be read; damaged or truncated\?")
 
 
 def test_a_bert_under_alberts_name(google_albert, tmp_path):
@@ -180,7 +183,7 @@ def test_a_bert_under_alberts_name(google_albert, tmp_path):
     write_google_checkpoint(tmp_path / "bert", tiny_config(), random_weights(tiny_config()))
     for path in (tmp_path / "bert").glob("bert_model.ckpt.*"):
         shutil.copyfile(path, google_albert / path.name.replace("bert_model.ckpt", "model.ckpt-best"))
-    refused(google_albert, r"holds variables that are no part of this ALBERT: bert/encoder/layer_0/")
+    assert_refused(google_albert, r"holds variables that are no part of this ALBERT: bert/encoder/layer_0/")
 
 
 def test_a_swapped_vocabulary_of_albert(google_albert):
