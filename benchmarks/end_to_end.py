@@ -59,7 +59,7 @@ def read_run(folder: Path, data_dir: str = "", checkpoint: str = "") -> Any:
     """
     from powerbert_tf.checkpoints.load import DEFAULT_PACKAGE
     from powerbert_tf.errors import InputError
-    from powerbert_tf.pipeline import prepare
+    from powerbert_tf.preparation import prepare
     from powerbert_tf.settings import Settings, flag_name, resolve_settings
 
     path = folder / "config.json"

@@ -26,12 +26,15 @@ from powerbert_tf.checkpoints import find_checkpoint, load_classifier
 from powerbert_tf.errors import InputError
 from powerbert_tf.model_card import quality_rows
 from powerbert_tf.pareto import Baseline, Point, pareto_table
+from powerbert_tf.preparation import prepare
 from powerbert_tf.report_sections import headline
 from powerbert_tf.request import read_request
 from powerbert_tf.retention_file import RETENTION_FILE, read_retention
 from powerbert_tf.run_folder import RESULT_FILE
+from powerbert_tf.run_summaries import as_evaluated, print_summary
 from powerbert_tf.seeds import format_seeds, summarize_seeds
 from powerbert_tf.settings import STAGES, Settings, resolve_settings
+from powerbert_tf.stage_plan import plan_stages
 from powerbert_tf.task_file import TASK_FILE
 from powerbert_tf.tasks import TASKS
 from powerbert_tf.tokenization import Tokenizer, is_cased, read_vocabulary
@@ -325,7 +328,7 @@ def _result(folder: Path) -> Kind:
         "SST-2", checkpoint=str(folder / "checkpoint"), data_dir=str(folder / "data"), output_dir=str(folder / "runs"),
         max_seq_length=corpus.MAX_SEQ_LENGTH, cost_model="multiply_adds", cache_dir=str(folder / "cache"),
     )  # fmt: skip
-    run = pipeline.prepare(settings, folder / "runs" / "SST-2")
+    run = prepare(settings, folder / "runs" / "SST-2")
     corpus.write_results(run)
     of_elastic = dataclasses.replace(run, settings=dataclasses.replace(settings, export_model="elastic"))
     sound = corpus.results(run)
@@ -347,17 +350,17 @@ def _result(folder: Path) -> Kind:
 
     def _read_results(stage: str) -> None:
         """Everything that later stages and later runs read of the results of earlier ones."""
-        pipeline.plan_stages(run, STAGES, overwrite=True)
+        plan_stages(run, STAGES, overwrite=True)
         result = run.folder.result(stage)
         assert result is not None
         run.configuration()
         quality_rows(run)
         quality_rows(of_elastic)
-        pipeline._print_summary(run)
+        print_summary(run)
         evaluated = run.folder.result("evaluate")
         assert evaluated is not None
         format_seeds(summarize_seeds({0: evaluated, 1: evaluated}), "SST-2")
-        compared = {seed: pipeline._compared(run.folder, "search") for seed in (0, 1)}
+        compared = {seed: as_evaluated(run.folder, "search") for seed in (0, 1)}
         format_seeds(summarize_seeds(compared), "SST-2")
         main = {**evaluated["reduced"]["metrics"], "name": evaluated["metric"], "dense": 0.5, "reduced": 0.5}
         headline({"metrics": [main], "speedup": evaluated["speedup"]})

@@ -21,8 +21,8 @@ from powerbert_tf.memory_data import is_in_memory, memory_source
 from powerbert_tf.metrics import predictions_from_logits
 from powerbert_tf.modeling import BertClassifier
 from powerbert_tf.own_data import OwnData
-from powerbert_tf.pipeline import check_plan, prepare
 from powerbert_tf.precision import computing_in
+from powerbert_tf.preparation import check_plan, prepare
 from powerbert_tf.run import Run
 from powerbert_tf.server_files import write_server_files
 from powerbert_tf.settings import Settings, resolve_settings

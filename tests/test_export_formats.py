@@ -15,6 +15,7 @@ from powerbert_tf import load_classifier, pipeline, read_retention
 from powerbert_tf.checkpoints import find_checkpoint
 from powerbert_tf.errors import InputError
 from powerbert_tf.export_formats import EXPORT_FORMATS, load_function, parse_formats
+from powerbert_tf.preparation import prepare
 from powerbert_tf.retention_file import Retention, write_retention
 from powerbert_tf.settings import resolve_settings
 from powerbert_tf.tokenizer_files import load_tokenizer
@@ -88,7 +89,7 @@ def test_the_result_tells_where_each_is(albert):
 @pytest.mark.parametrize("name", ["hugging_face", "google"])
 def test_a_written_folder_is_a_checkpoint(name, albert):
     folder = albert / "runs" / "QNLI"
-    run = pipeline.prepare(
+    run = prepare(
         settings_for(albert, "QNLI", retention_configuration=",".join(map(str, KEPT))), albert / "runs" / "QNLI"
     )
     inputs = random_inputs({"vocab_size": SIZE, "max_position_embeddings": 31}, batch=5, length=19)

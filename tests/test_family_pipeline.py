@@ -13,6 +13,7 @@ from powerbert_tf import pipeline
 from powerbert_tf.batching import prediction_batches
 from powerbert_tf.checkpoints import find_checkpoint
 from powerbert_tf.errors import InputError
+from powerbert_tf.preparation import prepare
 from powerbert_tf.retention import configuration_from_masses
 from powerbert_tf.settings import resolve_settings
 from powerbert_tf.tokenizer_files import load_tokenizer
@@ -132,7 +133,7 @@ def test_roberta_tells_pairs_without_segments(settings_for, tmp_path):
 
 def test_robertas_padding_is_its_own(settings_for, tmp_path):
     write_roberta(tmp_path / "checkpoint")
-    run = pipeline.prepare(settings_for("SST-2"), tmp_path / "runs" / "SST-2")
+    run = prepare(settings_for("SST-2"), tmp_path / "runs" / "SST-2")
     batches = prediction_batches(run.split("dev"), 5, padding="max")
     batch = next(iter(batches.dataset(with_labels=False)))
     assert set(batch["token_ids"].numpy()[batch["padding_mask"].numpy() == 0]) == {1}

@@ -11,6 +11,7 @@ from tiny_task import CONFIG, NUM_ROWS, write_checkpoint, write_data
 
 from powerbert_tf import pipeline
 from powerbert_tf.errors import InputError
+from powerbert_tf.preparation import prepare
 from powerbert_tf.retention import configuration_from_masses
 from powerbert_tf.settings import resolve_settings
 
@@ -497,7 +498,7 @@ def test_word_pieces_are_kept_where_the_flag_says(settings_for, tmp_path, monkey
     monkeypatch.setenv("POWERBERT_TF_CACHE", str(tmp_path / "auto"))
 
     def dev(name, **changes):
-        split = pipeline.prepare(settings_for(**changes), tmp_path / "runs").split("dev")
+        split = prepare(settings_for(**changes), tmp_path / "runs").split("dev")
         return split.token_ids.to_list(), len(list((tmp_path / name).glob("encoded-*")))
 
     texts, kept = dev("given", cache_dir=str(tmp_path / "given"))

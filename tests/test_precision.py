@@ -13,6 +13,7 @@ from powerbert_tf import load_classifier, pipeline
 from powerbert_tf.errors import InputError
 from powerbert_tf.modeling import with_retention
 from powerbert_tf.precision import PRECISIONS, computing_in
+from powerbert_tf.preparation import prepare
 from powerbert_tf.report import _format_rounding
 from powerbert_tf.rounding import describe_rounding
 from powerbert_tf.settings import resolve_settings
@@ -142,7 +143,7 @@ def test_a_run_trains_tells_and_exports_in_its_precision(precision, tmp_path, ca
     # By another route: the labels of dev, and the weights in a model that was never in half precision.
     lines = (tmp_path / "data" / "SST-2" / "dev.tsv").read_text().splitlines()[1:]
     labels = np.array([int(line.split("\t")[1]) for line in lines])
-    run = pipeline.prepare(settings, folder)
+    run = prepare(settings, folder)
     from powerbert_tf.batching import prediction_batches
 
     batches = prediction_batches(run.split("dev"), len(labels), padding="max")
