@@ -29,7 +29,6 @@ from powerbert_tf.tsv import Split
 _FORMAT = 2  # of the file
 _PATTERN = "encoded-{}.safetensors"
 _MOST_BYTES = 2 * 2**30  # of all files together: GLUE's take 0.2 GiB
-_ABANDONED = 24 * 3600.0  # seconds without a change, of a file that other processes may be writing
 _MOST_HELD = 1 << 26  # bytes of a split in memory
 _WINDOW_ROWS, _WINDOW_CHARACTERS = 1 << 16, 1 << 25  # tokenized at once
 _HEADER = 1024  # bytes, filled up with spaces: what it says is known at the end
@@ -172,11 +171,11 @@ def _write(path: Path, key: str, windows: Iterator[EncodedSplit], tokenizer: Tok
     """Writes a file, and reads it; None where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial, partial.open("w+b") as file:
+        with replacing(path, shared=True) as partial, partial.open("w+b") as file:
             _write_file(file, key, windows, tokenizer)
             pieces = _pieces(FileReader(file.fileno(), str(path)), _header(file))
         _remove_oldest(path.parent)
-        remove_unfinished(path.parent, _ABANDONED)
+        remove_unfinished(path.parent)
     except OSError as error:
         logging.warning("%s: cannot be written (%s); the next run tokenizes again.", path, error)
         return None

@@ -1,44 +1,44 @@
 """Files that appear whole or not at all, and JSON files that others may have changed."""
 
 import contextlib
+import fcntl
 import json
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+PARTIAL = ".partial"  # at the end of names of folders that are written aside
 _DEEPEST = 100  # lists and objects in each other, of a JSON file
 _WRITING = ".writing-"  # in the names of files that are written aside
 
 
-def remove_unfinished(folder: Path, seconds: float = 0.0) -> None:
+def remove_unfinished(folder: Path) -> None:
     """Removes what processes that were killed in `replacing` left, in a folder and all folders in it.
 
-    Args:
-        folder: The folder.
-        seconds: Only what has not changed for so long, where other processes may be writing.
+    What others are writing there stays, if it is `shared`: the system lets go of a lock when its process ends, however
+    that happens.
     """
-    latest = time.time() - seconds
     for path in folder.rglob(f".*{_WRITING}*"):
-        with contextlib.suppress(OSError):
-            if not seconds or path.stat().st_mtime < latest:
-                path.unlink()
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 @contextlib.contextmanager
-def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
+def replacing(path: Path, suffix: str = "", shared: bool = False) -> Iterator[Path]:
     """A file beside `path` to write to, which takes its place when the block ends without an error.
 
     Args:
         path: The file.
         suffix: What the other's name must end with.
+        shared: Whether other processes may use the folder, too; the file is locked then, which HDF5 does not bear.
 
     Raises:
         OSError: The folder cannot be written.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}{_WRITING}", suffix=suffix)
+    handle, name = _new_file(path, suffix, shared)
     try:
         yield Path(name)
         os.fsync(handle)  # the file must be on the disk before its name is
@@ -49,6 +49,17 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
         raise
     finally:
         os.close(handle)
+
+
+def _new_file(path: Path, suffix: str, locked: bool) -> tuple[int, str]:
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}{_WRITING}", suffix=suffix)
+        if locked:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, name
+        os.close(handle)  # `remove_unfinished` came between the two
 
 
 def read_object(path: Path, encoding: str = "utf-8") -> dict[str, Any]:

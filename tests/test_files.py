@@ -1,5 +1,4 @@
-import os
-import time
+import fcntl
 
 import pytest
 
@@ -44,12 +43,31 @@ def test_what_killed_processes_left_is_removed(tmp_path):
             left.append(partial)
     for path in left:  # as if the processes had been killed there
         path.write_text("half", encoding="utf-8")
-    os.utime(left[0], times=(0, time.time() - 60))
-    remove_unfinished(tmp_path, seconds=30)
-    assert [path.exists() for path in left] == [False, True]
     remove_unfinished(tmp_path)
     assert {path.name for path in tmp_path.rglob("*.*")} == {"finetune.partial", "model.weights.h5", "result.json"}
     remove_unfinished(tmp_path / "none")
+
+
+def test_what_another_process_is_writing_is_not_removed(tmp_path):
+    path = tmp_path / "shared.json"
+    with replacing(path, shared=True) as partial:
+        partial.write_text("whole", encoding="utf-8")
+        remove_unfinished(tmp_path)
+    assert path.read_text(encoding="utf-8") == "whole"
+
+
+def test_a_file_that_is_removed_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    def lock(handle, operation):
+        # Another process has the lock first, once.
+        monkeypatch.setattr(fcntl, "flock", wait)
+        remove_unfinished(tmp_path)
+        wait(handle, operation)
+
+    wait = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", lock)
+    with replacing(tmp_path / "shared.json", shared=True) as partial:
+        partial.write_text("whole", encoding="utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == ["shared.json"]
 
 
 @pytest.mark.parametrize(
