@@ -111,7 +111,7 @@ def _elastic_rows(run: Run) -> list[str]:
     rows = ["| target | metrics | measured speed-up |", "| --- | --- | --- |"]
     rows.append(f"| full model | {format_metrics(elastic['metrics'])} | 1 |")
     for budget in elastic["budgets"]:
-        measured = budget["measured_speedup"]
+        measured = budget.get("measured_speedup")
         seen = "not measured" if measured is None else f"{measured:.2f}"
         rows.append(f"| {budget['target_speedup']:g}x | {format_metrics(budget['metrics'])} | {seen} |")
     measured_on = "Speed-ups are against the full model on the same batches, grouped by length, where it was trained."

@@ -108,11 +108,11 @@ def format_summary(summary: RunSummary) -> str:
     measured = f"reduced, grouped by length: {reduced:.1f} ms; predicted {speedup['predicted']:.2f}x against grouped"
     note = "\nOn the generated sample: these figures say nothing about the task." if summary.data == "sample" else ""
     tables = (
-        metrics.to_string(index=False, float_format="%.4f"),
+        metrics.to_string(index=False, float_format="{:.4f}".format),
         *([] if summary.rounding is None else [_format_rounding(summary.rounding)]),
-        encoders.to_string(index=False, float_format="%.1f"),
-        costs.to_string(index=False, float_format="%.2f"),
-        speeds.to_string(index=False, float_format="%.2f"),
+        encoders.to_string(index=False, float_format="{:.1f}".format),
+        costs.to_string(index=False, float_format="{:.2f}".format),
+        speeds.to_string(index=False, float_format="{:.2f}".format),
         measured,
     )
     return f"{summary.task}\n\n" + "\n\n".join(tables) + note
@@ -127,7 +127,7 @@ def _format_rounding(rounding: dict[str, Any]) -> str:
         for name, exact in rounding[model]["float32"].items()
     ]
     table = pd.DataFrame(rows, columns=["model", "dev metric", "float32", rounding["precision"], "difference"])
-    lines = [table.to_string(index=False, float_format="%.4f")]
+    lines = [table.to_string(index=False, float_format="{:.4f}".format)]
     for model, name in names.items():
         of_model = rounding[model]
         changed = of_model["predictions"]

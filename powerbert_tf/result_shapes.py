@@ -6,6 +6,7 @@ of any keys, or a mapping of keys to shapes; a key that ends with `?` may be mis
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 
@@ -28,6 +29,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_configuration(value: Any) -> bool:
+    if not isinstance(value, list):
+        return False
     try:
         validate_configuration(value, len(value), 2**31)
     except (InputError, TypeError, IndexError):
@@ -35,11 +38,19 @@ def _is_configuration(value: Any) -> bool:
     return True
 
 
+def _is_below(value: Any) -> bool:
+    if not isinstance(value, str) or not value or "\0" in value:
+        return False
+    path = PurePath(value)
+    return not path.is_absolute() and ".." not in path.parts
+
+
 _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "number": ("a number", _is_number),
     "positive": ("a positive number", lambda value: _is_number(value) and value > 0),
     "count": ("a whole number", lambda value: _is_number(value) and isinstance(value, int) and value >= 0),
     "text": ("a text", lambda value: isinstance(value, str) and "\0" not in value),
+    "place": ("a path below the run's folder", _is_below),
     "configuration": ("a retention configuration", _is_configuration),
 }
 
@@ -55,7 +66,7 @@ def _list(shape: Any) -> Each:
 _METRICS = _objects("number")
 _COST = {"dense": "positive", "reduced": "positive", "saved": "positive"}
 _MAIN = {"metric": "text", "metrics": _METRICS}
-_EXPORTED = {"path": "text"}
+_EXPORTED = {"path": "place"}
 
 RESULT_SHAPES: Mapping[str, Any] = MappingProxyType(
     {
@@ -80,7 +91,7 @@ RESULT_SHAPES: Mapping[str, Any] = MappingProxyType(
             **_MAIN,
             "dense": {"metrics": _METRICS},
             "reduced": {"metrics": _METRICS},
-            "agreement?": "number",
+            "agreement": "number",
             "examples": "count",
             "further?": _objects({"dense": _METRICS, "reduced": _METRICS}),
             "per_class?": _objects({"precision": "number", "recall": "number", "f1": "number", "examples": "count"}),
@@ -148,7 +159,7 @@ def result_problem(stage: str, result: Mapping[str, Any]) -> str:
     missing = [key for key in shape if not key.endswith("?") and key not in result]
     if missing:
         return f"lacks {', '.join(missing)}"
-    return _problem("", result, shape) or (_of_evaluate(result) if stage == "evaluate" else "")
+    return _problem("", result, shape) or _RELATIONS.get(stage, lambda _: "")(result)
 
 
 def _of_evaluate(result: Mapping[str, Any]) -> str:
@@ -159,6 +170,18 @@ def _of_evaluate(result: Mapping[str, Any]) -> str:
     if len(result["multiply_adds"]["kept"]) != len(result["retention_configuration"]):
         return "multiply_adds.kept and retention_configuration have not the same number of entries"
     return ""
+
+
+def _of_pareto(result: Mapping[str, Any]) -> str:
+    """What its points say of each other."""
+    found = [(point["strategy"], point["target_speedup"], point["seed"]) for point in result["points"]]
+    twice = next((one for number, one in enumerate(found) if one in found[:number]), None)
+    return f"points has {twice} twice (strategy, target_speedup and seed)" if twice else ""
+
+
+_RELATIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = MappingProxyType(
+    {"evaluate": _of_evaluate, "pareto": _of_pareto}
+)
 
 
 def _problem(where: str, value: Any, shape: Any) -> str:

@@ -20,6 +20,7 @@ EVALUATE = {
     "metrics": {"f1": 0.5},
     "dense": {"metrics": {"f1": 0.5}},
     "reduced": {"metrics": {"f1": 0.5}},
+    "agreement": 0.75,
     "examples": 7,
     "retention_configuration": [3, 2],
     "multiply_adds": {
@@ -61,6 +62,7 @@ def changed(content, place, value):
         (["budgets", 0, "retention_configuration"], [0.25, 0.5], "expected a retention configuration"),
         (["budgets", 0, "retention_configuration"], [], "expected a retention configuration"),
         (["budgets", 0, "retention_configuration"], "ab", "expected a retention configuration"),
+        (["budgets", 0, "retention_configuration"], {"a": 0.5}, "expected a retention configuration"),
         (["metrics"], {"f1": "0.5"}, "metrics.f1 is '0.5'; expected a number"),
         (["metric"], "a\0", "expected a text"),
         (["budgets", 0, "measured_speedup"], "fast", "budgets.0.measured_speedup is 'fast'; expected a number"),
@@ -76,6 +78,18 @@ def test_the_parts_of_an_evaluation_fit_each_other():
     for place, value in ((["metric"], "mcc"), (["reduced", "metrics"], {"mcc": 0.5})):
         assert "main metric" in result_problem("evaluate", changed(EVALUATE, place, value))
     assert "same number of entries" in result_problem("evaluate", changed(EVALUATE, ["multiply_adds", "kept"], [2.5]))
+
+
+def test_a_point_of_a_pareto_front_is_there_once():
+    point = {
+        "strategy": "calibrate", "target_speedup": 2.0, "configuration": [0.5, 0.25], "predicted_speedup": 2.0,
+        "speedup": 1.5, "speedup_padded": 3.5, "metric": 0.5, "seed": 3,
+    }  # fmt: skip
+    points = [{**point, name: value} for name, value in (("seed", 5), ("target_speedup", 3.0), ("strategy", "soft"))]
+    result = {"metric": "f1", "metrics": {"f1": 0.5}, "points": [point, *points], "baselines": [], "measured_on": "it"}
+    assert result_problem("pareto", result) == ""
+    problem = result_problem("pareto", {**result, "points": [point, *points, {**point, "metric": 0.25}]})
+    assert problem == "points has ('calibrate', 2.0, 3) twice (strategy, target_speedup and seed)"
 
 
 def test_what_nothing_reads_is_not_checked():
