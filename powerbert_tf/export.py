@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import tensorflow as tf
 from powerbert_tf.choices import input_texts
 from powerbert_tf.errors import InputError
 from powerbert_tf.expectations import HOSTILE_TEXTS, Expectations, check_answers
-from powerbert_tf.files import write_json
+from powerbert_tf.files import PARTIAL, write_json
 from powerbert_tf.modeling import INPUTS, BertClassifier
 from powerbert_tf.server_files import write_server_files
 from powerbert_tf.serving import build_signatures, in_precision, text_inputs
@@ -27,7 +26,6 @@ from powerbert_tf.tokenization import Tokenizer
 from powerbert_tf.warmup_requests import write_warmup_requests
 
 CARD_FILE = "README.md"
-_PARTIAL = ".partial-"
 _TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 0.1}  # by what is computed in
 
 
@@ -134,8 +132,10 @@ def saved_model_written(
     if shapes.precision != "float32":
         models = in_precision(models, shapes.precision)
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder), tempfile.TemporaryDirectory(dir=folder, prefix=_PARTIAL) as scratch:
-        written = Path(scratch) / "saved_model"
+    with _locked(folder), contextlib.ExitStack() as left:
+        version = folder / str(next_version(folder))
+        written = version.with_suffix(PARTIAL)
+        left.callback(shutil.rmtree, written, ignore_errors=True)
         module, functions = build_signatures(models, task, tokenizer, vocabulary, shapes)
         try:
             tf.saved_model.save(module, str(written), signatures=functions)
@@ -153,7 +153,6 @@ def saved_model_written(
             write_json(written / TASK_FILE, dict(description))
         _sync(written)
         write_server_files(folder, task.name, shapes)
-        version = folder / str(next_version(folder))
         yield version
         written.rename(version)
 
@@ -167,7 +166,7 @@ def _locked(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"{folder}: another process exports into this folder; wait for it.") from None
-        for left in folder.glob(f"{_PARTIAL}*"):
+        for left in folder.glob(f"*{PARTIAL}"):
             shutil.rmtree(left, ignore_errors=True)
         yield
     finally:

@@ -1,6 +1,5 @@
 """The stage that exports, and its SavedModel: which models, which requests to try them on, what their card says."""
 
-import contextlib
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,18 +17,17 @@ _SAMPLES = 5  # dev texts, from the shortest to the longest
 
 
 def export_run(run: Run, _: Path) -> dict[str, Any]:
-    """Writes the formats of `--export_format`, each into its folder of the run, and tells what it wrote where."""
-    with contextlib.ExitStack() as folders:  # take their places when all are written; a version, when the result is
-        results = {name: _write(run, EXPORT_FORMATS[name], folders) for name in run.settings.export_formats}
+    """Writes the formats of `--export_format` aside, and tells what goes where when that is written."""
+    results = {name: _write(run, EXPORT_FORMATS[name]) for name in run.settings.export_formats}
     first, *_others = results.values()
     return {**first, "formats": results}
 
 
-def _write(run: Run, form: ExportFormat, folders: contextlib.ExitStack) -> dict[str, Any]:
+def _write(run: Run, form: ExportFormat) -> dict[str, Any]:
     write = load_function(form.writer)
     if form.versioned:
         return write(run, run.folder.root / form.folder)
-    result = write(run, folders.enter_context(run.folder.replacing(form.folder)))
+    result = write(run, run.folder.names.enter_context(run.folder.replacing(form.folder)))
     print(f"  {run.folder.root / form.folder}", flush=True)
     return {"path": form.folder, **result}
 

@@ -5,12 +5,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from powerbert_tf.errors import InputError
-from powerbert_tf.files import read_object, write_json
+from powerbert_tf.files import PARTIAL, read_object, write_json
 from powerbert_tf.processes import by_chief
 from powerbert_tf.result_shapes import result_problem
 from powerbert_tf.settings import TRAINING_STAGES
@@ -69,14 +69,10 @@ class RunFolder:
         if trains and not self.weights(stage).is_file():
             raise InputError(f"{self.weights(stage)}: no such file; {again}.")
         if stage == "export":
-            for folder in self._missing_exports(result):
-                raise InputError(f"{folder}: no such folder; {again}.")
+            for name in _exports(result):
+                if not os.path.isdir(self.root / name):  # of a name too long, too
+                    raise InputError(f"{self.root / name}: no such folder; {again}.")
         return result
-
-    def _missing_exports(self, result: dict[str, Any]) -> list[Path]:
-        forms = (result.get("formats") or {"": result}).values()
-        folders = [self.root / form["path"] for form in forms]
-        return [folder for folder in folders if not os.path.isdir(folder)]  # of a name too long, too
 
     def require_writable(self, needed_bytes: int, of_checkpoints: int = 0) -> None:
         """Checks that files can be written here, and that there is room for them.
@@ -139,17 +135,24 @@ class RunFolder:
     @contextlib.contextmanager
     def replacing(self, name: str) -> Iterator[Path]:
         """A folder to write to, which takes the place of the folder `name` when the block ends without an error."""
-        partial, before, place = self.root / f"{name}.partial", self.root / f"{name}.before", self.root / name
-        if before.exists() and not place.exists():
-            before.rename(place)  # a process was killed between the two names below
+        partial, before = self._partial(name), self._before(name)
+        if before.exists() and not (self.root / name).exists():
+            before.rename(self.root / name)  # a process was killed between the two names of `_take_place`
         for left in (partial, before):
             shutil.rmtree(left, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial
+        self._take_place(name)
+
+    def _take_place(self, name: str) -> None:
+        """Gives what was written aside its name, in place of an earlier one; again, where that was cut off."""
+        partial, before, place = self._partial(name), self._before(name), self.root / name
         # Names change in no time; removing a folder takes some, and would leave half of it where it is cut off.
-        if place.exists():
-            place.rename(before)
-        partial.rename(place)
+        if partial.exists():
+            if place.exists():
+                shutil.rmtree(before, ignore_errors=True)
+                place.rename(before)
+            partial.rename(place)
         shutil.rmtree(before, ignore_errors=True)
 
     def begun(self, stage: str) -> dict[str, Any] | None:
@@ -167,14 +170,21 @@ class RunFolder:
         path = self._partial(stage) / RESULT_FILE
         if stage != "export":
             return path.exists()
-        try:  # what it exported gets its name after the result is written
-            return not self._missing_exports(read_object(path))
-        except (OSError, ValueError, KeyError):
+        try:
+            result = read_object(path)
+        except (OSError, ValueError):
             return False
+        if result_problem(stage, result):
+            return False
+        # What it exported gets its name after the result is written.
+        return all(os.path.isdir(self.root / name) or os.path.isdir(self._partial(name)) for name in _exports(result))
 
     def publish(self, stage: str) -> None:
         """Gives the folder that a stage was written into its name, in place of an earlier one."""
         partial = self._partial(stage)
+        if stage == "export":
+            for name in _exports(read_object(partial / RESULT_FILE)):
+                self._take_place(name)
         for checkpoints in list(partial.rglob(CHECKPOINTS)):
             shutil.rmtree(checkpoints)
         (partial / _BEGUN_FILE).unlink(missing_ok=True)
@@ -188,5 +198,13 @@ class RunFolder:
             if folder.exists():
                 shutil.rmtree(folder)
 
-    def _partial(self, stage: str) -> Path:
-        return self.root / f"{stage}.partial"
+    def _partial(self, name: str) -> Path:
+        return self.root / f"{name}{PARTIAL}"
+
+    def _before(self, name: str) -> Path:
+        return self.root / f"{name}.before"
+
+
+def _exports(result: Mapping[str, Any]) -> list[str]:
+    """Where an export wrote, below the run's folder."""
+    return [form["path"] for form in (result.get("formats") or {"": result}).values()]

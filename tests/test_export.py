@@ -296,7 +296,7 @@ def test_shapes_are_chosen_where_none_are_given():
 
 def test_versions_count_up_and_other_names_do_not_matter(tmp_path):
     assert next_version(tmp_path / "none") == 1
-    for name in ("1", "3", "10", ".partial-x", "notes", "-4"):
+    for name in ("1", "3", "10", "11.partial", "notes", "-4"):
         (tmp_path / name).mkdir()
     assert next_version(tmp_path) == 11
 
@@ -328,7 +328,7 @@ def test_what_a_killed_export_leaves_is_never_served_and_removed_by_the_next(che
     command = [sys.executable, "-c", KILLED, str(checkpoint), str(folder)]
     killed = subprocess.run(command, cwd=REPOSITORY, env=os.environ, capture_output=True, text=True, timeout=300)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert [path.name[:9] for path in folder.iterdir()] == [".partial-"]
+    assert [path.name for path in folder.iterdir()] == ["1.partial"]
     write(checkpoint, folder)
     assert sorted(path.name for path in folder.iterdir()) == ["1", "batching.config", "model.config"]
 

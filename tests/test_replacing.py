@@ -38,6 +38,12 @@ def write(root, content):
             (folder / name).write_text(content)
 
 
+def make(folder, **files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+
 def content(folder):
     return {path.name: path.read_text() for path in folder.iterdir()}
 
@@ -88,6 +94,33 @@ def test_what_is_exported_gets_its_name_when_the_result_is_written(tmp_path):
     assert folder.is_complete("export")
     (partial / "result.json").write_text("{")
     assert not folder.is_complete("export")
+
+
+@pytest.mark.parametrize("done", [(), ("onnx",), ("onnx", "saved_model/2")])
+def test_an_export_killed_while_its_parts_got_their_names_is_finished(tmp_path, done):
+    paths = ("onnx", "saved_model/2")
+    partial = tmp_path / "export.partial"
+    partial.mkdir()
+    result = {"path": "onnx", "formats": {name: {"path": name} for name in paths}, "settings": {}}
+    write_json(partial / "result.json", result)
+    make(tmp_path / "onnx", model="old")
+    for name in paths:
+        make(tmp_path / (name if name in done else f"{name}.partial"), model="new")
+    folder = RunFolder(tmp_path)
+    assert folder.is_complete("export")
+    folder.publish("export")
+    assert folder.result("export") == result
+    assert [content(tmp_path / name) for name in paths] == [{"model": "new"}] * 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "onnx", "saved_model"]
+
+
+@pytest.mark.parametrize("place", ["/elsewhere", "../elsewhere", ""])
+def test_nothing_outside_the_folder_is_given_a_name(tmp_path, place):
+    partial = tmp_path / "runs" / "export.partial"
+    partial.mkdir(parents=True)
+    make(tmp_path / "elsewhere.partial", model="new")
+    write_json(partial / "result.json", {"path": place, "settings": {}})
+    assert not RunFolder(tmp_path / "runs").is_complete("export")
 
 
 def stop_while_writing(folder, named):
