@@ -286,6 +286,11 @@ class GatedExtract(_Selection):
     attention that the row receives, and the weight of its own votes, in every later encoder; so a gate of 0 does what
     elimination does, exactly, and there is nothing to gain from scaling all gates alike.
 
+    Attributes:
+        fraction: f, a scalar variable.
+        price: Where the fraction learns, what a whole one costs: `price * f` is a term of the loss, with a price that a
+            search may change at every step.
+
     Args:
         max_seq_length: N.
         width: Of the ramp, see `gates`; with 0 the layer eliminates what `Extract` does.
@@ -299,11 +304,16 @@ class GatedExtract(_Selection):
         self.width = width
 
     def build(self, attention_probs_shape, padding_mask_shape, input_mask_shape):
+        learns = self.width > 0
+        if learns:
+            # A weight, since JAX takes all else that a compiled step reads for a constant.
+            self.price = self.add_weight(shape=(), initializer="zeros", trainable=False, name="price", dtype="float32")
         self.fraction = self.add_weight(
             shape=(),
             initializer="ones",
+            regularizer=(lambda fraction: self.price * fraction) if learns else None,
             constraint=UnitInterval(),
-            trainable=self.width > 0,
+            trainable=learns,
             name="fraction",
             dtype="float32",
         )

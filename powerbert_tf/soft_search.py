@@ -29,6 +29,7 @@ from keras import ops
 from scipy.optimize import isotonic_regression
 
 from powerbert_tf.cost import Costs, fit_to_budget
+from powerbert_tf.extract import GatedExtract
 from powerbert_tf.retention import CLS_ALONE
 
 WIDTH = 0.2  # of the gates' ramp: wide enough that every example of ten word-pieces has rows that tell the direction
@@ -82,7 +83,7 @@ class Budget:
         averaged: Their mean over the last whole window, `[L - 1]`; before there is one, `fractions`.
         speedup: That of `fractions`.
         multiplier: Loss for a cost e times larger; below 0 where the speed-up overshoots the target.
-        coefficients: multiplier * d log(cost) / d f_j for the next step, `[L - 1]`.
+        prices: multiplier * d log(cost) / d f_j for the next step, `[L - 1]`.
         converged: Whether the search is done.
 
     Args:
@@ -122,7 +123,7 @@ class Budget:
         self._window = list(np.array(values["_window"]))
 
     def step(self, proposed: np.ndarray, rate: float) -> np.ndarray:
-        """Takes the optimizer's step from `fractions`, or less of it, and answers with new `coefficients`.
+        """Takes the optimizer's step from `fractions`, or less of it, and answers with new `prices`.
 
         Args:
             proposed: Where the optimizer went, `[L - 1]`.
@@ -148,7 +149,7 @@ class Budget:
         growth = math.copysign(1.0, response) * _INTEGRAL_GAIN * error * travel
         self._log_multiplier = min(max(self._log_multiplier + growth, -_LOG_RANGE), _LOG_RANGE)
         self.multiplier = _FIRST_MULTIPLIER * math.exp(self._log_multiplier) * response
-        self.coefficients = self.multiplier * log_cost_slopes(self.fractions, self.costs)
+        self.prices = self.multiplier * log_cost_slopes(self.fractions, self.costs)
 
     def _average(self) -> None:
         if self._travel < _RAMP:
@@ -164,24 +165,6 @@ class Budget:
             self.converged = bool(is_still) and abs(log_speedup - self._log_target) < _COST_TOLERANCE
         self.averaged = self._previous_mean = mean
         self._window, self._window_began = [], self._travel
-
-
-@keras.saving.register_keras_serializable("powerbert_tf")
-class BudgetPenalty(keras.regularizers.Regularizer):
-    """The search's loss term of one encoder: coefficient * f_j, with a coefficient that may change at every step.
-
-    The coefficient belongs to no layer, so that it is not saved with a model's weights. A compiled step reads it anew
-    on TensorFlow and PyTorch; JAX would take it for a constant.
-    """
-
-    def __init__(self, coefficient: float = 0.0):
-        self.coefficient = keras.Variable(coefficient, trainable=False, dtype="float32", name="coefficient")
-
-    def __call__(self, x):
-        return self.coefficient * x
-
-    def get_config(self):
-        return {"coefficient": float(ops.convert_to_numpy(self.coefficient))}
 
 
 class BudgetController(keras.callbacks.Callback):
@@ -208,7 +191,7 @@ class BudgetController(keras.callbacks.Callback):
         self.target_speedup = target_speedup
         self.budget = Budget(costs, target_speedup)
         self.steps = 0
-        self._variables: list[keras.Variable] = []
+        self._gates: list[GatedExtract] = []
 
     def get_state(self):
         """For `powerbert_tf.training_state`."""
@@ -218,7 +201,7 @@ class BudgetController(keras.callbacks.Callback):
         """For `powerbert_tf.training_state`."""
         self.budget.set_state(values["budget"])
         self.costs, self.steps = self.budget.costs, values["steps"]
-        if self._variables:
+        if self._gates:
             self._assign(self.budget.fractions)
 
     @property
@@ -247,19 +230,14 @@ class BudgetController(keras.callbacks.Callback):
         return fit_to_budget(_as_configuration(self.budget.averaged), self.costs, self.target_speedup)
 
     def on_train_begin(self, logs=None):
-        layers = self.model.slots
         if not self.model.gate_width:
             raise ValueError(f"gate_width={self.model.gate_width}; expected above 0: fractions that learn.")
-        self._variables = [layer.fraction for layer in layers]
-        for variable in self._variables:
-            # One of an earlier training stays: a step that was compiled then reads its variable.
-            if not isinstance(variable.regularizer, BudgetPenalty):
-                variable.regularizer = BudgetPenalty()
+        self._gates = self.model.slots
         self._assign(self.budget.fractions)
 
     def on_train_batch_end(self, batch, logs=None):
         self.steps += 1
-        proposed = np.array([float(ops.convert_to_numpy(variable)) for variable in self._variables])
+        proposed = np.array([float(ops.convert_to_numpy(gate.fraction)) for gate in self._gates])
         self._assign(self.budget.step(proposed, self._rate()))
         if self.budget.converged:
             self.model.stop_training = True
@@ -270,9 +248,9 @@ class BudgetController(keras.callbacks.Callback):
         return float(ops.convert_to_numpy(optimizer.learning_rate)) * getattr(optimizer, "retention_rate_ratio", 1.0)
 
     def _assign(self, fractions: np.ndarray) -> None:
-        for variable, fraction, coefficient in zip(self._variables, fractions, self.budget.coefficients, strict=True):
-            variable.assign(float(fraction))
-            variable.regularizer.coefficient.assign(float(coefficient))
+        for gate, fraction, price in zip(self._gates, fractions, self.budget.prices, strict=True):
+            gate.fraction.assign(float(fraction))
+            gate.price.assign(float(price))
 
 
 def _as_configuration(fractions: np.ndarray) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from powerbert_tf.cost import Costs, count_costs, fit_to_budget
 from powerbert_tf.modeling import BertClassifier
 from powerbert_tf.optimization import BertAdam
 from powerbert_tf.retention import EncoderSize, validate_configuration
-from powerbert_tf.soft_search import WIDTH, Budget, BudgetController, BudgetPenalty, log_cost_slopes
+from powerbert_tf.soft_search import WIDTH, Budget, BudgetController, log_cost_slopes
 
 CONFIG = tiny_config(num_hidden_layers=4, dropout=0.0)  # three of which have a fraction
 N = 31
@@ -49,7 +49,7 @@ def test_the_multiplier_rises_where_the_model_is_too_slow_and_falls_where_it_is_
             budget.step(np.array(fractions), 0.003)
             seen.append(budget.multiplier)
             slopes = log_cost_slopes(budget.fractions, costs)
-            np.testing.assert_allclose(budget.coefficients, budget.multiplier * slopes)
+            np.testing.assert_allclose(budget.prices, budget.multiplier * slopes)
         return np.array(seen)
 
     on_target = fit_to_budget((0.8, 0.7, 0.6, 0.6), costs, 2.0)[:-1]
@@ -88,7 +88,7 @@ def search_by_adam(budget, weights, rate, noise, num_steps, seed=0):
     mean, square, count = np.zeros(len(weights)), np.zeros(len(weights)), 0
     while count < num_steps and not budget.converged:
         count += 1
-        gradient = damage_gradient(budget.fractions, weights, random, noise) + budget.coefficients
+        gradient = damage_gradient(budget.fractions, weights, random, noise) + budget.prices
         mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
         step = mean / (1 - 0.9**count) / (np.sqrt(square / (1 - 0.999**count)) + 1e-7)
         budget.step(np.clip(budget.fractions - rate * step, 0, 1), rate)
@@ -187,39 +187,32 @@ def test_a_search_stops_when_it_has_converged_and_more_steps_change_nothing(sear
     assert all(one >= other for one, other in zip(controller.fractions, controller.fractions[1:], strict=False))
 
 
-def test_the_penalty_is_part_of_the_loss_and_of_a_compiled_step():
+def test_the_price_is_part_of_the_loss_and_of_a_compiled_step():
     model = gated_model()
-    fractions = [slot.fraction for slot in model.slots]
     model.compile(keras.optimizers.SGD(0.1), LOSS)
-    for fraction in fractions:
-        fraction.regularizer = BudgetPenalty()
     assert len(model.losses) == 3
     inputs, labels = random_inputs(CONFIG, batch=5, length=N), np.zeros(5, "int32")
-    for coefficients in ((0.2, 0.3, 0.5), (0.7, 0.1, 0.4)):
-        for fraction, coefficient in zip(fractions, coefficients, strict=True):
-            fraction.assign(1.0)  # where the task's loss has no slope
-            fraction.regularizer.coefficient.assign(coefficient)
-        np.testing.assert_allclose(model.losses, coefficients, rtol=1e-6)
+    for prices in ((0.2, 0.3, 0.5), (0.7, 0.1, 0.4)):
+        for slot, price in zip(model.slots, prices, strict=True):
+            slot.fraction.assign(1.0)  # where the task's loss has no slope
+            slot.price.assign(price)
+        np.testing.assert_allclose(model.losses, prices, rtol=1e-6)
         model.train_on_batch(inputs, labels)
-        moved = [1 - float(fraction.numpy()) for fraction in fractions]
-        np.testing.assert_allclose(moved, 0.1 * np.array(coefficients), rtol=1e-4)
+        moved = [1 - float(slot.fraction.numpy()) for slot in model.slots]
+        np.testing.assert_allclose(moved, 0.1 * np.array(prices), rtol=1e-4)
 
 
-def test_the_penalty_is_no_weight_of_the_model(search):
-    search(2)
-    assert len(search.model.variables) == len(gated_model().variables)
-    assert not any("coefficient" in variable.path for variable in search.model.variables)
-    config = search.model.encoders[1].extract.fraction.regularizer.get_config()
-    again = BudgetPenalty.from_config(config)
-    assert again.get_config() == config
-    assert config["coefficient"] > 0
+def test_fractions_that_do_not_learn_have_no_price():
+    model = gated_model(width=0.0)
+    assert model.losses == []
+    assert not any("price" in variable.path for variable in model.variables)
 
 
 def test_a_second_search_goes_on_with_what_was_compiled(search):
     search(2)
-    first = [slot.fraction.regularizer for slot in search.model.slots]
+    first = [id(slot.price) for slot in search.model.slots]
     controller = search(3)
-    assert [slot.fraction.regularizer for slot in search.model.slots] == first
+    assert [id(slot.price) for slot in search.model.slots] == first
     assert controller.steps == 3
 
 

@@ -19,7 +19,7 @@ from powerbert_tf.distillation import distillation_loss
 from powerbert_tf.elastic import sandwich
 from powerbert_tf.modeling import BertClassifier, with_retention
 from powerbert_tf.optimization import BertAdam, WarmupLinearDecay
-from powerbert_tf.soft_search import WIDTH, BudgetPenalty
+from powerbert_tf.soft_search import WIDTH
 from powerbert_tf.tasks import get_task
 from powerbert_tf.training import task_loss
 
@@ -43,7 +43,7 @@ def dense():
 def gated(width):
     model = dense().with_slots(gate_width=width)
     for slot in model.slots if width else ():
-        slot.fraction.regularizer = BudgetPenalty(0.1)
+        slot.price.assign(0.1)
     return model
 
 
