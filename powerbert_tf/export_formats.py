@@ -25,6 +25,7 @@ class ExportFormat:
             empty, and takes its place when the function returns; of a versioned format it is that place itself.
         check: `module:function`, `run -> None`, which raises an InputError where the run's model cannot be written so;
             called before anything is trained. Empty for none.
+        of_tensorflow: Whether TensorFlow traces the model, and must be Keras' backend.
         versioned: Whether the writer adds a version to the folder, and not the folder is what is written. Its result
             says where, as `path` below the run's folder.
     """
@@ -33,13 +34,14 @@ class ExportFormat:
     folder: str
     writer: str
     check: str = ""
+    of_tensorflow: bool = False
     versioned: bool = False
 
 
 EXPORT_FORMATS: Mapping[str, ExportFormat] = MappingProxyType(
     {
         "tf_saved_model": ExportFormat(
-            "a SavedModel to serve", "saved_model", "publish:write_saved_model", versioned=True
+            "a SavedModel to serve", "saved_model", "publish:write_saved_model", of_tensorflow=True, versioned=True
         ),
         "hugging_face": ExportFormat("a folder for transformers", "hugging_face", "write_back:write_hugging_face"),
         "google": ExportFormat(
@@ -53,7 +55,11 @@ EXPORT_FORMATS: Mapping[str, ExportFormat] = MappingProxyType(
             "OpenVINO", "openvino", "runtime_forms:write_openvino", "runtime_forms:check_openvino"
         ),
         "litert": ExportFormat(
-            "LiteRT, formerly TensorFlow Lite", "litert", "runtime_forms:write_litert", "runtime_forms:check_litert"
+            "LiteRT, formerly TensorFlow Lite",
+            "litert",
+            "runtime_forms:write_litert",
+            "runtime_forms:check_litert",
+            of_tensorflow=True,
         ),
     }
 )

@@ -111,9 +111,6 @@ def check_plan(run: Run, plan: Collection[str], overwrite: bool = False) -> None
     checkpoints = _CHECKPOINTS * weights if saves and (set(TRAINING_STAGES) | {"pareto"}) & set(plan) else 0
     needed = weights * _num_weights(run, plan) + checkpoints
     run.folder.require_writable(needed + 16 * 2**20, checkpoints)  # some to spare
-    if "search" in plan and run.settings.search_method == "soft" and keras.backend.backend() == "jax":
-        # A compiled step would take the coefficients of the budget for constants.
-        raise InputError("--search_method=soft: KERAS_BACKEND is jax; expected tensorflow, or another method.")
     if "search" in plan and run.settings.search_method != "paper":
         run.target_speedup()  # raises where it is out of reach
     if "elastic" in plan or "pareto" in plan:
@@ -134,7 +131,13 @@ def _check_choices(run: Run, plan: Collection[str]) -> None:
 
 def _check_formats(run: Run, overwrite: bool) -> None:
     """Checks that the formats of an export can be written, and that nothing is in their way."""
-    for form in (EXPORT_FORMATS[name] for name in run.settings.export_formats):
+    backend = keras.backend.backend()
+    for name, form in ((name, EXPORT_FORMATS[name]) for name in run.settings.export_formats):
+        if form.of_tensorflow and backend != "tensorflow":
+            raise InputError(
+                f"--export_format={name}: KERAS_BACKEND is {backend}; expected tensorflow. Weights are the same for "
+                "both: run --stage=evaluate so, and --stage=export on the same folder with KERAS_BACKEND=tensorflow."
+            )
         place = run.folder.root / form.folder
         if place.exists() and not form.versioned and not overwrite:
             raise InputError(f"{place} is there already; pass --overwrite to replace it, or move it away.")

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -140,6 +141,15 @@ def test_elastic_weights_tell_their_budgets(bert, tmp_path):
     assert retention.values == (1.0, 1.0)
     budgets = {b["target_speedup"]: tuple(b["retention_configuration"]) for b in result(folder, "elastic")["budgets"]}
     assert retention.budgets == budgets
+
+
+def test_what_tensorflow_traces_is_not_exported_from_another_backend(bert, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    message = "--export_format=tf_saved_model: KERAS_BACKEND is jax; expected tensorflow.*run --stage=evaluate so"
+    settings = settings_for(tmp_path, checkpoint=str(bert / "checkpoint"), export_format="tf_saved_model")
+    with pytest.raises(InputError, match=message):
+        pipeline.run(settings, "export")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_folder_that_is_there_is_replaced_with_overwrite_alone(bert, tmp_path, capsys):
