@@ -33,15 +33,16 @@ _MNLI_ROWS, _CLASSES, _EPOCHS, _LENGTH = 392_702, 3, 3, 128
 _GRADIENT_BYTES = 4  # float32
 _PASSES = 3  # forward, and backward to inputs and to weights
 
-# Distribution, logical devices, processes, virtual devices of JAX, kinds of training.
+# Distribution, logical devices, processes, virtual devices of JAX in each, kinds of training.
 WAYS: dict[str, tuple[str, int, int, int, Sequence[str]]] = {
     "one device": ("none", 1, 1, 0, KINDS),
     "mirrored, 2 devices": ("mirrored", 2, 1, 0, KINDS),
     "mirrored, 4 devices": ("mirrored", 4, 1, 0, KINDS),
     "multi_worker, 2 processes": ("multi_worker", 1, 2, 0, KINDS),
     "multi_worker, 3 processes": ("multi_worker", 1, 3, 0, KINDS),
-    "JAX, one device": ("none", 1, 1, 1, tuple(kind for kind in KINDS if kind != "soft")),
-    "JAX, 8 devices": ("mirrored", 1, 1, 8, tuple(kind for kind in KINDS if kind != "soft")),
+    "JAX, one device": ("none", 1, 1, 1, KINDS),
+    "JAX, 8 devices": ("mirrored", 1, 1, 8, KINDS),
+    "JAX, 2 processes of 2 devices": ("multi_worker", 1, 2, 2, KINDS),
 }
 
 _SMALL = dataclasses.replace(

@@ -66,7 +66,7 @@ def run_job(job: Job, processes: int = 1, jax_devices: int = 0, timeout: float =
     Args:
         job: For each process.
         processes: On the loopback.
-        jax_devices: Virtual devices of JAX; 0 for TensorFlow.
+        jax_devices: Virtual devices of JAX in each process; 0 for TensorFlow.
         timeout: Seconds.
 
     Raises:
@@ -77,7 +77,8 @@ def run_job(job: Job, processes: int = 1, jax_devices: int = 0, timeout: float =
         variables = cluster_variables(processes)
     if jax_devices:
         flags = f"--xla_force_host_platform_device_count={jax_devices}"
-        variables = [{"KERAS_BACKEND": "jax", "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}]
+        on_jax = {"KERAS_BACKEND": "jax", "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+        variables = [{**own, **on_jax} for own in variables]
     command = [sys.executable, "-m", "benchmarks.scale_worker", json.dumps(dataclasses.asdict(job))]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from powerbert_tf.cluster import VARIABLE, read_cluster
+from powerbert_tf.cluster import VARIABLE, Cluster, read_cluster
 from powerbert_tf.errors import InputError
+from powerbert_tf.jax_processes import all_devices, connect, tells_of_a_loss, total
 from powerbert_tf.processes import Processes, num_processes, together, wait_for_all
 from powerbert_tf.termination import agreeing
 
@@ -33,6 +34,7 @@ class ProcessLostError(RuntimeError):
 
 class _Now:
     strategy: tf.distribute.Strategy | None = None
+    layout: keras.distribution.DataParallel | None = None
     name = "none"
     came_together = False
 
@@ -44,14 +46,22 @@ def came_together() -> bool:
 
 def active_strategy() -> tf.distribute.Strategy | None:
     """TensorFlow's strategy for what is being done; None for one device, and where the chief does it alone."""
-    alone = num_processes() == 1 and isinstance(_Now.strategy, tf.distribute.MultiWorkerMirroredStrategy)
-    return None if alone else _Now.strategy
+    return None if _chief_is_alone() else _Now.strategy
+
+
+def active_layout() -> keras.distribution.DataParallel | None:
+    """The same of JAX."""
+    return None if _chief_is_alone() else _Now.layout
+
+
+def _chief_is_alone() -> bool:
+    return _Now.name == "multi_worker" and num_processes() == 1
 
 
 def num_replicas() -> int:
     """Devices, of all processes, that share a batch."""
-    if keras.backend.backend() == "jax" and (layout := keras.distribution.distribution()):
-        return int(np.prod(layout.device_mesh.shape))
+    if _Now.layout is not None:
+        return _Now.layout.num_model_replicas
     return 1 if _Now.strategy is None else _Now.strategy.num_replicas_in_sync
 
 
@@ -64,7 +74,7 @@ def distributing(name: str, tpu: str = "") -> Iterator[None]:
 
     Args:
         name: `"mirrored"` for all devices of this machine, `"multi_worker"` for those of all machines in `TF_CONFIG`,
-            `"tpu"` for all cores of a TPU. On JAX the first and the last are the same.
+            `"tpu"` for all cores of a TPU.
         tpu: Name or address of the TPU; empty for that of this machine.
 
     Raises:
@@ -138,10 +148,9 @@ def _tpu(name: str) -> Iterator[None]:
         tf.tpu.experimental.initialize_tpu_system(resolver)
         strategy = tf.distribute.TPUStrategy(resolver)
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"--distribution=tpu, --tpu={name!r}: no TPU ({reason}); expected its name or address, or nothing for that "
-            "of this machine."
+            f"--distribution=tpu, --tpu={name!r}: no TPU ({_first_line(error)}); expected its name or address, or "
+            "nothing for that of this machine."
         ) from None
     _tell(strategy.num_replicas_in_sync, "TPU cores")
     with _with(strategy):
@@ -156,23 +165,38 @@ def _multi_worker() -> Iterator[None]:
     except RuntimeError as error:
         raise InputError(f"--distribution=multi_worker: {error}") from None
     except (tf.errors.OpError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ProcessLostError(f"the processes of {VARIABLE} did not come together ({reason})") from error
-    _Now.came_together = True
+        raise _apart(error) from error
     group = Processes(cluster.rank, len(cluster.addresses), _totalling(strategy))
-    with _with(strategy), together(group), contextlib.ExitStack() as quiet:
-        if cluster.rank:
+    with _with(strategy), _in_step(group):
+        _tell(strategy.num_replicas_in_sync, f"devices of {group.count} processes")
+        yield
+
+
+@contextlib.contextmanager
+def _in_step(group: Processes) -> Iterator[None]:
+    """A block that processes which have come together run in step; the chief alone speaks."""
+    _Now.came_together = True
+    with together(group), contextlib.ExitStack() as quiet:
+        if group.rank:
             nowhere = quiet.enter_context(open(os.devnull, "w", encoding="utf-8"))
             quiet.enter_context(contextlib.redirect_stdout(nowhere))
             quiet.enter_context(contextlib.redirect_stderr(nowhere))
-        _tell(strategy.num_replicas_in_sync, f"devices of {group.count} processes")
         try:
             with agreeing():
                 yield
             wait_for_all()  # one that left early would look lost
-        except _LOST as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ProcessLostError(f"another process ended, or cannot be reached ({reason})") from error
+        except Exception as error:
+            if not isinstance(error, _LOST) and not (_Now.layout and tells_of_a_loss(error)):
+                raise
+            raise ProcessLostError(f"another process ended, or cannot be reached ({_first_line(error)})") from error
+
+
+def _apart(error: Exception) -> ProcessLostError:
+    return ProcessLostError(f"the processes of {VARIABLE} did not come together ({_first_line(error)})")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _totalling(strategy: tf.distribute.Strategy) -> Callable[[np.ndarray], np.ndarray]:
@@ -193,14 +217,22 @@ def _totalling(strategy: tf.distribute.Strategy) -> Callable[[np.ndarray], np.nd
 
 @contextlib.contextmanager
 def _on_jax(name: str) -> Iterator[None]:
-    if name == "multi_worker":
-        raise InputError("--distribution=multi_worker: KERAS_BACKEND is jax; expected mirrored there.")
-    devices = keras.distribution.list_devices()
+    group = _connected(read_cluster(os.environ)) if name == "multi_worker" else None
     if name == "tpu" and not keras.distribution.list_devices("tpu"):
-        raise InputError(f"--distribution=tpu: JAX sees no TPU, but {', '.join(devices)}; expected mirrored for these.")
-    _tell(len(devices), "devices of JAX")
-    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
+        seen = ", ".join(keras.distribution.list_devices())
+        raise InputError(f"--distribution=tpu: JAX sees no TPU, but {seen}; expected mirrored for these.")
+    _Now.layout = all_devices()
     try:
-        yield
+        with _in_step(group) if group else contextlib.nullcontext():
+            _tell(num_replicas(), f"devices of JAX, of {group.count} processes" if group else "devices of JAX")
+            yield
     finally:
-        keras.distribution.set_distribution(None)
+        _Now.layout = None
+
+
+def _connected(cluster: Cluster) -> Processes:
+    try:
+        connect(cluster)
+    except RuntimeError as error:
+        raise _apart(error) from error
+    return Processes(cluster.rank, len(cluster.addresses), total)

@@ -1,15 +1,24 @@
-"""Training and predicting on JAX: on one device, or on all of `keras.distribution.DataParallel`."""
+"""A model on JAX, trained and asked: on one device, or on all of a `keras.distribution.DataParallel` layout.
 
-import dataclasses
+On several it is a copy that is trained and asked, as in `powerbert_tf.replicas`: the model itself stays on one device,
+where the chief can measure and save it alone. Axes: `B` rows of a batch, `C` classes.
+"""
+
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from powerbert_tf.batching import Batches
-from powerbert_tf.distribution import num_replicas
+from powerbert_tf.jax_processes import place
+from powerbert_tf.model_copies import BringBack, assign_all, copied
+from powerbert_tf.processes import any_of_all, num_processes, rank
+from powerbert_tf.replicas import shares
+from powerbert_tf.termination import agree, was_asked
 
 
 def on_jax() -> bool:
@@ -17,29 +26,11 @@ def on_jax() -> bool:
     return keras.backend.backend() == "jax"
 
 
-def filled_for_devices(batches: Batches, batch_size: int) -> Batches:
-    """The same, each batch filled up so that all devices have as many rows; what was filled in has weight 0."""
-    devices = num_replicas()
-    return (
-        batches if devices == 1 else dataclasses.replace(batches, filled_to=devices * math.ceil(batch_size / devices))
-    )
-
-
-def on_devices(dataset: tf.data.Dataset) -> Iterable[Mapping[str, Any]]:
-    """Inputs as the backend takes them; on JAX each device has its rows."""
-    return _placed(dataset) if on_jax() else dataset
-
-
-def _placed(dataset: tf.data.Dataset) -> Iterator[dict[str, Any]]:
-    layout = keras.distribution.distribution()
-    for inputs in dataset.as_numpy_iterator():
-        if layout is None:
-            yield inputs
-            continue
-        yield {
-            name: keras.distribution.distribute_tensor(value, layout.get_data_layout(value.shape))
-            for name, value in inputs.items()
-        }
+def _of_process(batches: Batches, batch_size: int, layout: keras.distribution.DataParallel) -> Batches:
+    """This process's share of each batch, filled up so that all devices have as many rows."""
+    count, devices = num_processes(), layout.num_model_replicas
+    size = devices // count * math.ceil(batch_size / devices)
+    return shares(batches, count, range(rank(), rank() + 1), size)
 
 
 class JaxTrainer:
@@ -48,26 +39,56 @@ class JaxTrainer:
     Attributes:
         model: Compiled.
         callbacks: First ones: they bring to the variables what a step made, for callbacks to read and to change.
-        fit: The model's own.
 
     Args:
-        model: See there.
+        source: What is trained in the end.
+        head: Makes of it, or of its copy, what is to be compiled.
+        layout: Of the devices; None for one.
+        make_optimizer: Makes a `BertAdam`.
+        loss: Of the rows, with the reduction `distillation.REDUCTION`.
         batch_size: B, of all devices together.
     """
 
-    def __init__(self, model: keras.Model, batch_size: int):
-        self.model = model
-        self.callbacks: list[keras.callbacks.Callback] = [_Sync()]
-        self.fit = model.fit
+    def __init__(
+        self,
+        source: keras.Model,
+        head: Callable[[Any], keras.Model],
+        layout: keras.distribution.DataParallel | None,
+        make_optimizer: Callable[[], keras.optimizers.Optimizer],
+        loss: keras.losses.Loss,
+        batch_size: int,
+    ):
+        self._layout = layout
         self._batch_size = batch_size
+        self.callbacks: list[keras.callbacks.Callback] = [_Sync()]
+        if layout is None:
+            self.model = head(source)
+            self.model.compile(make_optimizer(), loss)
+            return
+        copy = copied(source, layout.scope())
+        with layout.scope():
+            self.model = head(copy)
+            self.model.compile(make_optimizer(), loss)
+        self.callbacks += [_Distributing(None), BringBack(copy, source)]
 
     def batches(self, batches: Batches) -> tf.data.Dataset:
         """With labels."""
-        return filled_for_devices(batches, self._batch_size).dataset(with_labels=True)
+        if self._layout is not None:
+            batches = _of_process(batches, self._batch_size, self._layout)
+        return batches.dataset(with_labels=True)
 
     def measured_batches(self, batches: Batches) -> tf.data.Dataset:
         """What `fit` takes; nothing is measured."""
         return self.batches(batches)
+
+    def fit(self, batches: tf.data.Dataset, *, callbacks: keras.callbacks.CallbackList, **kwargs: Any) -> None:
+        """As `keras.Model.fit`."""
+        if self._layout is None:
+            self.model.fit(batches, callbacks=callbacks, **kwargs)
+            return
+        callbacks.callbacks.append(_Distributing(self._layout))
+        with self._layout.scope():
+            self.model.fit(batches, callbacks=callbacks, **kwargs)
 
 
 class _Sync(keras.callbacks.Callback):
@@ -75,3 +96,69 @@ class _Sync(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.model.jax_state_sync()
+        if num_processes() > 1 and any_of_all(was_asked()):
+            agree()
+
+
+class _Distributing(keras.callbacks.Callback):
+    """Says where variables are made from now on: those of Keras on all devices, those of callbacks on one."""
+
+    def __init__(self, layout: keras.distribution.DataParallel | None):
+        super().__init__()
+        self._layout = layout
+
+    def _set(self, *_: Any, **__: Any) -> None:
+        keras.distribution.set_distribution(self._layout)
+
+    on_train_begin = on_epoch_begin = on_train_batch_begin = _set
+    on_train_end = on_epoch_end = on_train_batch_end = _set
+
+
+_copies: weakref.WeakKeyDictionary[Any, tuple[keras.Model, Callable[..., np.ndarray]]] = weakref.WeakKeyDictionary()
+
+
+def predict_on_layout(
+    model: keras.Model, batches: Batches, batch_size: int, layout: keras.distribution.DataParallel
+) -> np.ndarray:
+    """Logits `[n, C]` in the order of the split, on all devices; each process gets all of them.
+
+    Args:
+        model: A `BertClassifier`, which may have been trained since the last call.
+        batches: Each row in one of them.
+        batch_size: B, of the largest one.
+        layout: Of the devices.
+    """
+    if model in _copies:
+        assign_all(model, _copies[model][0])
+    else:
+        copy = copied(model, layout.scope())
+        _copies[model] = copy, _predicting(copy, layout)
+    function = _copies[model][1]
+    own = _of_process(batches, batch_size, layout)
+    logits = None
+    for inputs, rows in zip(own.dataset(with_labels=False).as_numpy_iterator(), batches.rows, strict=True):
+        found = function({name: place(value, layout) for name, value in inputs.items()})
+        parts = np.array_split(rows, num_processes())
+        # Each process's share stands at the beginning of its part of what was found.
+        for part, of_part in zip(parts, np.split(found, num_processes()), strict=True):
+            if logits is None:
+                logits = np.empty((len(batches.encoded), *found.shape[1:]), found.dtype)
+            logits[part] = of_part[: len(part)]
+    if logits is None:
+        raise ValueError("no batches; expected at least one.")
+    return logits
+
+
+def _predicting(model: keras.Model, layout: keras.distribution.DataParallel) -> Callable[..., np.ndarray]:
+    import jax
+
+    everywhere = keras.distribution.TensorLayout([None, None], layout.device_mesh).backend_layout
+    stateless = jax.jit(
+        lambda weights, inputs: model.stateless_call(*weights, inputs, training=False)[0], out_shardings=everywhere
+    )
+
+    def predict(inputs):
+        kinds = (model.trainable_variables, model.non_trainable_variables)
+        return np.asarray(stateless([[variable.value for variable in kind] for kind in kinds], inputs))
+
+    return predict

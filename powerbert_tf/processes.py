@@ -61,9 +61,19 @@ def num_processes() -> int:
     return 1 if _Now.alone else _Now.processes.count
 
 
+def rank() -> int:
+    """Number of this process among those."""
+    return 0 if _Now.alone else _Now.processes.rank
+
+
 def is_chief() -> bool:
     """Whether this process writes files and speaks to the user."""
     return _Now.processes.rank == 0
+
+
+def any_of_all(value: bool) -> bool:
+    """Whether it is so in any of the processes, each of which calls this."""
+    return value if num_processes() == 1 else bool(_Now.processes.total(np.array([value], "float32"))[0])
 
 
 def by_chief(function: Callable[[], Any]) -> Any:

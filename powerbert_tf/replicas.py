@@ -24,8 +24,8 @@ import tensorflow as tf
 
 from powerbert_tf.batch_order import RowsOfBatches
 from powerbert_tf.batching import Batches
+from powerbert_tf.model_copies import BringBack, assign_all, copied, seed_states
 from powerbert_tf.modeling import INPUTS
-from powerbert_tf.precision import computing_in
 from powerbert_tf.termination import agree, was_asked
 
 _APART = 7919  # of the seeds of two replicas: with the same ones they would drop out the same
@@ -86,29 +86,6 @@ class SharedBatches:
         return self._count
 
 
-def copy_to_replicas(model: keras.Model, strategy: tf.distribute.Strategy) -> keras.Model:
-    """A model of its own on every device, with the same weights; a `BertClassifier`, or what can be made alike."""
-    with computing_in(model.dtype_policy.name), strategy.scope():
-        copy = type(model).from_config(model.get_config())
-    assign_all(model, copy)
-    return copy
-
-
-def assign_all(source: keras.Model, target: keras.Model) -> None:
-    """Gives a model all values of one that is made alike, those of its random states, too."""
-    for kind in (lambda model: model.weights, seed_states):
-        for value, variable in zip(kind(source), kind(target), strict=True):
-            if value.shape != variable.shape:
-                raise ValueError(f"{variable.path} is {variable.shape}, {value.path} is {value.shape}; expected alike.")
-            variable.assign(keras.ops.convert_to_numpy(value))
-
-
-def seed_states(model: keras.Model) -> list[keras.Variable]:
-    """The states of its random generators."""
-    weights = {id(weight) for weight in model.weights}
-    return [variable for variable in model.variables if id(variable) not in weights]
-
-
 class ReplicaTrainer:
     """Trains a copy of a model on every device.
 
@@ -138,7 +115,7 @@ class ReplicaTrainer:
     ):
         self._strategy = strategy
         self._batch_size = batch_size
-        copy = copy_to_replicas(source, strategy)
+        copy = copied(source, strategy.scope())
         with strategy.scope():
             self.model = head(copy)
             optimizer = make_optimizer()
@@ -150,7 +127,7 @@ class ReplicaTrainer:
         # can be read by the chief alone.
         self.model.compile(optimizer, loss, jit_compile=False)
         self.model.train_function = _Step(self.model, strategy, batch_size, waited)
-        self.callbacks = [_BringBack(copy, source)]
+        self.callbacks = [BringBack(copy, source)]
 
     def batches(self, batches: Batches) -> SharedBatches:
         """With labels."""
@@ -188,18 +165,6 @@ class ReplicaTrainer:
             if model.stop_training:
                 break
         callbacks.on_train_end()
-
-
-class _BringBack(keras.callbacks.Callback):
-    """Brings the weights of a copy back to the model it was made of, before others evaluate and save that."""
-
-    def __init__(self, copy: keras.Model, source: keras.Model):
-        super().__init__()
-        self._copy = copy
-        self._source = source
-
-    def on_epoch_end(self, epoch, logs=None):
-        assign_all(self._copy, self._source)
 
 
 class _Step:
@@ -298,7 +263,7 @@ def predict_on_replicas(
     if model in _copies:
         assign_all(model, _copies[model][0])
     else:
-        copy = copy_to_replicas(model, strategy)
+        copy = copied(model, strategy.scope())
         _copies[model] = copy, _predicting(copy, strategy, iterator.element_spec)
     function = _copies[model][1]
     logits = None

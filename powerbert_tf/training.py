@@ -16,10 +16,10 @@ import tensorflow as tf
 from powerbert_tf.batching import Batches, EncodedSplit, prediction_batches, training_batches
 from powerbert_tf.compilation import compiled_once, recorded_compilations
 from powerbert_tf.distillation import REDUCTION
-from powerbert_tf.distribution import active_strategy
+from powerbert_tf.distribution import active_layout, active_strategy
 from powerbert_tf.files import replacing
 from powerbert_tf.input_wait import InputWait, deterministic_clock
-from powerbert_tf.jax_devices import JaxTrainer, filled_for_devices, on_devices, on_jax
+from powerbert_tf.jax_devices import JaxTrainer, on_jax, predict_on_layout
 from powerbert_tf.large_array import new_array
 from powerbert_tf.loss_watch import LossWatch
 from powerbert_tf.metrics import compute_metrics, format_metrics
@@ -60,10 +60,12 @@ def predict_logits(model: keras.Model, encoded: EncodedSplit, settings: Settings
     )
     if strategy := active_strategy():
         return predict_on_replicas(model, batches, settings.eval_batch_size, strategy)
+    if layout := active_layout():
+        return predict_on_layout(model, batches, settings.eval_batch_size, layout)
     function = compiled_once(model, settings.jit_compile)
-    batches = filled_for_devices(batches, settings.eval_batch_size)
+    dataset = batches.dataset(with_labels=False)
     logits: np.ndarray | None = None
-    for inputs, rows in zip(on_devices(batches.dataset(with_labels=False)), batches.rows, strict=True):
+    for inputs, rows in zip(dataset.as_numpy_iterator() if on_jax() else dataset, batches.rows, strict=True):
         found = keras.ops.convert_to_numpy(function(inputs))[: len(rows)]  # without what the batch was filled up with
         if logits is None:
             logits = new_array((len(encoded), *found.shape[1:]), found.dtype)
@@ -223,10 +225,9 @@ def _engine(
         return ReplicaTrainer(
             trainer or model, head, strategy, make_optimizer, recipe.loss, settings.batch_size, input_wait.add
         )
-    of_one = head(trainer or model)
     if on_jax():
-        of_one.compile(make_optimizer(), recipe.loss)
-        return JaxTrainer(of_one, settings.batch_size)
+        return JaxTrainer(trainer or model, head, active_layout(), make_optimizer, recipe.loss, settings.batch_size)
+    of_one = head(trainer or model)
     of_one.compile(make_optimizer(), recipe.loss, jit_compile=settings.jit_compile)
     return OneDevice(of_one, input_wait)
 

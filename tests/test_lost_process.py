@@ -37,10 +37,11 @@ def command(tmp_path):
     return lambda name: [sys.executable, "run_glue.py", *given, f"--output_dir={tmp_path / name}"]
 
 
-def run(command, folder, asked=None, by=None, after=()):
+def run(command, folder, backend, asked=None, by=None, after=()):
     """Exit codes of two processes and what each printed; one is sent a signal once one of some folders is there."""
     folder.mkdir()
-    with started(command, cluster_variables(2), folder) as processes:
+    variables = [{**own, "KERAS_BACKEND": backend} for own in cluster_variables(2)]
+    with started(command, variables, folder) as processes:
         if asked is not None:
             while not any(path.exists() for path in after) and processes[asked].poll() is None:
                 time.sleep(0.01)
@@ -50,24 +51,33 @@ def run(command, folder, asked=None, by=None, after=()):
     return codes, [[(folder / f"{number}.{kind}").read_text() for number in range(2)] for kind in ("out", "err")]
 
 
-def test_a_run_of_which_one_process_ends_goes_on_to_the_same_result(tmp_path, command):
-    codes, printed = run(command("whole"), tmp_path / "0")
+LOST = ([-signal.SIGKILL, os.EX_UNAVAILABLE], "error: another process ended, or cannot be reached")
+LEFT = ([os.EX_TEMPFAIL, os.EX_TEMPFAIL], "terminated: finetune: saved after step")
+
+
+@pytest.mark.parametrize(
+    ("backend", "ways"),
+    [
+        ("tensorflow", [(1, signal.SIGKILL, *LOST), (0, signal.SIGKILL, *LOST), (1, signal.SIGTERM, *LEFT)]),
+        ("jax", [(0, signal.SIGKILL, *LOST)]),
+    ],
+)
+def test_a_run_of_which_one_process_ends_goes_on_to_the_same_result(tmp_path, command, backend, ways):
+    pytest.importorskip(backend)
+    codes, printed = run(command("whole"), tmp_path / "0", backend)
     assert codes == [0, 0], printed
     assert printed[0][1] == ""  # the chief alone speaks
     whole, ended = (tmp_path / name / "SST-2" for name in ("whole", "ended"))
 
     saved = ended / "finetune.partial" / "checkpoints"
-    lost = ([-signal.SIGKILL, os.EX_UNAVAILABLE], "error: another process ended, or cannot be reached")
-    left = ([os.EX_TEMPFAIL, os.EX_TEMPFAIL], "terminated: finetune: saved after step")
-    ways = ((1, signal.SIGKILL, *lost), (0, signal.SIGKILL, *lost), (1, signal.SIGTERM, *left))
     for number, (asked, by, expected, told) in enumerate(ways):
         # A newer checkpoint than the runs before left, of which some steps may be done again.
         after = [saved / str(state) for state in range(2 * number + 1, 2 * number + 4)]
-        codes, (_, errors) = run(command("ended"), tmp_path / str(number + 1), asked, by, after)
+        codes, (_, errors) = run(command("ended"), tmp_path / str(number + 1), backend, asked, by, after)
         assert [codes[asked], codes[1 - asked]] == expected, errors
         (line,) = (line for line in errors[1 - asked].splitlines() if line.startswith(told))
         assert "run the command again" in line
-    codes, printed = run(command("ended"), tmp_path / "end")
+    codes, printed = run(command("ended"), tmp_path / "end", backend)
     assert codes == [0, 0], printed
     assert "goes on from its checkpoint after step" in printed[0][0]
 

@@ -47,7 +47,11 @@ def test_processes(alone, count, kinds):
     assert_same(run_job(job(distribution="multi_worker", kinds=kinds), processes=count), alone)
 
 
-def test_jax(alone):
+@pytest.mark.parametrize(
+    ("way", "kinds", "processes", "devices"),
+    [("mirrored", ("finetune", "paper"), 1, 8), ("multi_worker", ("soft",), 2, 2)],
+)
+def test_jax(alone, way, kinds, processes, devices):
     if importlib.util.find_spec("jax") is None:
         pytest.skip("jax is not installed")
-    assert_same(run_job(job(distribution="mirrored", kinds=("finetune", "paper")), jax_devices=8), alone)
+    assert_same(run_job(job(distribution=way, kinds=kinds), processes, devices), alone)
