@@ -167,13 +167,13 @@ def write_report(report: dict[str, Any], output: Path) -> None:
 def replay(kind: str, number: int, folder: Path) -> None:
     """Reads one input in this process, without limits."""
     os.chdir(folder)
-    from benchmarks import fuzz_targets
+    from benchmarks import fuzz_kind, fuzz_targets
     from benchmarks.fuzz_worker import make_input
 
     target = fuzz_targets.make_kinds(folder, (kind,))[kind]
     data = make_input(target, FLAGS.seed, number)
-    print(fuzz_targets.show(data))
-    print("taken" if fuzz_targets.check(target, data) else "refused")
+    print(fuzz_kind.show(data))
+    print("taken" if fuzz_kind.check(target, data) else "refused")
 
 
 def main(_: list[str]) -> None:

@@ -49,7 +49,7 @@ def make_input(kind, seed: int, number: int) -> bytes:
     """The input of a number: the same each time.
 
     Args:
-        kind: A `fuzz_targets.Kind`.
+        kind: A `fuzz_kind.Kind`.
         seed: Of all inputs.
         number: Of this one.
     """
@@ -66,13 +66,13 @@ def main(job: Job, handle: int) -> None:
     keeping = Path(job.failures).absolute()
     with tempfile.TemporaryDirectory() as name, os.fdopen(handle, "w", buffering=1) as told:
         os.chdir(name)
-        from benchmarks import fuzz_targets  # imports TensorFlow
+        from benchmarks import fuzz_kind, fuzz_targets  # imports TensorFlow
 
         kind = fuzz_targets.make_kinds(Path(name), (job.kind,))[job.kind]
         # Once without limits: threads and tables that are made at the first call are not of an input.
         for data in kind.sound:
             with _Quiet():
-                if not fuzz_targets.check(kind, data):
+                if not fuzz_kind.check(kind, data):
                     raise RuntimeError(f"{job.kind}: a sound input was refused: {data!r}")
         sizes = Path("/proc/self/statm").read_text(encoding="ascii").split()
         limit = int(sizes[0]) * _PAGE + job.mib * 2**20
@@ -86,7 +86,7 @@ def main(job: Job, handle: int) -> None:
             signal.setitimer(signal.ITIMER_PROF, job.seconds)
             try:
                 with _Quiet():
-                    answer["taken"] = fuzz_targets.check(kind, data)
+                    answer["taken"] = fuzz_kind.check(kind, data)
             except Exception as error:
                 keeping.mkdir(parents=True, exist_ok=True)
                 failure_file(str(keeping), job.kind, job.seed, number).write_bytes(data)

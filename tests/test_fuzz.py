@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from benchmarks import fuzz, fuzz_targets
+from benchmarks import fuzz, fuzz_kind, fuzz_targets
 from benchmarks.fuzz_crc import blocks_of, masked_crc32c, with_checksums
 from benchmarks.fuzz_mutations import mutate_arguments, mutate_json
 from benchmarks.fuzz_worker import make_input
@@ -33,14 +33,14 @@ def test_the_kinds_are_those_of_the_command():
 def test_sound_inputs_are_taken_and_wrong_ones_refused_or_right(name, kinds):
     kind = kinds[name]
     for data in kind.sound:
-        assert fuzz_targets.check(kind, data)
+        assert fuzz_kind.check(kind, data)
     refused = 0
     for number in range(INPUTS):
         data = make_input(kind, SEED, number)
         try:
-            refused += not fuzz_targets.check(kind, data)
+            refused += not fuzz_kind.check(kind, data)
         except Exception as error:
-            raise AssertionError(f"{name}, seed {SEED}, number {number}: {fuzz_targets.show(data)}") from error
+            raise AssertionError(f"{name}, seed {SEED}, number {number}: {fuzz_kind.show(data)}") from error
     assert refused >= INPUTS // 5  # they are wrong indeed
 
 
@@ -54,12 +54,12 @@ def read_badly(data):
 
 
 def test_what_counts_as_a_failure():
-    kind = fuzz_targets.Kind((), lambda draw: b"", read_badly)
-    assert fuzz_targets.check(kind, b"refused") is False
+    kind = fuzz_kind.Kind((), lambda draw: b"", read_badly)
+    assert fuzz_kind.check(kind, b"refused") is False
     with pytest.raises(KeyError):
-        fuzz_targets.check(kind, b"raised")
-    with pytest.raises(fuzz_targets.WrongError, match="the message has 0 characters"):
-        fuzz_targets.check(kind, b"silent")
+        fuzz_kind.check(kind, b"raised")
+    with pytest.raises(fuzz_kind.WrongError, match="the message has 0 characters"):
+        fuzz_kind.check(kind, b"silent")
 
 
 def test_the_checksum_is_the_published_one():
@@ -107,11 +107,12 @@ def check(kind, data):
     if data == b"dies":
         os.abort()
     return True
-targets = types.ModuleType("benchmarks.fuzz_targets")
-targets.check, targets.make_kinds = check, lambda folder, names: {names[0]: types.SimpleNamespace(sound=())}
-sys.modules["benchmarks.fuzz_targets"] = targets
 import benchmarks
-benchmarks.fuzz_targets = targets
+for name in ("fuzz_kind", "fuzz_targets"):
+    module = sys.modules["benchmarks." + name] = types.ModuleType(name)
+    setattr(benchmarks, name, module)
+benchmarks.fuzz_kind.check = check
+benchmarks.fuzz_targets.make_kinds = lambda folder, names: {names[0]: types.SimpleNamespace(sound=())}
 import benchmarks.fuzz_worker as worker
 worker.make_input = lambda kind, seed, number: (b"right", b"busy", b"large", b"dies", b"right")[number]
 worker.main(worker.Job(**json.loads(sys.argv[1])), int(sys.argv[2]))
