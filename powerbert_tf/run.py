@@ -20,6 +20,7 @@ from powerbert_tf.processes import by_chief, num_processes
 from powerbert_tf.retention import Configuration, format_configuration, parse_configuration, validate_configuration
 from powerbert_tf.run_folder import RunFolder
 from powerbert_tf.settings import Settings
+from powerbert_tf.stage_settings import names_of_stage
 from powerbert_tf.tasks import Task
 from powerbert_tf.tokenization import Tokenizer
 
@@ -104,7 +105,7 @@ class Run:
 
     def settings_of(self, stage: str) -> dict[str, Any]:
         """What the result of a stage depends on."""
-        return {name: value for name, value in self.resolved().items() if name in self.settings.of_stage(stage)}
+        return {name: value for name, value in self.resolved().items() if name in names_of_stage(self.settings, stage)}
 
     def resolved(self) -> dict[str, Any]:
         """All settings as they took effect."""

@@ -2,6 +2,7 @@ import pytest
 
 from powerbert_tf.errors import InputError
 from powerbert_tf.settings import resolve_settings
+from powerbert_tf.stage_settings import names_of_stage
 
 
 @pytest.mark.parametrize(
@@ -53,8 +54,11 @@ def test_no_bucket_is_too_few():
 def test_xla_changes_what_is_measured_and_no_weights():
     plain, compiled = resolve_settings("MRPC"), resolve_settings("MRPC", jit_compile=True)
     for stage in ("search", "evaluate", "elastic", "pareto"):
-        assert set(compiled.of_stage(stage)) - set(plain.of_stage(stage)) == {"jit_compile", "length_buckets"}
-    assert compiled.of_stage("finetune") == plain.of_stage("finetune")
+        assert set(names_of_stage(compiled, stage)) - set(names_of_stage(plain, stage)) == {
+            "jit_compile",
+            "length_buckets",
+        }
+    assert names_of_stage(compiled, "finetune") == names_of_stage(plain, "finetune")
     assert not compiled.in_plain_graph().jit_compile
 
 
