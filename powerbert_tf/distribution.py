@@ -69,8 +69,8 @@ def num_replicas() -> int:
 def distributing(name: str, tpu: str = "") -> Iterator[None]:
     """A block in which models are trained and evaluated on all devices of one of `DISTRIBUTIONS`.
 
-    `"multi_worker"` must come before anything of TensorFlow or JAX is run. What processes other than the chief print goes
-    nowhere. A block within one of the same distribution changes nothing.
+    `"multi_worker"` must come before anything of TensorFlow or JAX is run. What processes other than the chief print
+    goes nowhere. A block within one of the same distribution changes nothing.
 
     Args:
         name: `"mirrored"` for all devices of this machine, `"multi_worker"` for those of all machines in `TF_CONFIG`,
