@@ -120,7 +120,8 @@ def _run_prepared(
         if name in plan:
             print(f"{name}: running ({plan[name]})", flush=True)
             remove = functools.partial(remove_dependents, folder, name, settings)
-            stage = functools.partial(run_stage, prepared, name, remove)
+            of_stage = prepared.exporting(overwrite) if name == "export" else prepared
+            stage = functools.partial(run_stage, of_stage, name, remove)
             alone = name in _ALONE or (name == "search" and settings.search_method == "calibrate")
             _ = by_chief(stage) if alone else stage()
             print(f"{name}: done, {folder.stage(name)}", flush=True)

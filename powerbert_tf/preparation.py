@@ -99,7 +99,7 @@ def check_plan(run: Run, plan: Collection[str], overwrite: bool = False) -> None
     if run.task.choices > 1:
         _check_choices(run, plan)
     if "export" in plan:
-        _check_formats(run, overwrite)
+        _check_formats(run.exporting(overwrite), overwrite)
     bad_rows = sum(split.bad_rows for name, split in run.dataset.splits.items() if name.startswith("test"))
     if "predict" in plan and bad_rows:
         raise InputError(

@@ -17,8 +17,10 @@ _SAMPLES = 5  # dev texts, from the shortest to the longest
 
 
 def export_run(run: Run, _: Path) -> dict[str, Any]:
-    """Writes the formats of `--export_format` aside, and tells what goes where when that is written."""
-    results = {name: _write(run, EXPORT_FORMATS[name]) for name in run.settings.export_formats}
+    """Writes the formats of `--export_format` aside, and tells what goes where, and what is there already."""
+    written = {name: _write(run, EXPORT_FORMATS[name]) for name in run.settings.export_formats}
+    every = {**run.exported(), **written}
+    results = {name: every[name] for name in EXPORT_FORMATS if name in every}
     first, *_others = results.values()
     return {**first, "formats": results}
 

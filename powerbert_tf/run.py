@@ -107,6 +107,22 @@ class Run:
         """What the result of a stage depends on."""
         return {name: value for name, value in self.resolved().items() if name in names_of_stage(self.settings, stage)}
 
+    def exported(self) -> dict[str, Any]:
+        """What an earlier export with the same settings says of each format that it wrote."""
+        try:
+            result = self.folder.result("export")
+        except InputError:
+            return {}
+        fits = result is not None and result["settings"] == self.settings_of("export")
+        return dict(result["formats"]) if result and fits else {}
+
+    def exporting(self, overwrite: bool) -> "Run":
+        """This run, asked for the formats that are not there yet; with `overwrite`, or where all are, as it is."""
+        there = {} if overwrite else self.exported()
+        names = ",".join(name for name in self.settings.export_formats if name not in there)
+        settings = dataclasses.replace(self.settings, export_format=names or self.settings.export_format)
+        return dataclasses.replace(self, settings=settings)
+
     def resolved(self) -> dict[str, Any]:
         """All settings as they took effect."""
         return {

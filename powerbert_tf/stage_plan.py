@@ -63,6 +63,8 @@ def plan_stages(run: Run, wanted: Sequence[str], overwrite: bool) -> dict[str, s
                 f"{where} is there, but not the {renewed[0]} that it was made from; pass --overwrite to make both "
                 "again."
             )
+        elif name == "export" and (missing := set(run.settings.export_formats) - run.exported().keys()):
+            plan[name] = f"{why}; {', '.join(sorted(missing))} not there yet"
 
     for name in wanted:
         need(name, "asked for")
@@ -99,11 +101,19 @@ def remove_dependents(folder: RunFolder, stage: str, settings: Settings) -> None
     }
     for later in dependents.get(stage, ()):
         was_there = folder.stage(later).exists()
+        stays = f"; what it wrote to {_written(folder, settings)} stays" if was_there and later == "export" else ""
         folder.remove(later)
         if was_there:
-            written = ", ".join(EXPORT_FORMATS[name].folder for name in settings.export_formats)
-            stays = f"; what it wrote to {written} stays" if later == "export" else ""
             print(f"  {later}: removed, it was made from the {stage} before{stays}", flush=True)
+
+
+def _written(folder: RunFolder, settings: Settings) -> str:
+    """Where an export wrote, as far as that can be read; else, where one with these settings does."""
+    try:
+        names = (folder.result("export") or {})["formats"]
+    except (InputError, KeyError):
+        names = settings.export_formats
+    return ", ".join(EXPORT_FORMATS[name].folder for name in names)
 
 
 def _differences(result: dict[str, Any], settings: dict[str, Any]) -> str:

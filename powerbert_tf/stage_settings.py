@@ -27,8 +27,8 @@ _PAPER = ("learning_rate_soft_extract", "lambda_")
 _SOFT = ("learning_rate_soft_extract",)
 _CALIBRATE = ("calibration_examples",)
 _EXPLAIN = ("explain_text", "explain_examples", "format")
+# Not the formats: each is there or not, whatever others are.
 _EXPORT = (
-    "export_format",
     "export_model",
     "export_jit_compile",
     "export_lengths",

@@ -359,7 +359,7 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         "gcloud *": Never("needs an account"),
     },
     "docs/write_back.md": {
-        f"{_GLUE}MRPC --stage=export --export_format=hugging_face,google --overwrite": Run(
+        f"{_GLUE}MRPC --stage=export --export_format=hugging_face,google": Run(
             more=SMALL, leaves=("runs/MRPC/hugging_face/retention.json", "runs/MRPC/google/vocab.txt")
         ),
         'tokenizer = AutoTokenizer.from_pretrained("runs/MRPC/hugging_face")': Elsewhere(

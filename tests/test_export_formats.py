@@ -152,6 +152,30 @@ def test_what_tensorflow_traces_is_not_exported_from_another_backend(bert, tmp_p
     assert not (tmp_path / "runs").exists()
 
 
+def test_another_format_joins_those_that_are_there(bert, tmp_path, capsys):
+    shutil.copytree(bert, tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "runs" / "SST-2"
+    before = result(folder, "export")["formats"]
+    weights = (folder / "hugging_face" / "model.safetensors").stat().st_mtime_ns
+    settings = settings_for(
+        tmp_path,
+        checkpoint=str(bert / "checkpoint"),
+        retention_configuration="11,5",
+        export_format="tf_saved_model,hugging_face",
+    )
+    capsys.readouterr()
+    pipeline.run(settings, "export")
+    told = capsys.readouterr().out
+    assert "export: running (asked for; tf_saved_model not there yet)" in told
+    assert (folder / "hugging_face" / "model.safetensors").stat().st_mtime_ns == weights
+    after = result(folder, "export")["formats"]
+    assert list(after) == ["tf_saved_model", "hugging_face", "google"]
+    assert {name: after[name] for name in before} == before
+    pipeline.run(settings, "export")
+    assert "export: already there, reused" in capsys.readouterr().out
+    assert [path.name for path in (folder / "saved_model").glob("[0-9]*")] == ["1"]
+
+
 def test_a_folder_that_is_there_is_replaced_with_overwrite_alone(bert, tmp_path, capsys):
     shutil.copytree(bert, tmp_path, dirs_exist_ok=True)
     folder = tmp_path / "runs" / "SST-2"
