@@ -113,7 +113,9 @@ class Run:
             result = self.folder.result("export")
         except InputError:
             return {}
-        fits = result is not None and result["settings"] == self.settings_of("export")
+        now = self.settings_of("export")
+        # More may have been recorded by an earlier version: the formats themselves.
+        fits = result is not None and now.items() <= result["settings"].items()
         return dict(result["formats"]) if result and fits else {}
 
     def exporting(self, overwrite: bool) -> "Run":

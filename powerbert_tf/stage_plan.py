@@ -10,6 +10,8 @@ from powerbert_tf.run import Run
 from powerbert_tf.run_folder import RunFolder
 from powerbert_tf.settings import Settings, flag_name
 
+_FORMATS = "export_format"  # was recorded with an export's settings once, and is no part of them any more
+
 
 def plan_stages(run: Run, wanted: Sequence[str], overwrite: bool) -> dict[str, str]:
     """Which stages have to run, and why.
@@ -121,6 +123,7 @@ def _differences(result: dict[str, Any], settings: dict[str, Any]) -> str:
     defaults = {flag_name(field.name): field.default for field in dataclasses.fields(Settings)}
     unset = {name: defaults[name] for name in settings.keys() & defaults if defaults[name] is not dataclasses.MISSING}
     recorded = {**unset, **result["settings"]}
+    recorded.pop(_FORMATS, None)
     return "; ".join(
         f"{name} was {recorded.get(name)!r}, is {settings.get(name)!r}"
         for name in sorted(recorded.keys() | settings.keys())
