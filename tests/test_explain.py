@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 from scipy import special
+from selenium_chromium import CHROMIUM, DRIVER, open_page
 from tiny_bert import random_inputs, tiny_config, vocabulary
 
 from powerbert_tf.bert_config import BertConfig
@@ -145,3 +146,24 @@ def test_a_thousand_long_examples_fit_into_a_page_of_5_mb():
         for _ in range(1000)
     ]
     assert len(explain_page(many, "A title", []).encode()) < 5e6
+
+
+@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver on this machine")
+def test_of_many_classes_the_right_one_and_the_likeliest_stand_first(tmp_path):
+    from selenium.webdriver.common.by import By
+
+    classes = list("abcdefghijk")
+    dense = np.arange(1, 12) / 66
+    one = example(dense=dense, reduced=dense[[*range(7), 10, 8, 9, 7]], label=2)  # h is likelier to the reduced model
+    path = tmp_path / "index.html"
+    path.write_text(explain_page([one], "A title", [], classes), encoding="utf-8")
+    with open_page(path) as browser:
+        first, others = browser.find_elements(By.CSS_SELECTOR, "#detail tbody")
+        names = [row.text for row in first.find_elements(By.CSS_SELECTOR, "th")]
+        assert names[0] == "c"
+        assert sorted(names[1:]) == ["h", "i", "j", "k"]
+        assert browser.find_element(By.CSS_SELECTOR, "#detail summary").text == "6 other classes"
+        assert not others.is_displayed()
+        browser.find_element(By.CSS_SELECTOR, "#detail summary").click()
+        assert [row.text for row in others.find_elements(By.CSS_SELECTOR, "th")] == list("gfedba")
+        assert browser.get_log("browser") == []

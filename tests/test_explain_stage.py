@@ -1,16 +1,14 @@
 import json
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from selenium_chromium import CHROMIUM, DRIVER, open_page
 from tiny_task import NUM_ROWS, write_checkpoint, write_data
 
 from powerbert_tf import pipeline
 from powerbert_tf.errors import InputError
 from powerbert_tf.settings import resolve_settings
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 
 @pytest.fixture(scope="module")
@@ -94,20 +92,11 @@ def test_pairs_and_regressions(settings_for, world):
 
 @pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver on this machine")
 def test_the_page_in_a_browser(page):
-    from selenium import webdriver
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.ui import Select
 
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    quiet = ("headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-sync")
-    for name in (*quiet, "disable-background-networking", "disable-component-update", "window-size=1280,900"):
-        options.add_argument(f"--{name}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    try:
-        browser.get(page.as_uri())
+    with open_page(page) as browser:
 
         def find(selector):
             return browser.find_elements(By.CSS_SELECTOR, selector)
@@ -141,5 +130,3 @@ def test_the_page_in_a_browser(page):
         # What the page loaded: itself alone.
         assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
         assert browser.get_log("browser") == []
-    finally:
-        browser.quit()
