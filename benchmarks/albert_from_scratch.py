@@ -4,15 +4,14 @@ Trains SentencePiece on the training texts of a task and writes a checkpoint in 
 `run_glue.py --checkpoint=` from nothing: no pretrained ALBERT is needed, and none can be to blame.
 """
 
-import io
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import keras
-import sentencepiece
 from absl import app, flags
 
+from benchmarks.sentence_piece_training import train_sentence_pieces
 from powerbert_tf.bert_config import BertConfig, config_of
 from powerbert_tf.checkpoints import hugging_face
 from powerbert_tf.datasets import load_dataset
@@ -23,30 +22,9 @@ from powerbert_tf.tasks import get_task
 FLAGS = flags.FLAGS
 
 
-def train_pieces(texts: Iterable[str], size: int) -> bytes:
-    """A SentencePiece model whose special pieces are placed as in ALBERT's `30k-clean.model`.
-
-    Args:
-        texts: To train on; lower-cased and without accents here, as ALBERT's tokenizer does before it cuts.
-        size: Pieces.
-    """
-    plain = ("".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)) for text in texts)
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=(text.lower() for text in plain),
-        model_writer=model,
-        vocab_size=size,
-        pad_id=0,
-        unk_id=1,
-        bos_id=-1,
-        eos_id=-1,
-        pad_piece="<pad>",
-        unk_piece="<unk>",
-        control_symbols=["[CLS]", "[SEP]", "[MASK]"],
-        num_threads=1,  # the same pieces each time
-        minloglevel=2,
-    )
-    return model.getvalue()
+def plain(text: str) -> str:
+    """What ALBERT's tokenizer gives to SentencePiece: lower-cased, without accents."""
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).lower()
 
 
 def small_albert(hidden_size: int, num_encoders: int, vocab_size: int, initializer_range: float) -> BertConfig:
@@ -84,7 +62,7 @@ def write_random_albert(
         The number of parameters.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "spiece.model").write_bytes(train_pieces(texts, config.vocab_size))
+    (folder / "spiece.model").write_bytes(train_sentence_pieces(map(plain, texts), config.vocab_size))
     described = {"do_lower_case": True, "keep_accents": False, "tokenizer_class": "AlbertTokenizer"}
     write_json(folder / "tokenizer_config.json", described)
     keras.utils.set_random_seed(seed)

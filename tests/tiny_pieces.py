@@ -1,7 +1,6 @@
 """Tokenizers small enough to be trained in a test: SentencePiece as ALBERT has it, byte pairs as RoBERTa has them."""
 
 import csv
-import io
 import json
 import unicodedata
 from pathlib import Path
@@ -51,25 +50,10 @@ def normalized(text: str, lower_case: bool = True, keep_accents: bool = False) -
 
 def train_sentence_pieces(size: int, texts: list[str], **options) -> bytes:
     """A SentencePiece model of `size` pieces, the special ones placed as in `30k-clean.model`."""
-    sentencepiece = pytest.importorskip("sentencepiece")
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts),
-        model_writer=model,
-        vocab_size=size,
-        hard_vocab_limit=False,
-        pad_id=0,
-        unk_id=1,
-        bos_id=-1,
-        eos_id=-1,
-        pad_piece="<pad>",
-        unk_piece="<unk>",
-        control_symbols=["[CLS]", "[SEP]", "[MASK]"],
-        num_threads=1,
-        minloglevel=2,
-        **options,
-    )
-    return model.getvalue()
+    pytest.importorskip("sentencepiece")
+    from benchmarks import sentence_piece_training
+
+    return sentence_piece_training.train_sentence_pieces(texts, size, hard_vocab_limit=False, **options)
 
 
 def write_byte_pairs(folder: Path, size: int, texts: list[str]) -> None:
