@@ -134,7 +134,8 @@ def main(argv: list[str]) -> None:
             raise InputError(f"{' '.join(argv[1:])}: expected flags only, such as --task=MRPC.")
         given: dict[str, Any] = {name: flag.value for name, flag in SETTINGS.items()}
         if _predicts_files():
-            predict_files(read_predict_request(_predict_settings(), given), _OVERWRITE.value)
+            with heeding_sigterm():
+                predict_files(read_predict_request(_predict_settings(), given), _OVERWRITE.value)
             return
         recorded = None
         if _CONFIG.value:

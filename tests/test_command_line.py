@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import signal
 from collections import namedtuple
 
 import pytest
@@ -242,3 +243,18 @@ def test_prediction_refuses_a_test_file_with_unreadable_rows(world, capsys):
     assert "1 rows of the test split cannot be read (see the log); a GLUE submission needs all" in (
         capsys.readouterr().err
     )
+
+
+def test_a_prediction_of_files_that_is_told_to_leave_says_so(monkeypatch, capsys):
+    def predict_files(request, overwrite):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("went on")
+
+    monkeypatch.setattr(command_line, "read_predict_request", lambda *_: None)
+    monkeypatch.setattr(command_line, "predict_files", predict_files)
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as end:
+        command_line.main(
+            command_line.parse(["run_glue.py", "--task=verdicts", "--stage=predict", "--predict_file=new.csv"])
+        )
+    assert end.value.code == 75
+    assert capsys.readouterr().err.startswith("\nterminated: ")
