@@ -126,10 +126,10 @@ def test_the_budget_leads_to_the_optimum_whatever_the_rate_and_the_size_of_the_l
     np.testing.assert_allclose(budget.averaged, best_fractions(target), atol=0.08)
 
 
-def gated_model():
+def gated_model(width=WIDTH):
     keras.utils.set_random_seed(5)
     dense = BertClassifier(BertConfig(**CONFIG), 3, N)
-    return dense.with_slots(gate_width=WIDTH)
+    return dense.with_slots(gate_width=width)
 
 
 RATE, RATIO = 1e-4, 100  # of the weights, and times that of the fractions
