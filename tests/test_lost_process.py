@@ -60,7 +60,7 @@ LEFT = ([os.EX_TEMPFAIL, os.EX_TEMPFAIL], "terminated: finetune: saved after ste
     ("backend", "ways"),
     [
         ("tensorflow", [(1, signal.SIGKILL, *LOST), (0, signal.SIGKILL, *LOST), (1, signal.SIGTERM, *LEFT)]),
-        ("jax", [(1, signal.SIGKILL, *LOST)]),  # where the chief dies, JAX may end the others first, by SIGABRT
+        ("jax", [(1, signal.SIGKILL, *LOST)]),
     ],
 )
 def test_a_run_of_which_one_process_ends_goes_on_to_the_same_result(tmp_path, command, backend, ways):
@@ -75,6 +75,10 @@ def test_a_run_of_which_one_process_ends_goes_on_to_the_same_result(tmp_path, co
         # A newer checkpoint than the runs before left, of which some steps may be done again.
         after = [saved / str(state) for state in range(2 * number + 1, 2 * number + 4)]
         codes, (_, errors) = run(command("ended"), tmp_path / str(number + 1), backend, asked, by, after)
+        if backend == "jax" and codes[1 - asked] == -signal.SIGABRT:
+            # On a slow machine it misses signs of life first, as docs/scale.md says.
+            assert "JAX distributed service detected fatal errors" in errors[1 - asked]
+            continue
         assert [codes[asked], codes[1 - asked]] == expected, errors
         (line,) = (line for line in errors[1 - asked].splitlines() if line.startswith(told))
         assert "run the command again" in line
