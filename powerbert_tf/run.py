@@ -121,9 +121,10 @@ class Run:
     def exporting(self, overwrite: bool) -> "Run":
         """This run, asked for the formats that are not there yet; with `overwrite`, or where all are, as it is."""
         there = {} if overwrite else self.exported()
-        names = ",".join(name for name in self.settings.export_formats if name not in there)
-        settings = dataclasses.replace(self.settings, export_format=names or self.settings.export_format)
-        return dataclasses.replace(self, settings=settings)
+        missing = tuple(name for name in self.settings.export_formats if name not in there)
+        if missing in ((), self.settings.export_formats):
+            return self  # with the word-pieces that it holds
+        return dataclasses.replace(self, settings=dataclasses.replace(self.settings, export_format=",".join(missing)))
 
     def resolved(self) -> dict[str, Any]:
         """All settings as they took effect."""
