@@ -5,7 +5,6 @@ where the chief can measure and save it alone. Axes: `B` rows of a batch, `C` cl
 """
 
 import math
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ import tensorflow as tf
 
 from powerbert_tf.batching import Batches
 from powerbert_tf.jax_processes import place
-from powerbert_tf.model_copies import BringBack, assign_all, copied
+from powerbert_tf.model_copies import BringBack, Copies, copied
 from powerbert_tf.processes import any_of_all, num_processes, rank
 from powerbert_tf.replicas import shares
 from powerbert_tf.termination import agree, was_asked
@@ -114,7 +113,7 @@ class _Distributing(keras.callbacks.Callback):
     on_train_end = on_epoch_end = on_train_batch_end = _set
 
 
-_copies: weakref.WeakKeyDictionary[Any, tuple[keras.Model, Callable[..., np.ndarray]]] = weakref.WeakKeyDictionary()
+_copies = Copies()
 
 
 def predict_on_layout(
@@ -128,12 +127,7 @@ def predict_on_layout(
         batch_size: B, of the largest one.
         layout: Of the devices.
     """
-    if model in _copies:
-        assign_all(model, _copies[model][0])
-    else:
-        copy = copied(model, layout.scope())
-        _copies[model] = copy, _predicting(copy, layout)
-    function = _copies[model][1]
+    function = _copies.function(model, layout.scope(), lambda copy: _predicting(copy, layout))
     own = _of_process(batches, batch_size, layout)
     logits = None
     for inputs, rows in zip(own.dataset(with_labels=False).as_numpy_iterator(), batches.rows, strict=True):

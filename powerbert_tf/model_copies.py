@@ -1,6 +1,9 @@
 """A model's copy on other devices, and its weights brought back."""
 
 import contextlib
+import weakref
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -18,6 +21,33 @@ def copied(model: keras.Model, devices: contextlib.AbstractContextManager) -> ke
         copy = type(model).from_config(model.get_config())
     assign_all(model, copy)
     return copy
+
+
+class Copies:
+    """A copy of each model that is asked on other devices, kept as long as the model is."""
+
+    def __init__(self) -> None:
+        self._kept: weakref.WeakKeyDictionary[Any, tuple[keras.Model, Callable[..., Any]]] = weakref.WeakKeyDictionary()
+
+    def function(
+        self,
+        model: keras.Model,
+        devices: contextlib.AbstractContextManager,
+        make: Callable[[keras.Model], Callable[..., Any]],
+    ) -> Callable[..., Any]:
+        """What was made of a model's copy, which has the model's values of now.
+
+        Args:
+            model: See `copied`.
+            devices: See there.
+            make: Makes the function of the copy, once.
+        """
+        if model in self._kept:
+            assign_all(model, self._kept[model][0])
+        else:
+            copy = copied(model, devices)
+            self._kept[model] = copy, make(copy)
+        return self._kept[model][1]
 
 
 def assign_all(source: keras.Model, target: keras.Model) -> None:

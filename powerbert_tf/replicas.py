@@ -14,7 +14,6 @@ Axes: `R` replicas, `B` rows of a batch, `S` rows of a share, `T` padded length,
 import dataclasses
 import math
 import time
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +23,7 @@ import tensorflow as tf
 
 from powerbert_tf.batch_order import RowsOfBatches
 from powerbert_tf.batching import Batches
-from powerbert_tf.model_copies import BringBack, assign_all, copied, seed_states
+from powerbert_tf.model_copies import BringBack, Copies, copied, seed_states
 from powerbert_tf.modeling import INPUTS
 from powerbert_tf.termination import agree, was_asked
 
@@ -245,7 +244,7 @@ class _Step:
         return loss, rows, tf.identity(leave)
 
 
-_copies: weakref.WeakKeyDictionary[Any, tuple[Any, Callable[..., Any]]] = weakref.WeakKeyDictionary()
+_copies = Copies()
 
 
 def predict_on_replicas(
@@ -260,12 +259,8 @@ def predict_on_replicas(
         strategy: Of the replicas.
     """
     iterator = iter(SharedBatches(batches, batch_size, strategy, with_labels=False))
-    if model in _copies:
-        assign_all(model, _copies[model][0])
-    else:
-        copy = copied(model, strategy.scope())
-        _copies[model] = copy, _predicting(copy, strategy, iterator.element_spec)
-    function = _copies[model][1]
+    spec = iterator.element_spec
+    function = _copies.function(model, strategy.scope(), lambda copy: _predicting(copy, strategy, spec))
     logits = None
     for _ in batches.rows:
         numbers, values = (part.numpy() for part in function(next(iterator)))
