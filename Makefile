@@ -79,7 +79,7 @@ $(VENV)/.installed-audit: requirements-audit.txt
 
 ## Write the generated sample anew.
 sample: setup
-	$(BIN)/python -m powerbert_tf.sample_data glue_data/sample
+	$(BIN)/python -m powerbert_tf.data.sample glue_data/sample
 
 clean:
 	rm -rf $(VENV) runs site

@@ -12,12 +12,12 @@ import keras
 from absl import app, flags
 
 from benchmarks.sentence_piece_training import train_sentence_pieces
-from powerbert_tf.bert_config import BertConfig, config_of
 from powerbert_tf.checkpoints import hugging_face
-from powerbert_tf.datasets import load_dataset
-from powerbert_tf.files import write_json
-from powerbert_tf.modeling import BertClassifier
-from powerbert_tf.tasks import get_task
+from powerbert_tf.common.files import write_json
+from powerbert_tf.data.datasets import load_dataset
+from powerbert_tf.data.tasks import get_task
+from powerbert_tf.models.classifier import BertClassifier
+from powerbert_tf.models.config import BertConfig, config_of
 
 FLAGS = flags.FLAGS
 

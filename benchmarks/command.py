@@ -17,7 +17,7 @@ from benchmarks.engine import Job
 from benchmarks.random_checkpoint import SHAPES, write_random_checkpoint
 from benchmarks.turns import Effort, measure_grid
 from benchmarks.worker import ENGINES
-from powerbert_tf.files import write_json
+from powerbert_tf.common.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")

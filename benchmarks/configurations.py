@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from powerbert_tf.cost import Costs, count_costs, fit_to_budget
-from powerbert_tf.retention import EncoderSize, round_up
+from powerbert_tf.elimination.retention import EncoderSize, round_up
+from powerbert_tf.latency.costs import Costs, count_costs, fit_to_budget
 
 # The published configuration of RTE, N = 256, as fractions: the same at 256, in proportion elsewhere.
 RTE = tuple(round_up(count / 256) for count in (153, 125, 111, 105, 85, 80, 72, 48, 35, 27, 22, 5))

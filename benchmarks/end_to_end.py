@@ -47,7 +47,7 @@ class Answers:
 
 
 def read_run(folder: Path, data_dir: str = "", checkpoint: str = "") -> Any:
-    """The run that was made into a folder, a `powerbert_tf.run.Run`.
+    """The run that was made into a folder, a `powerbert_tf.runs.run.Run`.
 
     Args:
         folder: `<output_dir>/<TASK>`.
@@ -58,15 +58,15 @@ def read_run(folder: Path, data_dir: str = "", checkpoint: str = "") -> Any:
         InputError: There is no run.
     """
     from powerbert_tf.checkpoints.load import DEFAULT_PACKAGE
-    from powerbert_tf.errors import InputError
-    from powerbert_tf.preparation import prepare
-    from powerbert_tf.settings import Settings, flag_name, resolve_settings
+    from powerbert_tf.common.errors import InputError
+    from powerbert_tf.runs.preparation import prepare
+    from powerbert_tf.runs.settings import FIELDS, flag_name, resolve_settings
 
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"--run={folder}: no {path.name} in it; expected a folder that run_glue.py wrote.")
     recorded = json.loads(path.read_text(encoding="utf-8"))
-    names = {field.name: flag_name(field.name) for field in dataclasses.fields(Settings)}
+    names = {name: flag_name(name) for name in FIELDS}
     given = {name: recorded[flag] for name, flag in names.items() if flag in recorded}
     if recorded["checkpoint"].startswith(DEFAULT_PACKAGE):
         given["checkpoint"] = ""
@@ -87,10 +87,10 @@ def classify(run: Any, infer: Any, batch_size: int, padding: str) -> Answers:
         batch_size: Examples of a batch.
         padding: One of `PADDINGS`.
     """
-    from powerbert_tf.batching import encode_split, prediction_batches
+    from powerbert_tf.batches.batching import encode_split, prediction_batches
 
     began = time.perf_counter()
-    encoded = encode_split(run.dataset.splits["dev"], run.tokenizer, run.settings.max_seq_length)
+    encoded = encode_split(run.dataset.splits["dev"], run.tokenizer, run.settings.inputs.max_seq_length)
     tokenised = time.perf_counter()
     batches = prediction_batches(encoded, batch_size, **PADDINGS[padding])
     logits = np.concatenate([np.asarray(infer(batch)) for batch in batches.dataset(with_labels=False)])
@@ -155,8 +155,8 @@ def measure(run: Any, configuration: Any, batch_size: int, rounds: int, toleranc
     Raises:
         RuntimeError: Logits depend on padding.
     """
-    from powerbert_tf.compilation import compiled
-    from powerbert_tf.metrics import compute_metrics, predictions_from_logits
+    from powerbert_tf.data.metrics import compute_metrics, predictions_from_logits
+    from powerbert_tf.models.compilation import compiled
 
     configuration = configuration or run.configuration()
     models = {
@@ -193,16 +193,16 @@ def main(_: Sequence[str]) -> None:
         set_up_keras(job, only_on="tensorflow", at_once=0)  # which reads the texts
     except UnavailableError as error:
         raise app.UsageError(f"--device={FLAGS.device}: {error}.") from None
-    from powerbert_tf.errors import InputError
-    from powerbert_tf.latency import device_name
-    from powerbert_tf.retention import parse_configuration
+    from powerbert_tf.common.errors import InputError
+    from powerbert_tf.elimination.retention import parse_configuration
+    from powerbert_tf.latency.timing import device_name
 
     try:
         run = read_run(Path(FLAGS.run), FLAGS.data_dir)
         configuration = run.configuration()
         if FLAGS.retention:
             size = run.checkpoint.config.num_hidden_layers
-            configuration = parse_configuration(FLAGS.retention, size, run.settings.max_seq_length)
+            configuration = parse_configuration(FLAGS.retention, size, run.settings.inputs.max_seq_length)
         results = measure(run, configuration, FLAGS.batch_size, FLAGS.rounds, _TOLERANCE[FLAGS.precision])
     except InputError as error:
         raise app.UsageError(str(error)) from None
@@ -211,7 +211,7 @@ def main(_: Sequence[str]) -> None:
         "device": device_name(),
         "task": run.task.name,
         "data": run.dataset.source,
-        "max_seq_length": run.settings.max_seq_length,
+        "max_seq_length": run.settings.inputs.max_seq_length,
         "batch_size": FLAGS.batch_size,
         "retention": list(configuration),
         "examples": len(run.dataset.splits["dev"]),

@@ -12,9 +12,9 @@ from benchmarks import fuzz_corpus as corpus
 from benchmarks.fuzz_crc import blocks_of, with_checksums
 from benchmarks.fuzz_kind import Kind, require
 from benchmarks.fuzz_mutations import mutate_bytes, mutate_json, overwrite_bytes, with_length
-from powerbert_tf.architectures import ARCHITECTURES
 from powerbert_tf.checkpoints import find_checkpoint, load_classifier
-from powerbert_tf.tokenization import Tokenizer, is_cased, read_vocabulary
+from powerbert_tf.models.architectures import ARCHITECTURES
+from powerbert_tf.tokenizers.word_pieces import Tokenizer, is_cased, read_vocabulary
 
 
 def bert_config(folder: Path) -> Kind:

@@ -15,8 +15,9 @@ from absl.testing import flagsaver
 from benchmarks import fuzz_corpus as corpus
 from benchmarks.fuzz_kind import Kind, require
 from benchmarks.fuzz_mutations import mutate_arguments
-from powerbert_tf import command_line, pipeline
-from powerbert_tf.errors import InputError
+from powerbert_tf import command_line
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.runs import pipeline
 
 
 class _ReachedError(Exception):
@@ -49,7 +50,11 @@ def command(folder: Path) -> Kind:
         [f"--task={place}/data/own.json", *common, "--stage=search", "--search_method=soft"],
         [f"--task={place}/runs/SST-2", "--stage=predict", f"--predict_file={place}/data/own.tsv", *common[:2]],
     ]
-    names = [flag for kind in command_line.KINDS for flag in (field.name for field in dataclasses.fields(kind))]
+    names = [
+        flag
+        for kind in command_line.KINDS
+        for flag in (field.name for field in dataclasses.fields(kind) if "help" in field.metadata)
+    ]
     choices = ("", "0", "1", "2", "-1", "1e9", "a", "soft", "head", "none", "balanced", "onnx,google", "uncased", "0.5")
     words = [f"--{name.rstrip('_')}={choice}" for name in names for choice in choices] + [
         "", "-", "--", "---x", "--no", "--noregression", "x", "--seeds=0", "--seeds=3", "--seeds=1000000000",
@@ -86,8 +91,8 @@ def _run_command(arguments: list[str]) -> tuple[int, str]:
         flagsaver.flagsaver(),
         mock.patch.object(pipeline, "run_stage", stage),
         mock.patch.object(command_line, "predict_files", stage),
-        mock.patch("powerbert_tf.run.load_costs", stage),  # measures, for minutes
-        mock.patch("powerbert_tf.datasets.load_from_tfds", return_value=None),  # looks on the network
+        mock.patch("powerbert_tf.runs.run.load_costs", stage),  # measures, for minutes
+        mock.patch("powerbert_tf.data.datasets.load_from_tfds", return_value=None),  # looks on the network
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):

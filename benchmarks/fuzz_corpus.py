@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from powerbert_tf.architectures import ARCHITECTURES
-from powerbert_tf.bert_config import BertConfig, config_of
 from powerbert_tf.checkpoints import google, hugging_face
-from powerbert_tf.modeling import BertClassifier
-from powerbert_tf.run import Run
-from powerbert_tf.run_folder import RESULT_FILE, WEIGHTS_FILE
+from powerbert_tf.models.architectures import ARCHITECTURES
+from powerbert_tf.models.classifier import BertClassifier
+from powerbert_tf.models.config import BertConfig, config_of
+from powerbert_tf.runs.folder import RESULT_FILE, WEIGHTS_FILE
+from powerbert_tf.runs.run import Run
 
 SIZES = {
     "vocab_size": 29,

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from powerbert_tf.errors import InputError
+from powerbert_tf.common.errors import InputError
 
 _LONGEST_MESSAGE = 5000  # characters
 

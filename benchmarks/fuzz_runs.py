@@ -1,6 +1,5 @@
 """Wrong files of earlier runs: results of stages, and a retention configuration."""
 
-import dataclasses
 import itertools
 import json
 import random
@@ -9,18 +8,18 @@ from pathlib import Path
 from benchmarks import fuzz_corpus as corpus
 from benchmarks.fuzz_kind import Kind, require
 from benchmarks.fuzz_mutations import mutate_json
-from powerbert_tf.acceleration_report import make_report
-from powerbert_tf.model_card import quality_rows
-from powerbert_tf.pareto import Baseline, Point, pareto_table
-from powerbert_tf.preparation import prepare
-from powerbert_tf.report_sections import headline
-from powerbert_tf.retention_file import RETENTION_FILE, read_retention
-from powerbert_tf.run_folder import RESULT_FILE
-from powerbert_tf.run_summaries import as_evaluated, print_summary
-from powerbert_tf.seeds import format_seeds, summarize_seeds
-from powerbert_tf.settings import STAGES, resolve_settings
-from powerbert_tf.stage_plan import plan_stages
-from powerbert_tf.trained import load_trained
+from powerbert_tf.elimination.retention_file import RETENTION_FILE, read_retention
+from powerbert_tf.export.cards import quality_rows
+from powerbert_tf.reports.acceleration import make_report
+from powerbert_tf.reports.pareto import Baseline, Point, pareto_table
+from powerbert_tf.reports.sections import headline
+from powerbert_tf.runs.folder import RESULT_FILE
+from powerbert_tf.runs.plan import plan_stages
+from powerbert_tf.runs.preparation import prepare
+from powerbert_tf.runs.seeds import format_seeds, summarize_seeds
+from powerbert_tf.runs.settings import STAGES, resolve_settings
+from powerbert_tf.runs.summaries import as_evaluated, print_summary
+from powerbert_tf.runs.trained import load_trained
 
 
 def retention(folder: Path) -> Kind:
@@ -54,7 +53,6 @@ def result(folder: Path) -> Kind:
     )  # fmt: skip
     run = prepare(settings, folder / "runs" / "SST-2")
     corpus.write_results(run)
-    of_elastic = dataclasses.replace(run, settings=dataclasses.replace(settings, export_model="elastic"))
     sound = corpus.results(run)
     stages = list(sound)
     words = sorted({key for values in sound.values() for key in values})
@@ -78,8 +76,8 @@ def result(folder: Path) -> Kind:
         result = run.folder.result(stage)
         assert result is not None
         run.configuration()
-        quality_rows(run)
-        quality_rows(of_elastic)
+        quality_rows("retrain", run.folder.result("evaluate"), None)
+        quality_rows("elastic", None, run.folder.result("elastic"))
         print_summary(run)
         evaluated = run.folder.result("evaluate")
         assert evaluated is not None
@@ -88,7 +86,9 @@ def result(folder: Path) -> Kind:
         format_seeds(summarize_seeds(compared), "SST-2")
         main = {**evaluated["reduced"]["metrics"], "name": evaluated["metric"], "dense": 0.5, "reduced": 0.5}
         headline({"metrics": [main], "speedup": evaluated["speedup"]})
-        make_report(run, retrained=True)
+        make_report(
+            evaluated, run.split("dev").labels, run.task.is_regression, settings.inputs.max_seq_length, retrained=True
+        )
         pareto = run.folder.result("pareto")
         assert pareto is not None
         points = [Point(**point) for point in pareto["points"]]

@@ -1,6 +1,5 @@
 """Wrong data: tables of examples, and what describes a task."""
 
-import dataclasses
 import json
 import random
 from pathlib import Path
@@ -11,11 +10,11 @@ import numpy as np
 from benchmarks import fuzz_corpus as corpus
 from benchmarks.fuzz_kind import Kind, require
 from benchmarks.fuzz_mutations import mutate_bytes, mutate_json
-from powerbert_tf.request import read_request
-from powerbert_tf.settings import Settings
-from powerbert_tf.task_file import TASK_FILE
-from powerbert_tf.tasks import TASKS
-from powerbert_tf.tsv import read_tsv
+from powerbert_tf.data.glue import read_tsv
+from powerbert_tf.data.tasks import TASKS
+from powerbert_tf.export.saved_model import TASK_FILE
+from powerbert_tf.runs.request import read_request
+from powerbert_tf.runs.settings import FIELDS, Settings
 
 
 def tsv(folder: Path) -> Kind:
@@ -64,12 +63,7 @@ def task(folder: Path) -> Kind:
     folder.mkdir(parents=True)
     corpus.write_data(folder)
     path = folder / TASK_FILE
-    words = [field.name for field in dataclasses.fields(Settings)] + [
-        "SST-2",
-        "balanced",
-        "macro_f1",
-        "text_pair_column",
-    ]
+    words = [*FIELDS, "SST-2", "balanced", "macro_f1", "text_pair_column"]
 
     def mutate(draw: random.Random) -> bytes:
         return mutate_json(dict(corpus.TASK), draw, words)

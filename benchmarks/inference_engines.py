@@ -20,8 +20,8 @@ def _keras(model, jit_compile: bool) -> Built:
     """A Keras model of the three inputs, as it is deployed on its backend."""
     from keras import ops
 
-    from powerbert_tf.compilation import compiled
-    from powerbert_tf.latency import input_tensors
+    from powerbert_tf.latency.timing import input_tensors
+    from powerbert_tf.models.compilation import compiled
 
     infer = compiled(model, jit_compile)  # one graph for all lengths on TensorFlow, as TF Serving would run it
     return _runs(lambda batch: ops.convert_to_numpy(infer(input_tensors(batch))))
@@ -48,8 +48,8 @@ def _ours_frozen(job: Job) -> Built:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     from powerbert_tf import load_classifier
-    from powerbert_tf.compilation import compiled
-    from powerbert_tf.latency import input_tensors
+    from powerbert_tf.latency.timing import input_tensors
+    from powerbert_tf.models.compilation import compiled
 
     model = load_classifier(job.folder, job.num_classes, job.max_length)
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from benchmarks.inference_engines import ENGINES
 from benchmarks.tables import heading, medians, spread_and_memory, table
-from powerbert_tf.files import replacing
+from powerbert_tf.common.files import replacing
 
 _DENSE, _REDUCED = "ours, dense", "ours, reduced"
 

@@ -24,10 +24,10 @@ from absl import app, flags
 from benchmarks.command import is_installed
 from benchmarks.input_engines import CACHED, HUGGING_FACE, MODULES, OURS, Job, is_missing
 from benchmarks.tables import measured_on
-from powerbert_tf.cores import usable_cores
-from powerbert_tf.files import replacing, write_json
-from powerbert_tf.latency import device_name
-from powerbert_tf.tasks import get_task
+from powerbert_tf.common.files import replacing, write_json
+from powerbert_tf.common.machine import usable_cores
+from powerbert_tf.data.tasks import get_task
+from powerbert_tf.latency.timing import device_name
 
 _PACKAGES = ("tensorflow", "tensorflow-text", "tokenizers")
 _REPOSITORY = Path(__file__).resolve().parent.parent

@@ -61,10 +61,10 @@ def digest(rows: Iterable[tuple[Any, Any]]) -> str:
 def build(job: Job) -> tuple[int, Callable[[], Any], Callable[[Any], Iterable[tuple[Any, Any]]]]:
     """Number of rows, what is timed, and how to read ids and segments from what it gives."""
     from powerbert_tf.checkpoints import find_checkpoint
-    from powerbert_tf.datasets import load_dataset
-    from powerbert_tf.tasks import get_task
-    from powerbert_tf.tokenization import Tokenizer, is_cased, read_vocabulary
-    from powerbert_tf.tsv import Split
+    from powerbert_tf.data.datasets import load_dataset
+    from powerbert_tf.data.glue import Split
+    from powerbert_tf.data.tasks import get_task
+    from powerbert_tf.tokenizers.word_pieces import Tokenizer, is_cased, read_vocabulary
 
     task = get_task(job.task)
     vocabulary = read_vocabulary(find_checkpoint(job.checkpoint).folder / "vocab.txt")
@@ -84,8 +84,8 @@ def build(job: Job) -> tuple[int, Callable[[], Any], Callable[[Any], Iterable[tu
         # Without offsets, which nobody asks for here.
         return num_rows, lambda: tokenizer.encode_batch_fast(texts), lambda rows: ((r.ids, r.type_ids) for r in rows)
 
-    from powerbert_tf.batching import encode_split
-    from powerbert_tf.encoded_cache import load_encoded
+    from powerbert_tf.batches.batching import encode_split
+    from powerbert_tf.batches.encoded_cache import load_encoded
 
     given = Split(columns, None, None), Tokenizer(vocabulary, lower_case), task.max_seq_length
 

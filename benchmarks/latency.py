@@ -66,11 +66,11 @@ def models_of(run: Any) -> dict[str, Any]:
 
 def write_forms(run: Any, engines: Sequence[str], folder: Path) -> None:
     """Writes what is not there yet: batches, and the files of the engines."""
-    from powerbert_tf.batching import prediction_batches
-    from powerbert_tf.export import export_saved_model
-    from powerbert_tf.publish import sample_texts
-    from powerbert_tf.runtime_forms import FORMS
-    from powerbert_tf.serving_shapes import resolve_shapes
+    from powerbert_tf.batches.batching import prediction_batches
+    from powerbert_tf.export.runtimes import runtime_module
+    from powerbert_tf.export.saved_model import export_saved_model
+    from powerbert_tf.export.shapes import resolve_shapes
+    from powerbert_tf.runs.stages.export import sample_texts
 
     folder.mkdir(parents=True, exist_ok=True)
     dev = run.split("dev")
@@ -80,7 +80,7 @@ def write_forms(run: Any, engines: Sequence[str], folder: Path) -> None:
         for number, batch in enumerate(batches.dataset(with_labels=False).as_numpy_iterator()):
             arrays |= {f"{name}{number}": values for name, values in batch.items()}
         np.savez(folder / f"batches-{size}.npz", **arrays)
-    length = run.settings.max_seq_length
+    length = run.settings.inputs.max_seq_length
     shapes = resolve_shapes(length, jit_compile=True)
     for engine in engines:
         for name, model in models_of(run).items():
@@ -89,7 +89,7 @@ def write_forms(run: Any, engines: Sequence[str], folder: Path) -> None:
                 continue
             (place / name).mkdir(parents=True)
             if engine in _FORMS:
-                FORMS[_FORMS[engine]].load_module().write(
+                runtime_module(_FORMS[engine]).write(
                     model, run.task.is_regression, shapes.lengths, place / name, "model", int8=True
                 )
             else:
@@ -143,9 +143,9 @@ def main(_: Sequence[str]) -> None:
         raise app.UsageError(f"--engines: {', '.join(sorted(unknown))}; expected some of {', '.join(ENGINES)}.")
     os.environ.update(process_environment("cpu", FLAGS.threads))
     from benchmarks.end_to_end import read_run
-    from powerbert_tf.errors import InputError
-    from powerbert_tf.latency import device_name
-    from powerbert_tf.metrics import compute_metrics
+    from powerbert_tf.common.errors import InputError
+    from powerbert_tf.data.metrics import compute_metrics
+    from powerbert_tf.latency.timing import device_name
 
     try:
         run = read_run(Path(FLAGS.run), FLAGS.data_dir)

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.tables import measured_on, table
-from powerbert_tf.files import replacing
+from powerbert_tf.common.files import replacing
 
 
 def compare(report: dict[str, Any]) -> pd.DataFrame:

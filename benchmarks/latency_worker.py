@@ -46,8 +46,8 @@ def _load_keras(model: str, job: LatencyJob):
     import keras
 
     from benchmarks.end_to_end import read_run
-    from powerbert_tf.compilation import compiled
-    from powerbert_tf.latency import input_tensors
+    from powerbert_tf.latency.timing import input_tensors
+    from powerbert_tf.models.compilation import compiled
 
     run = read_run(Path(job.run), job.data_dir)
     infer = compiled(models_of(run)[model])
@@ -61,9 +61,9 @@ def _load_keras(model: str, job: LatencyJob):
 
 
 def _load_form(form: str, folder: Path, model: str, threads: int):
-    from powerbert_tf.runtime_forms import FORMS
+    from powerbert_tf.export.runtimes import runtime_module
 
-    module, (name, _, ending) = FORMS[form].load_module(), model.partition("-")
+    module, (name, _, ending) = runtime_module(form), model.partition("-")
     ending = f"-{ending}" if ending else ""
     if form != "litert":
         return module.load(folder / name / f"model{ending}{'.onnx' if form == 'onnx' else '.xml'}", threads)

@@ -53,7 +53,7 @@ def measure(experiment: str, folder: Path, options: Options) -> dict[str, Any]:
         ValueError: It does not have what the experiment needs.
     """
     from benchmarks import paper_experiments
-    from powerbert_tf.retention import geometric_schedule, parse_configuration
+    from powerbert_tf.elimination.retention import geometric_schedule, parse_configuration
 
     if experiment in _TABLES_OF_SPEED:
         found = paper_experiments.read_speedups(folder)
@@ -68,7 +68,11 @@ def measure(experiment: str, folder: Path, options: Options) -> dict[str, Any]:
         found = paper_experiments.measure_figure5(run, options.examples)
     elif experiment == "table4":
         given = options.retention
-        kept = parse_configuration(given, size, run.settings.max_seq_length) if given else geometric_schedule(0.1, size)
+        kept = (
+            parse_configuration(given, size, run.settings.inputs.max_seq_length)
+            if given
+            else geometric_schedule(0.1, size)
+        )
         found = paper_experiments.measure_selection(run, options.examples, kept)
     else:
         found = paper_experiments.measure_strategies(run, options.examples, options.targets, options.epochs)
@@ -77,7 +81,7 @@ def measure(experiment: str, folder: Path, options: Options) -> dict[str, Any]:
         "checkpoint": run.checkpoint.name,
         "metric": run.task.metrics[0],
         "data": run.dataset.source,
-        "seed": run.settings.seed,
+        "seed": run.settings.training.seed,
         **found,
     }
 
@@ -90,8 +94,8 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError("--run: missing; expected folders that run_glue.py wrote, such as --run=runs/MRPC.")
     os.environ.update(process_environment(FLAGS.device, FLAGS.threads))
     from benchmarks.paper_report import write_report
-    from powerbert_tf.errors import InputError
-    from powerbert_tf.latency import device_name
+    from powerbert_tf.common.errors import InputError
+    from powerbert_tf.latency.timing import device_name
 
     experiment = argv[1]
     try:

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.paper_models import Inputs, cosine_similarities, first_encoders, logits_without, mutual_information
-from powerbert_tf.batching import EncodedSplit, prediction_batches
-from powerbert_tf.cost import Costs, count_costs, fit_to_budget
-from powerbert_tf.metrics import compute_metrics
-from powerbert_tf.modeling import BertClassifier, with_retention
-from powerbert_tf.report import summarize_cost
-from powerbert_tf.retention import geometric_schedule, multiply_adds
-from powerbert_tf.retraining import retrain
-from powerbert_tf.run import Run
-from powerbert_tf.training import predict_logits
+from powerbert_tf.batches.batching import EncodedSplit, prediction_batches
+from powerbert_tf.data.metrics import compute_metrics
+from powerbert_tf.elimination.retention import geometric_schedule, multiply_adds
+from powerbert_tf.latency.costs import Costs, count_costs, fit_to_budget
+from powerbert_tf.models.classifier import BertClassifier, with_retention
+from powerbert_tf.reports.summary import summarize_cost
+from powerbert_tf.runs.run import Run
+from powerbert_tf.training.loop import predict_logits
+from powerbert_tf.training.retraining import retrain_model
 
 PUBLISHED = {"Attn-WS": "attention", "Head-WS": "head", "Rand-WS": "random"}
 STRATEGIES = {**PUBLISHED, "weighted Attn-WS": "weighted"}
@@ -107,7 +107,7 @@ def measure_strategies(run: Run, examples: int, targets: Sequence[float], epochs
         padding), `metric` and what it keeps.
     """
     dev = dev_examples(run, examples)
-    size, longest = run.checkpoint.config.encoder_size, run.settings.max_seq_length
+    size, longest = run.checkpoint.config.encoder_size, run.settings.inputs.max_seq_length
     costs = Costs(count_costs(size, longest, 1), np.sort(dev.lengths), size.num_encoders)
     rows = []
     for target in targets:
@@ -146,7 +146,7 @@ def measure_selection(run: Run, examples: int, configuration: Sequence[float]) -
     for strategy, selection in models.items():
         dense = run.dense_model()
         model = dense if selection is None else with_retention(dense, configuration, selection=selection)
-        logits = predict_logits(model, dev, run.settings.in_plain_graph())
+        logits = predict_logits(model, dev, run.settings.inference.in_plain_graph())
         metrics = {
             name: compute_metrics(run.task, dev.labels[half], logits[half])[run.task.metrics[0]]
             for name, half in halves.items()
@@ -196,7 +196,7 @@ def read_speedups(folder: Path) -> dict[str, Any]:
 
 
 def _batches(run: Run, dev: EncodedSplit) -> Iterable[Inputs]:
-    batches = prediction_batches(dev, run.settings.eval_batch_size)
+    batches = prediction_batches(dev, run.settings.inference.eval_batch_size)
     return batches.dataset(with_labels=False).as_numpy_iterator()
 
 
@@ -207,8 +207,18 @@ def _mean_cost(size, lengths: np.ndarray) -> float:
 def _metric_of(run: Run, model: BertClassifier, dev: EncodedSplit, epochs: int) -> float:
     """The main dev metric, after training towards the fine-tuned model's answers where there are epochs."""
     if epochs:
-        settings = dataclasses.replace(run.settings, epochs_retrain=epochs, distillation="logits")
         with tempfile.TemporaryDirectory() as folder:
-            retrain(dataclasses.replace(run, settings=settings), model, run.dense_model(), Path(folder), "re-train")
-    logits = predict_logits(model, dev, run.settings.in_plain_graph())
+            settings = run.settings.replace(epochs_retrain=epochs, distillation="logits")
+            splits = run.split("train"), dev
+            retrain_model(
+                model,
+                run.dense_model(),
+                run.task,
+                *splits,
+                settings.training,
+                settings.inference,
+                Path(folder),
+                "re-train",
+            )
+    logits = predict_logits(model, dev, run.settings.inference.in_plain_graph())
     return compute_metrics(run.task, dev.labels, logits)[run.task.metrics[0]]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from powerbert_tf.modeling import INPUTS, BertClassifier
-from powerbert_tf.significance import ranking_scores, ranks, significance_scores
+from powerbert_tf.elimination.significance import ranking_scores, ranks, significance_scores
+from powerbert_tf.models.classifier import INPUTS, BertClassifier
 
 Inputs = Mapping[str, np.ndarray]
 

@@ -13,7 +13,7 @@ from scipy import stats
 from benchmarks.paper_experiments import PUBLISHED
 from benchmarks.published import CLAIMS, HARDWARE, ROWS
 from benchmarks.tables import measured_on, table
-from powerbert_tf.files import replacing
+from powerbert_tf.common.files import replacing
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")

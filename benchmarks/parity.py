@@ -18,7 +18,7 @@ from benchmarks.backends import set_up_keras
 from benchmarks.command import FLAGS, define_flags, output_path, surroundings
 from benchmarks.engine import Job
 from benchmarks.tables import measured_on, table
-from powerbert_tf.files import write_json
+from powerbert_tf.common.files import write_json
 
 TOLERANCE = 1e-5
 _NUM_CLASSES = 7

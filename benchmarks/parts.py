@@ -1,6 +1,6 @@
 """Where the time of a dense and of a reduced model goes, part by part: `python -m benchmarks.parts`.
 
-Parts are timed by their rows as for a search (`powerbert_tf.encoder_costs`), so that the sum of a model's parts can be
+Parts are timed by their rows as for a search (`latency.encoder_costs`), so that the sum of a model's parts can be
 held against its multiply-adds: what a part realises less than the others is what keeps a speed-up below them.
 """
 
@@ -18,9 +18,7 @@ from benchmarks.configurations import RETENTION, with_fewer_multiply_adds
 from benchmarks.engine import Job
 from benchmarks.random_checkpoint import SHAPES
 from benchmarks.tables import measured_on, table
-from powerbert_tf.cost import CostTable
-from powerbert_tf.encoder_costs import measure_costs
-from powerbert_tf.retention import (
+from powerbert_tf.elimination.retention import (
     EncoderSize,
     attention_multiply_adds,
     kept_lengths,
@@ -28,6 +26,8 @@ from powerbert_tf.retention import (
     parse_configuration,
     update_multiply_adds,
 )
+from powerbert_tf.latency.costs import CostTable
+from powerbert_tf.latency.encoder_costs import measure_costs
 
 _PARTS = ("embeddings, pooler, head", "attention", "choosing rows", "update", "last encoder")
 

@@ -11,7 +11,7 @@ class Row:
 
     Attributes:
         max_seq_length: N.
-        metric: Which one, as `powerbert_tf.metrics` calls it.
+        metric: Which one, as `powerbert_tf.data.metrics` calls it.
         dense: That metric of BERT, in percent.
         reduced: That metric of PoWER-BERT, in percent.
         dense_ms: Milliseconds of BERT.

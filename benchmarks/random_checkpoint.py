@@ -6,9 +6,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from powerbert_tf.bert_config import BertConfig, config_of
 from powerbert_tf.checkpoints import hugging_face, named_weights
-from powerbert_tf.modeling import BertClassifier
+from powerbert_tf.models.classifier import BertClassifier
+from powerbert_tf.models.config import BertConfig, config_of
 
 
 def _shape(num_hidden_layers: int, num_attention_heads: int, hidden_size: int) -> BertConfig:

@@ -30,10 +30,10 @@ from benchmarks.inference_engines import ENGINES
 from benchmarks.random_checkpoint import SHAPES, write_random_checkpoint
 from benchmarks.tables import measured_on, table
 from benchmarks.worker import random_batch
-from powerbert_tf.bert_config import BertConfig
-from powerbert_tf.files import replacing
-from powerbert_tf.latency import device_name
-from powerbert_tf.retention import kept_lengths, parse_configuration
+from powerbert_tf.common.files import replacing
+from powerbert_tf.elimination.retention import kept_lengths, parse_configuration
+from powerbert_tf.latency.timing import device_name
+from powerbert_tf.models.config import BertConfig
 
 _BYTES = 4  # of a weight in float32
 _READ = 2**28  # weights that are read to measure the memory: a gibibyte, more than caches hold
@@ -70,7 +70,7 @@ class Product:
 
 
 def products(config: BertConfig, configuration: Sequence[float] | None, batch: int, length: int) -> list[Product]:
-    """Products of matrices of the encoders, in their order; see `powerbert_tf.retention.multiply_adds`.
+    """Products of matrices of the encoders, in their order; see `powerbert_tf.elimination.retention.multiply_adds`.
 
     Args:
         config: Sizes.

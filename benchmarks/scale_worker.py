@@ -20,18 +20,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from powerbert_tf.batching import EncodedSplit, held_split
-from powerbert_tf.bert_config import BertConfig
-from powerbert_tf.cost import Costs, count_costs, grouped_lengths
-from powerbert_tf.distillation import distillation_loss
-from powerbert_tf.distribution import distributing
-from powerbert_tf.elastic import sandwich
-from powerbert_tf.modeling import BertClassifier
-from powerbert_tf.processes import is_chief
-from powerbert_tf.settings import resolve_settings
-from powerbert_tf.soft_search import WIDTH, BudgetController
-from powerbert_tf.tasks import get_task
-from powerbert_tf.training import Recipe, predict_logits, task_loss, train
+from powerbert_tf.batches.batching import EncodedSplit, held_split
+from powerbert_tf.data.tasks import get_task
+from powerbert_tf.latency.costs import Costs, count_costs, grouped_lengths
+from powerbert_tf.models.classifier import BertClassifier
+from powerbert_tf.models.config import BertConfig
+from powerbert_tf.runs.settings import resolve_settings
+from powerbert_tf.search.soft import WIDTH, BudgetController
+from powerbert_tf.training.distribution.processes import is_chief
+from powerbert_tf.training.distribution.strategies import distributing
+from powerbert_tf.training.elastic import sandwich
+from powerbert_tf.training.loop import Recipe, predict_logits, task_loss, train
+from powerbert_tf.training.losses import distillation_loss
 
 KINDS = ("finetune", "retrain", "paper", "soft", "elastic")
 _EPOCHS = 5
@@ -44,7 +44,7 @@ class Job:
     Attributes:
         config: Fields of a `BertConfig`.
         kinds: Of `KINDS`.
-        distribution: Of `powerbert_tf.distribution`.
+        distribution: Of `powerbert_tf.training.distribution.strategies`.
         devices: Logical devices to split the CPU into.
         batch_size: Of all devices.
         steps: Of all epochs together, a multiple of 5.
@@ -130,7 +130,7 @@ def run_kind(job: Job, kind: str) -> dict[str, Any]:
     if kind == "retrain":
         trained = model.with_slots(retention_configuration=(0.6,) * config.num_hidden_layers)
         teacher = made_up_model(config, job, seed=4)
-        train_split = dataclasses.replace(train_split, labels=predict_logits(teacher, train_split, settings))
+        train_split = dataclasses.replace(train_split, labels=predict_logits(teacher, train_split, settings.inference))
         loss = distillation_loss("logits")
     elif kind == "paper":
         trained = model.with_slots(soft_extract=True, mass_penalty=0.01)
@@ -146,8 +146,10 @@ def run_kind(job: Job, kind: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         own = Path(os.environ.get("SCALE_FOLDER", folder)) / kind
         own.mkdir(parents=True, exist_ok=True)
-        outcome = train(trained, task, train_split, dev_split, settings, own, recipe, trainer)
-    logits = predict_logits(trained, dev_split, settings)
+        outcome = train(
+            trained, task, train_split, dev_split, settings.training, settings.inference, own, recipe, trainer
+        )
+    logits = predict_logits(trained, dev_split, settings.inference)
     arrays = [keras.ops.convert_to_numpy(weight).astype("float64") for weight in trained.weights]
     return {
         "losses": recorder.losses,

@@ -17,16 +17,16 @@ import keras
 import numpy as np
 from absl import app, flags
 
-from powerbert_tf.batching import Batches, EncodedSplit, encode_split, prediction_batches, training_batches
+from powerbert_tf.batches.batching import Batches, EncodedSplit, encode_split, prediction_batches, training_batches
 from powerbert_tf.checkpoints import find_checkpoint, load_classifier
-from powerbert_tf.compilation import compiled_once
-from powerbert_tf.datasets import load_dataset
-from powerbert_tf.latency import device_name
-from powerbert_tf.modeling import with_retention
-from powerbert_tf.optimization import BertAdam
-from powerbert_tf.tasks import get_task
-from powerbert_tf.tokenization import Tokenizer, is_cased, read_vocabulary
-from powerbert_tf.training import task_loss
+from powerbert_tf.data.datasets import load_dataset
+from powerbert_tf.data.tasks import get_task
+from powerbert_tf.latency.timing import device_name
+from powerbert_tf.models.classifier import with_retention
+from powerbert_tf.models.compilation import compiled_once
+from powerbert_tf.tokenizers.word_pieces import Tokenizer, is_cased, read_vocabulary
+from powerbert_tf.training.loop import task_loss
+from powerbert_tf.training.optimizer import BertAdam
 
 FLAGS = flags.FLAGS
 _BUCKETS = (1, 2, 4, 8, 16, 32)

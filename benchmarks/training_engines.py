@@ -46,9 +46,9 @@ def _ours(kind: str, jit_compile: bool = False) -> Callable[[Job], Built]:
         import keras
 
         from powerbert_tf import load_classifier
-        from powerbert_tf.distillation import distillation_loss
-        from powerbert_tf.modeling import with_retention
-        from powerbert_tf.optimization import BertAdam, WarmupLinearDecay
+        from powerbert_tf.models.classifier import with_retention
+        from powerbert_tf.training.losses import distillation_loss
+        from powerbert_tf.training.optimizer import BertAdam, WarmupLinearDecay
 
         model = load_classifier(job.folder, job.num_classes, job.max_length)
         labels, after_step = "labels", lambda: None
@@ -69,8 +69,8 @@ def _ours(kind: str, jit_compile: bool = False) -> Callable[[Job], Built]:
 
 def _gated(dense):
     """The soft search's model, and what its controller does after each step."""
-    from powerbert_tf.cost import Costs, count_costs
-    from powerbert_tf.soft_search import WIDTH, BudgetController
+    from powerbert_tf.latency.costs import Costs, count_costs
+    from powerbert_tf.search.soft import WIDTH, BudgetController
 
     costs = Costs(
         count_costs(dense.config.encoder_size, dense.max_seq_length, batch_size=1),

@@ -7,7 +7,7 @@ import pandas as pd
 
 from benchmarks.tables import heading, medians, spread_and_memory, table
 from benchmarks.training_engines import ENGINES
-from powerbert_tf.files import replacing
+from powerbert_tf.common.files import replacing
 
 _DENSE = "ours, fine-tuning"
 _RATIOS = {  # to a step of fine-tuning

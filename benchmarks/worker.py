@@ -91,7 +91,7 @@ def main() -> None:
         return
     device = ""
     if engine == PEAK:
-        from powerbert_tf.latency import device_name
+        from powerbert_tf.latency.timing import device_name
 
         device = device_name()
     say({"ready": True, "device": device})

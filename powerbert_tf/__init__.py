@@ -1,33 +1,27 @@
 """PoWER-BERT for Keras: faster BERT inference by progressive word-vector elimination."""
 
+import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from powerbert_tf.acceleration import accelerate
     from powerbert_tf.checkpoints import load_classifier
-    from powerbert_tf.modeling import with_retention
-    from powerbert_tf.retention_file import read_retention
+    from powerbert_tf.elimination.retention_file import read_retention
+    from powerbert_tf.models.classifier import with_retention
 
 __version__ = "0.1.0"
 __all__ = ["accelerate", "load_classifier", "read_retention", "with_retention"]
 
+# Imported when they are asked for, so that plain arithmetic needs no Keras.
+_PLACES = {
+    "accelerate": "powerbert_tf.acceleration",
+    "load_classifier": "powerbert_tf.checkpoints",
+    "read_retention": "powerbert_tf.elimination.retention_file",
+    "with_retention": "powerbert_tf.models.classifier",
+}
+
 
 def __getattr__(name: str):
-    # Late, so that the plain arithmetic can be imported without Keras.
-    if name == "accelerate":
-        from powerbert_tf.acceleration import accelerate
-
-        return accelerate
-    if name == "load_classifier":
-        from powerbert_tf.checkpoints import load_classifier
-
-        return load_classifier
-    if name == "with_retention":
-        from powerbert_tf.modeling import with_retention
-
-        return with_retention
-    if name == "read_retention":
-        from powerbert_tf.retention_file import read_retention
-
-        return read_retention
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)

@@ -11,25 +11,25 @@ from typing import Any, cast
 import numpy as np
 from scipy import special
 
-from powerbert_tf.acceleration_report import AccelerationReport, make_report
-from powerbert_tf.batching import encode_split
+from powerbert_tf.batches.batching import encode_split
 from powerbert_tf.checkpoints import Checkpoint
-from powerbert_tf.data_settings import DataSettings
-from powerbert_tf.errors import InputError, NoGainError
-from powerbert_tf.export import next_version
-from powerbert_tf.memory_data import is_in_memory, memory_source
-from powerbert_tf.metrics import predictions_from_logits
-from powerbert_tf.modeling import BertClassifier
-from powerbert_tf.own_data import OwnData
-from powerbert_tf.precision import computing_in
-from powerbert_tf.preparation import check_plan, prepare
-from powerbert_tf.run import Run
-from powerbert_tf.server_files import write_server_files
-from powerbert_tf.settings import Settings, resolve_settings
-from powerbert_tf.stages import run_stage
-from powerbert_tf.trained_classifier import adopt, find_trained, keep_weights, load_labeled, put_result
-from powerbert_tf.training import evaluate_model, predict_logits
-from powerbert_tf.tsv import Split
+from powerbert_tf.common.errors import InputError, NoGainError
+from powerbert_tf.common.reporting import say
+from powerbert_tf.data.glue import Split
+from powerbert_tf.data.metrics import predictions_from_logits
+from powerbert_tf.data.own_data import OwnData
+from powerbert_tf.data.settings import DataSettings
+from powerbert_tf.data.sources import is_in_memory, memory_source
+from powerbert_tf.export.saved_model import next_version, write_server_files
+from powerbert_tf.models.classifier import BertClassifier
+from powerbert_tf.models.precision import computing_in
+from powerbert_tf.reports.acceleration import AccelerationReport, make_report
+from powerbert_tf.runs.adoption import adopt, find_trained, keep_weights, load_labeled, put_result
+from powerbert_tf.runs.preparation import check_plan, prepare
+from powerbert_tf.runs.run import Run
+from powerbert_tf.runs.settings import FIELDS, Settings, resolve_settings
+from powerbert_tf.runs.stage_runner import run_stage
+from powerbert_tf.training.loop import evaluate_model, predict_logits
 
 # What accelerate has arguments for, or decides itself.
 _NOT_SETTINGS = ("task", "checkpoint", "output_dir", "data_dir", "target_speedup", "retention_configuration")
@@ -69,9 +69,9 @@ class Accelerated:
         if not columns[0]:
             return np.zeros((0, self.run.task.num_outputs), "float32")
         settings = self.run.settings
-        split = encode_split(Split(columns, None, None), self.run.tokenizer, settings.max_seq_length)
-        with computing_in(settings.precision):
-            return predict_logits(self.model, split, settings)
+        split = encode_split(Split(columns, None, None), self.run.tokenizer, settings.inputs.max_seq_length)
+        with computing_in(settings.inference.precision):
+            return predict_logits(self.model, split, settings.inference)
 
     def predict(self, texts: Sequence[str], text_pairs: Sequence[str] | None = None) -> list[Any]:
         """The class of each text by its name; of a regression, the number. Arguments as of `logits`."""
@@ -97,12 +97,14 @@ class Accelerated:
         Raises:
             OSError: It cannot be written.
         """
-        with computing_in(self.run.settings.precision):
+        with computing_in(self.run.settings.inference.precision):
             run_stage(self.run, "export")
         exported = self.run.folder.root / str(cast(dict[str, Any], self.run.folder.result("export"))["path"])
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_server_files(folder, self.run.task.name, self.run.settings.serving_shapes)
+        write_server_files(
+            folder, self.run.task.name, self.run.settings.export.shapes(self.run.settings.inputs.max_seq_length)
+        )
         version = folder / str(next_version(folder))
         with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as scratch:  # a server sees all of it or none
             shutil.copytree(exported, Path(scratch, "copy")).rename(version)
@@ -166,7 +168,7 @@ def accelerate(
     )
     given, source = _read(data, dev_data, columns, name)
     own = load_labeled(trained, given, name, source)
-    print(own.summary, flush=True)
+    say(own.summary)
     if not settings.get("max_seq_length"):
         settings["max_seq_length"] = trained.checkpoint.max_seq_length
     if output_dir is not None:
@@ -188,7 +190,7 @@ def accelerate(
 
 def _accelerate(settings: Settings, own: OwnData, checkpoint: Checkpoint, retrain: bool) -> Accelerated:
     """The stages, with the checkpoint's own weights in the place of fine-tuned ones."""
-    with computing_in(settings.precision):
+    with computing_in(settings.inference.precision):
         run = prepare(settings, Path(settings.output_dir), own, checkpoint)
         check_plan(run, ("finetune", "search", "retrain", "export"))
         adopt(run)
@@ -199,13 +201,20 @@ def _accelerate(settings: Settings, own: OwnData, checkpoint: Checkpoint, retrai
         else:
             keep_weights(run)
         run_stage(run, "evaluate")
-        report = make_report(run, retrains, reason)
-        print(f"\n{report}", flush=True)
+        report = make_report(
+            cast(dict[str, Any], run.folder.result("evaluate")),
+            cast(np.ndarray, run.split("dev").labels),
+            run.task.is_regression,
+            settings.inputs.max_seq_length,
+            retrains,
+            reason,
+        )
+        say(f"\n{report}")
         return Accelerated(run.reduced_model(), report, run)
 
 
 def _check_settings(settings: dict[str, Any], retrain: bool) -> None:
-    known = [field.name for field in dataclasses.fields(Settings) if field.name not in _NOT_SETTINGS]
+    known = [name for name in FIELDS if name not in _NOT_SETTINGS]
     unknown = [name for name in settings if name not in known]
     if unknown:
         raise InputError(f"{unknown[0]}: no setting of accelerate; expected one of {', '.join(known)}.")
@@ -233,9 +242,9 @@ def _search(run: Run) -> str:
     try:
         run_stage(run, "search")
     except NoGainError as error:
-        dense = evaluate_model(run.dense_model(), run.task, run.split("dev"), run.settings)
+        dense = evaluate_model(run.dense_model(), run.task, run.split("dev"), run.settings.inference)
         keeps_all = [1.0] * run.checkpoint.config.num_hidden_layers
         result = {"metric": run.task.metrics[0], "metrics": dense, "retention_configuration": keeps_all}
-        put_result(run, "search", {**result, "search_method": run.settings.search_method})
+        put_result(run, "search", {**result, "search_method": run.settings.search.search_method})
         return str(error)
     return ""

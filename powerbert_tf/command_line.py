@@ -25,20 +25,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is impor
 from absl import app, flags
 from absl import logging as absl_logging
 
-from powerbert_tf.data_settings import DataSettings
-from powerbert_tf.distribution import LOST_EXIT_CODE, ProcessLostError, came_together, distributing
-from powerbert_tf.errors import InputError
-from powerbert_tf.flag import flag_name
-from powerbert_tf.pipeline import ALL
-from powerbert_tf.pipeline import run as run_pipeline
-from powerbert_tf.predict_settings import PredictSettings
-from powerbert_tf.processes import in_all
-from powerbert_tf.request import read_request
-from powerbert_tf.run_config import repeated
-from powerbert_tf.settings import STAGES, Settings
-from powerbert_tf.streaming.predict import predict_files
-from powerbert_tf.streaming.request import read_predict_request
-from powerbert_tf.termination import EXIT_CODE, Terminated, heeding_sigterm
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.flags import flag_name
+from powerbert_tf.common.termination import EXIT_CODE, Terminated, heeding_sigterm
+from powerbert_tf.data.settings import DataSettings
+from powerbert_tf.prediction.predict import predict_files
+from powerbert_tf.prediction.settings import PredictSettings
+from powerbert_tf.runs.config_file import repeated
+from powerbert_tf.runs.pipeline import ALL
+from powerbert_tf.runs.pipeline import run as run_pipeline
+from powerbert_tf.runs.predict_request import read_predict_request
+from powerbert_tf.runs.request import read_request
+from powerbert_tf.runs.settings import FIELDS, GROUPS, STAGES, Settings
+from powerbert_tf.training.distribution.processes import in_all
+from powerbert_tf.training.distribution.strategies import LOST_EXIT_CODE, ProcessLostError, came_together, distributing
 
 _STAGE = flags.DEFINE_string(
     "stage", ALL, f"{ALL}, or one of {', '.join(STAGES)}; what it needs and is not there runs first."
@@ -76,10 +76,10 @@ def _define_setting(field: dataclasses.Field) -> flags.FlagHolder:
     return define(flag_name(field.name), None, field.metadata["help"] + default)
 
 
-_OF_RUNS = (Settings, DataSettings)
-KINDS = (*_OF_RUNS, PredictSettings)  # each has a flag for each field
+# Groups of flags: each field with a help text is one.
+KINDS = (Settings, *GROUPS.values(), DataSettings, PredictSettings)
 SETTINGS = {  # the flag of each setting of a run, by its name
-    field.name: _define_setting(field) for kind in _OF_RUNS for field in dataclasses.fields(kind)
+    field.name: _define_setting(field) for field in (*FIELDS.values(), *dataclasses.fields(DataSettings))
 }
 PREDICT_SETTINGS = {field.name: _define_setting(field) for field in dataclasses.fields(PredictSettings)}
 

@@ -20,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is impor
 import numpy as np
 import tensorflow as tf
 
-from powerbert_tf.expectations import Expectations, check_answers, differences
+from powerbert_tf.export.expectations import Expectations, check_answers, differences
 
 _IDS = "serving_default"
 _BATCHES = (1, 8, 32)

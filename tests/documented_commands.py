@@ -133,7 +133,7 @@ def _a_checkpoint_of_six_encoders(folder: Path) -> dict[str, Any]:
 
 
 def _an_encoder(folder: Path) -> dict[str, Any]:
-    from powerbert_tf.extract import Extract
+    from powerbert_tf.elimination.extract import Extract
 
     scores = np.random.default_rng(0).standard_normal((2, 3, 7, 7))
     shares = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)

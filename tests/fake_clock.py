@@ -4,7 +4,7 @@ import types
 
 import numpy as np
 
-from powerbert_tf import encoder_costs, latency
+from powerbert_tf.latency import encoder_costs, timing
 
 
 class Clock:
@@ -12,8 +12,8 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now, self.calls = 0.0, []
-        monkeypatch.setattr(latency, "time", types.SimpleNamespace(perf_counter=lambda: self.now))
-        monkeypatch.setattr(latency, "compiled_once", lambda function, jit_compile: function)
+        monkeypatch.setattr(timing, "time", types.SimpleNamespace(perf_counter=lambda: self.now))
+        monkeypatch.setattr(timing, "compiled_once", lambda function, jit_compile: function)
         monkeypatch.setattr(encoder_costs, "compiled", lambda function, jit_compile: function)
 
     def function(self, name, milliseconds):

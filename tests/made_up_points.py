@@ -1,6 +1,6 @@
 """Made-up points of a Pareto table, and the dense models beside them."""
 
-from powerbert_tf.pareto import Baseline, Point
+from powerbert_tf.reports.pareto import Baseline, Point
 
 GROUPED = Baseline("grouped by length", 23.5, 1.0, 0.83)
 BASELINES = (Baseline("padded to N", 71.0, 0.331, 0.83), Baseline("padded to the batch", 37.0, 0.635, 0.83), GROUPED)

@@ -5,7 +5,7 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
 
-from powerbert_tf.errors import InputError
+from powerbert_tf.common.errors import InputError
 
 if __name__ == "__main__":
     try:

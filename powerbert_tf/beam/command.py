@@ -11,13 +11,14 @@ import apache_beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from powerbert_tf.beam.pipeline import Job, answer, rejected_file
-from powerbert_tf.data_settings import ON_BAD_ROW, QUOTING
-from powerbert_tf.errors import InputError
-from powerbert_tf.predict_settings import PREDICT_FORMATS, PredictSettings
-from powerbert_tf.rejected import REJECTED_FILE
-from powerbert_tf.tables import find_files
-from powerbert_tf.task_file import TASK_FILE, read_task_file
-from powerbert_tf.tasks import TASKS
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.rejected import REJECTED_FILE
+from powerbert_tf.data.settings import ON_BAD_ROW, QUOTING
+from powerbert_tf.data.tables import find_files
+from powerbert_tf.data.tasks import TASKS
+from powerbert_tf.export.saved_model import TASK_FILE
+from powerbert_tf.prediction.settings import PREDICT_FORMATS, PredictSettings
+from powerbert_tf.runs.task_file import read_task_file
 
 _SHARDS = re.compile(r"part-[0-9]{5,}\.(csv|jsonl|parquet)")
 _INPUT_ERROR = re.compile(r"InputError: (.*?)(?: \[while running|\n|$)")

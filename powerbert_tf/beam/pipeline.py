@@ -15,15 +15,15 @@ import numpy as np
 from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
 
 from powerbert_tf.beam.handler import SavedModelHandler
-from powerbert_tf.errors import InputError
-from powerbert_tf.predictions import answer_columns
-from powerbert_tf.rejected import bad_rows_message, rejected_line
-from powerbert_tf.serving import TEXTS
-from powerbert_tf.streaming.answers import round_answers
-from powerbert_tf.streaming.shards import shard_name
-from powerbert_tf.streaming.source import Place, Source
-from powerbert_tf.streaming.writers import open_writer
-from powerbert_tf.tables import Row
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.rejected import bad_rows_message, rejected_line
+from powerbert_tf.data.tables import Row
+from powerbert_tf.export.signatures import TEXTS
+from powerbert_tf.prediction.answers import round_answers
+from powerbert_tf.prediction.columns import answer_columns
+from powerbert_tf.prediction.shards import shard_name
+from powerbert_tf.prediction.source import Place, Source
+from powerbert_tf.prediction.writers import open_writer
 
 Numbered = tuple[int, Row]
 

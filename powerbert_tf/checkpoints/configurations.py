@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from powerbert_tf.architectures import ARCHITECTURES, GoogleFiles, titles_of_google
-from powerbert_tf.bert_config import BertConfig
-from powerbert_tf.errors import InputError
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.models.architectures import ARCHITECTURES, GoogleFiles, titles_of_google
+from powerbert_tf.models.config import BertConfig
 
 _EPSILON = 1e-12  # of every LayerNorm in Google's code, which has no key for it
 # What files of a Hugging Face folder say beside sizes, where the class's own default would be another.

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
-from powerbert_tf.architectures import ARCHITECTURES
-from powerbert_tf.bert_config import BertConfig
 from powerbert_tf.checkpoints.configurations import google_config
 from powerbert_tf.checkpoints.google_index import STRING, read_index
 from powerbert_tf.checkpoints.names import is_known_extra, weight_names
 from powerbert_tf.checkpoints.weights import list_names, named_weights
-from powerbert_tf.errors import InputError
-from powerbert_tf.files import write_json
-from powerbert_tf.modeling import BertClassifier
+from powerbert_tf.common.errors import InputError, first_line
+from powerbert_tf.common.files import write_json
+from powerbert_tf.models.architectures import ARCHITECTURES
+from powerbert_tf.models.classifier import BertClassifier
+from powerbert_tf.models.config import BertConfig
 
 
 def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:
@@ -61,7 +61,7 @@ def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:
     except (tf.errors.OpError, RuntimeError, IndexError, OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{prefix}: cannot be read; damaged or truncated? ({_first_line(error)})") from None
+        raise InputError(f"{prefix}: cannot be read; damaged or truncated? ({first_line(error)})") from None
     return {name.ours: weights[name.ours].T if name.google_transposed else weights[name.ours] for name in names}
 
 
@@ -87,7 +87,3 @@ def write_checkpoint(folder: Path, model: BertClassifier) -> None:
         tensors=[tf.constant(array.T if name.google_transposed else array) for name, array in arrays.items()],
     )
     write_json(folder / files.config, values)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

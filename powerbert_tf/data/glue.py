@@ -1,0 +1,212 @@
+"""Reads one tab-separated GLUE file."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.tasks import Layout
+from powerbert_tf.data.text_columns import take_texts
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_MAX_BAD_SHARE = 0.01
+_MAX_DETAILED = 5
+_MAX_QUOTED = 40
+_LARGEST_SCORE = float(np.finfo(np.float32).max)
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The rows of one split, in the order of the file.
+
+    Attributes:
+        texts: One column of n texts, or two for a task on pairs; lists, but where there are very many. Of multiple
+            choice: articles, questions, and K columns of options.
+        labels: int32 [n], positions in the task's classes; float32 [n], scores, for a regression; None for test.
+        indices: The n GLUE indices of a test split, as the file spells them, or `file:line` of a user's own; None for
+            train and dev.
+        bad_rows: Number of rows left out because they could not be read.
+        choices: K; 1 where an example is one input of a model.
+    """
+
+    texts: tuple[Sequence[str], ...]
+    labels: np.ndarray | None
+    indices: Sequence[str] | None
+    bad_rows: int = 0
+    choices: int = 1
+
+    def __len__(self) -> int:
+        return len(self.texts[0])
+
+    def sample(self, count: int, seed: int) -> "Split":
+        """Some of the rows, drawn with a seed and in the order of the file; all where there are no more."""
+        if count >= len(self):
+            return self
+        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+
+    def take(self, rows: np.ndarray) -> "Split":
+        """Some of the rows, `[k]` numbers, in that order."""
+        return dataclasses.replace(
+            self,
+            texts=tuple(take_texts(column, rows) for column in self.texts),
+            labels=None if self.labels is None else self.labels[rows],
+            indices=None if self.indices is None else take_texts(self.indices, rows),
+        )
+
+
+class _UnreadableRowError(Exception):
+    """A row cannot be read; the message is the reason."""
+
+
+def read_tsv(path: str | os.PathLike, layout: Layout, classes: Sequence[str], labeled: bool) -> Split:
+    """Reads one file: UTF-8 with or without a byte-order mark, rows ended by a line feed, no quoting.
+
+    A row that cannot be read (number of columns, label, score) is left out and logged. An empty text is a text.
+
+    Args:
+        path: The file.
+        layout: Where its columns are.
+        classes: Class names as the file spells them; empty for a regression.
+        labeled: Whether to read labels; otherwise indices are read, where the layout has them.
+
+    Raises:
+        InputError: The file is missing, a folder, empty, not UTF-8, its header is too narrow for the layout, or more
+            than 1 % of its rows cannot be read.
+    """
+    if labeled and layout.label is None:
+        raise ValueError(f"read_tsv: expected a layout with a label to read labels, received {layout}")
+    label_column = layout.label if labeled else None
+    index_column = None if labeled else layout.index
+    lines = _read_lines(path)
+    first_row = 1 if layout.header else 0
+    if not lines:
+        raise InputError(f"{path}: the file is empty; expected {_describe(layout, classes, labeled, None)}.")
+    num_columns = len(lines[0].split("\t")) if layout.header else layout.num_columns
+    needed = _needed_columns(layout)
+    if num_columns is None:
+        num_columns = needed
+    if num_columns < needed:
+        raise InputError(
+            f"{path}: the header is misaligned: it has {num_columns} columns, expected at least {needed} "
+            f"({_describe(layout, classes, labeled, None)})."
+        )
+    if len(lines) == first_row:
+        raise InputError(f"{path}: a header and no rows; expected {_describe(layout, classes, labeled, num_columns)}.")
+
+    label_ids = {name: label_id for label_id, name in enumerate(classes)}
+    texts: tuple[list[str], ...] = tuple([] for _ in layout.texts)
+    labels: list[float] = []
+    indices: list[str] = []
+    bad: list[tuple[int, str]] = []
+    for number, line in enumerate(lines[first_row:], start=first_row + 1):
+        columns = line.split("\t")
+        try:
+            if len(columns) != num_columns:
+                raise _UnreadableRowError(f"the row has {len(columns)} columns instead of {num_columns}")
+            if label_column is not None:
+                spelling = columns[label_column]
+                labels.append(_label_id(spelling, label_ids) if classes else _score(spelling))
+        except _UnreadableRowError as reason:
+            bad.append((number, str(reason)))
+            continue
+        if index_column is not None:
+            indices.append(columns[index_column])
+        for column, text_list in zip(layout.texts, texts, strict=True):
+            text_list.append(columns[column])
+
+    if bad:
+        _report(path, bad, len(lines) - first_row, _describe(layout, classes, labeled, num_columns))
+    return Split(
+        texts=texts,
+        labels=np.array(labels, np.int32 if classes else np.float32) if labeled else None,
+        indices=indices if index_column is not None else None,
+        bad_rows=len(bad),
+    )
+
+
+def _read_lines(path: str | os.PathLike) -> list[str]:
+    try:
+        data = Path(path).read_bytes()
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder; expected a tab-separated file.") from None
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected a tab-separated file.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a tab-separated file.") from None
+    data = data.removeprefix(_BYTE_ORDER_MARK)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}:{line}: byte 0x{data[error.start]:02x} is not UTF-8 ({error.reason}); convert the file to UTF-8."
+        ) from None
+    # Not str.splitlines, which also splits at characters that occur inside GLUE texts.
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _needed_columns(layout: Layout) -> int:
+    """Least number of columns in which no two of the layout's columns coincide."""
+    columns = [*layout.texts, *(column for column in (layout.label, layout.index) if column is not None)]
+    return max(columns) + 1 + (min(columns) < 0)
+
+
+def _label_id(spelling: str, label_ids: dict[str, int]) -> int:
+    if spelling not in label_ids:
+        raise _UnreadableRowError(f"the label is {_quote(spelling)} instead of one of {', '.join(label_ids)}")
+    return label_ids[spelling]
+
+
+def _score(spelling: str) -> float:
+    try:
+        score = float(spelling)
+    except ValueError:
+        raise _UnreadableRowError(f"the score is {_quote(spelling)} instead of a number") from None
+    if not abs(score) <= _LARGEST_SCORE:
+        raise _UnreadableRowError(f"the score is {_quote(spelling)} instead of a finite number")
+    return score
+
+
+def _quote(value: str) -> str:
+    return repr(value if len(value) <= _MAX_QUOTED else value[:_MAX_QUOTED] + "...")
+
+
+def _describe(layout: Layout, classes: Sequence[str], labeled: bool, num_columns: int | None) -> str:
+    """Says in words what the file should be; columns count from 1, as a user of an editor does."""
+    rows = "rows of tab-separated columns" if num_columns is None else f"rows of {num_columns} tab-separated columns"
+    parts = [f"the text in {' and '.join(_place(column) for column in layout.texts)}"]
+    if labeled:
+        what = f"the label ({', '.join(classes)})" if classes else "the score (a finite number)"
+        parts.append(f"{what} in {_place(layout.label)}")
+    elif layout.index is not None:
+        parts.append(f"the index in {_place(layout.index)}")
+    header = "a header, then " if layout.header else ""
+    return f"{header}{rows}: {', '.join(parts)}"
+
+
+def _place(column: int | None) -> str:
+    return "the last column" if column == -1 else f"column {(column or 0) + 1}"
+
+
+def _report(path: str | os.PathLike, bad: list[tuple[int, str]], num_rows: int, expected: str) -> None:
+    """Logs the rows left out.
+
+    Raises:
+        InputError: They are more than 1 % of the rows.
+    """
+    number, reason = bad[0]
+    if len(bad) > _MAX_BAD_SHARE * num_rows:
+        raise InputError(
+            f"{path}: {len(bad)} of {num_rows} rows cannot be read, at most {_MAX_BAD_SHARE:.0%} may be; the first is "
+            f"{path}:{number}: {reason}; expected {expected}."
+        )
+    for number, reason in bad[:_MAX_DETAILED]:
+        logging.warning("%s:%d: row left out: %s.", path, number, reason)
+    logging.warning("%s: %d of %d rows left out because they cannot be read.", path, len(bad), num_rows)

@@ -1,0 +1,379 @@
+"""PoWER-BERT's method: the word-vectors that matter least leave.
+
+Goyal et al., "PoWER-BERT: Accelerating BERT Inference via Progressive Word-vector Elimination", ICML 2020
+(arXiv 2001.08950). Pure functions first, Keras layers on them. Nothing here knows BERT: once an encoder block has its
+attention probabilities, and before it computes anything else from them, it asks a layer
+
+    (attention_probs, padding_mask, input_mask, value) -> what stays
+
+where `input_mask` is the padding mask of the model's input, of which fractions are meant, and `value` is what the
+attention weighs. What stays is a dict:
+
+    padding_mask   [B, K], of the rows that stay
+    rows           [B, K] int32, which of the T rows they are; missing where all stay
+    scale          [B, T], what to multiply the rows by before the feed-forward network; missing for 1
+
+Asked so early, an encoder never computes what is about to leave.
+
+Axes: `B` batch, `A` heads, `T` rows (word-vectors that reach the encoder), `K` rows kept, `N` maximum sequence length,
+`n` real word-pieces of an example. Row 0 is [CLS].
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from powerbert_tf.elimination.retention import PARTS, parts_of, rows_kept
+from powerbert_tf.elimination.significance import SELECTIONS, ranking_scores, ranks, significance_scores, static_scores
+
+
+def soft_scale(scores, retention_parameters):
+    """What soft-extract multiplies each word-vector by: r[rank(w)] (paper, section 3.3).
+
+    Args:
+        scores: `[B, T]`, from `ranking_scores`.
+        retention_parameters: r, `[N]` with N >= T.
+
+    Returns:
+        `[B, T]`.
+    """
+    return ops.take(retention_parameters, ranks(scores), axis=0)
+
+
+def kept_rows(scores, padding_mask, num_kept, own_share=None):
+    """The `num_kept` rows of highest score, in their order of the sequence (paper, section 3.2).
+
+    Args:
+        scores: `[B, T]`, from `ranking_scores`.
+        padding_mask: `[B, T]`.
+        num_kept: l, at least 1; an int, or a scalar tensor where T is unknown.
+        own_share: Rows that each example keeps of these, `[B]` integers, none more than it has; the rest is masked.
+            None: all of them.
+
+    Returns:
+        Numbers of the rows `[B, K]` int32 and their padding mask `[B, K]`, with K = min(l, T).
+    """
+    length = ops.shape(padding_mask)[1]
+    is_static = isinstance(length, int) and isinstance(num_kept, int)
+    num_kept = min(num_kept, length) if is_static else ops.minimum(num_kept, length)
+    _, rows = ops.top_k(scores, num_kept)  # [B, K], in the order of their ranks
+    if own_share is None:
+        rows = ops.sort(rows, axis=-1)
+        return rows, gather_rows(padding_mask, rows)
+    is_own = ops.expand_dims(ops.arange(num_kept), axis=0) < ops.expand_dims(own_share, axis=-1)
+    rows = ops.sort(ops.where(is_own, rows, length), axis=-1)  # rows that are not the example's own sort last
+    return ops.minimum(rows, length - 1), ops.cast(is_own, padding_mask.dtype)
+
+
+def own_shares(parts, input_mask):
+    """Rows that each example keeps of its own: max(1, ceil(f * n)).
+
+    Args:
+        parts: The fraction f in `retention.PARTS`, an int or an int32 scalar tensor.
+        input_mask: `[B, T]`, the padding mask of the model's input.
+
+    Returns:
+        `[B]` int32.
+    """
+    lengths = ops.sum(ops.cast(input_mask, "int32"), axis=-1)
+    return ops.maximum((parts * lengths + (PARTS - 1)) // PARTS, 1)
+
+
+def gates(scores, padding_mask, fraction, input_mask, width):
+    """How open each word-vector stands to later encoders: 1 at ranks within the fraction, 0 beyond, a ramp between.
+
+        ramp = max(1, width n)
+        gate(rank) = clip((f (n + ramp) - rank) / ramp, 0, 1)
+
+    so that all are open at f = 1, none at f = 0, and the cut of extraction, rank f n, always lies on the ramp. [CLS]
+    stands open. With a width of 0 the gates are what extraction keeps, to the row.
+
+    Args:
+        scores: `[B, T]`, from `ranking_scores`.
+        padding_mask: `[B, T]`, what stands open before; gates multiply.
+        fraction: f, a scalar tensor.
+        input_mask: `[B, T]`, the padding mask of the model's input.
+        width: Of the ramp, as a fraction of n.
+
+    Returns:
+        `[B, T]` float32 in [0, 1].
+    """
+    rank = ranks(scores)
+    if width:
+        rank = ops.cast(rank, "float32")
+        lengths = ops.sum(ops.cast(input_mask, "float32"), axis=-1, keepdims=True)
+        ramp = ops.maximum(width * lengths, 1.0)
+        gate = ops.clip((fraction * (lengths + ramp) - rank) / ramp, 0.0, 1.0)
+        gate = ops.where(rank == 0, 1.0, gate)
+    else:
+        parts = ops.cast(ops.round(fraction * PARTS), "int32")
+        gate = rank < ops.expand_dims(own_shares(parts, input_mask), axis=-1)
+    return ops.cast(padding_mask, "float32") * ops.cast(gate, "float32")
+
+
+def gather_rows(tensor, rows):
+    """Picks rows of each example: `result[b, k] = tensor[b, rows[b, k]]`.
+
+    Args:
+        tensor: `[B, T, ...]`.
+        rows: `[B, K]` integers.
+
+    Returns:
+        `[B, K, ...]`.
+    """
+    # One flat take is a single fast gather on every backend; `take_along_axis` would broadcast the indices over H.
+    batch, length = ops.shape(tensor)[:2]
+    rows = ops.cast(rows, "int32")
+    first_row = ops.expand_dims(ops.arange(batch, dtype="int32") * length, axis=-1)
+    flat = ops.reshape(tensor, (-1, *tensor.shape[2:]))
+    return ops.take(flat, rows + first_row, axis=0)
+
+
+def gather_queries(attention_probs, rows):
+    """Picks queries of each example: `result[b, a, k] = attention_probs[b, a, rows[b, k]]`.
+
+    Args:
+        attention_probs: `[B, A, T, T]`; rows are queries, columns are keys.
+        rows: `[B, K]` integers.
+
+    Returns:
+        `[B, A, K, T]`.
+    """
+    batch, heads, length = ops.shape(attention_probs)[:3]
+    first_row = ops.reshape(ops.arange(batch * heads, dtype="int32") * length, (batch, heads, 1))
+    flat = ops.reshape(attention_probs, (-1, ops.shape(attention_probs)[3]))
+    return ops.take(flat, ops.expand_dims(ops.cast(rows, "int32"), axis=1) + first_row, axis=0)
+
+
+class _Selection(keras.layers.Layer):
+    """What the layers share: the order in which word-vectors matter.
+
+    Attributes:
+        mask_dtype: Type of the padding mask that comes out; None for that of the one that goes in.
+        diagonal: See `significance_scores`.
+
+    Args:
+        max_seq_length: N.
+        selection: `"attention"` (Attn-WS), `"weighted"` (the same, weighted by the norms of values), or one of the
+            static `"head"` (Head-WS) and `"random"` (Rand-WS).
+        padding_queries_vote: See `significance_scores`.
+        seed: Which positions `"random"` keeps.
+
+    Raises:
+        ValueError: `selection` is none of `SELECTIONS`.
+    """
+
+    mask_dtype: str | None = None
+    diagonal = None
+
+    def __init__(self, max_seq_length, selection="attention", padding_queries_vote=False, seed=0, **kwargs):
+        # What is learned here, and gates, are float32 in every precision: ranks and shares would round elsewhere.
+        super().__init__(autocast=False, **kwargs)
+        if selection not in SELECTIONS:
+            raise ValueError(f"selection={selection!r}; expected one of {', '.join(SELECTIONS)}.")
+        self.max_seq_length = max_seq_length
+        self.selection = selection
+        self.padding_queries_vote = padding_queries_vote
+        self.seed = seed
+
+    def build(self, attention_probs_shape, padding_mask_shape, input_mask_shape):
+        """Nothing to build, unless a subclass learns something."""
+
+    def ranking_scores(self, attention_probs, padding_mask, value=None, pin_cls=True):
+        """Scores `[B, T]` float32 in whose descending order the word-vectors matter."""
+        if self.selection == "weighted" and value is None:
+            raise ValueError("value=None; expected the values [B, A, T, D], which selection='weighted' asks for.")
+        if self.selection in ("attention", "weighted"):
+            weighing = value if self.selection == "weighted" else None
+            votes = self.padding_queries_vote
+            scores = significance_scores(attention_probs, padding_mask, votes, weighing, self.diagonal)
+        else:
+            # Departure: the paper's static strategies may keep padding and drop words; here padding is last as well.
+            length = ops.shape(padding_mask)[1]
+            scores = ops.expand_dims(static_scores(self.selection, length, self.max_seq_length, self.seed), axis=0)
+        return ranking_scores(scores, padding_mask, pin_cls)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "max_seq_length": self.max_seq_length,
+            "selection": self.selection,
+            "padding_queries_vote": self.padding_queries_vote,
+            "seed": self.seed,
+        }
+
+
+@keras.saving.register_keras_serializable("powerbert_tf")
+class UnitInterval(keras.constraints.Constraint):
+    """Clips to [0, 1] after each step (paper, section 3.3)."""
+
+    def __call__(self, w):
+        return ops.clip(w, 0.0, 1.0)
+
+
+@keras.saving.register_keras_serializable("powerbert_tf")
+class MassPenalty(keras.regularizers.Regularizer):
+    """The search's loss term of one encoder: coefficient * mass(r) (paper, section 3.3)."""
+
+    def __init__(self, coefficient):
+        self.coefficient = coefficient
+
+    def __call__(self, x):
+        return self.coefficient * ops.sum(x)
+
+    def get_config(self):
+        return {"coefficient": self.coefficient}
+
+
+@keras.saving.register_keras_serializable("powerbert_tf")
+class SoftExtract(_Selection):
+    """Extraction relaxed to a learned scale for each rank, for the configuration search.
+
+    Args:
+        max_seq_length: N, the number of retention parameters.
+        mass_penalty: Coefficient of this encoder's mass in the loss; lambda * j for encoder j (1-based).
+        pin_cls: Whether [CLS] has rank 0. The original release ranks it like any other word-vector.
+        **kwargs: `selection`, `padding_queries_vote` and `seed`, see `_Selection`; and the layer's own.
+    """
+
+    def __init__(self, max_seq_length, mass_penalty=0.0, pin_cls=True, **kwargs):
+        super().__init__(max_seq_length, **kwargs)
+        self.mass_penalty = mass_penalty
+        self.pin_cls = pin_cls
+
+    def build(self, attention_probs_shape, padding_mask_shape, input_mask_shape):
+        self.retention_parameters = self.add_weight(
+            shape=(self.max_seq_length,),
+            initializer="ones",
+            constraint=UnitInterval(),
+            regularizer=MassPenalty(self.mass_penalty),
+            name="retention_parameters",
+        )
+
+    def call(self, attention_probs, padding_mask, input_mask, value=None):
+        """`[B, A, T, T]`, `[B, T]`, `[B, N']`, `[B, A, T, D]` -> `{"padding_mask", "scale"}`, `[B, T]` each."""
+        scores = self.ranking_scores(attention_probs, padding_mask, value, self.pin_cls)
+        return {"padding_mask": padding_mask, "scale": soft_scale(scores, self.retention_parameters)}
+
+    def cls_scale(self, padding_mask):
+        """The scale of [CLS] alone, `[B, 1]`, of an encoder that computes no other row.
+
+        Raises:
+            ValueError: The rank of [CLS] is not known without the others.
+        """
+        if not self.pin_cls:
+            raise ValueError("pin_cls=False; expected True: [CLS] has rank 0 only then.")
+        return ops.broadcast_to(self.retention_parameters[:1], (ops.shape(padding_mask)[0], 1))
+
+    def compute_num_kept(self, length, input_length):
+        """All rows stay."""
+        return length
+
+    @property
+    def mass(self):
+        """The mass sum_k r[k], between 0 and N."""
+        return float(np.sum(self.retention_parameters.numpy(), dtype="float64"))
+
+    def get_config(self):
+        return {**super().get_config(), "mass_penalty": self.mass_penalty, "pin_cls": self.pin_cls}
+
+
+@keras.saving.register_keras_serializable("powerbert_tf")
+class GatedExtract(_Selection):
+    """Extraction relaxed to gates on the attention that later encoders pay, for searches to a target.
+
+    All rows stay. What leaves is not the word-vector but the mask: it becomes a gate in [0, 1], which scales the
+    attention that the row receives, and the weight of its own votes, in every later encoder; so a gate of 0 does what
+    elimination does, exactly, and there is nothing to gain from scaling all gates alike.
+
+    Attributes:
+        fraction: f, a scalar variable.
+        price: Where the fraction learns, what a whole one costs: `price * f` is a term of the loss, with a price that a
+            search may change at every step.
+
+    Args:
+        max_seq_length: N.
+        width: Of the ramp, see `gates`; with 0 the layer eliminates what `Extract` does.
+        **kwargs: `selection`, `padding_queries_vote` and `seed`, see `_Selection`; and the layer's own.
+    """
+
+    mask_dtype = "float32"
+
+    def __init__(self, max_seq_length, width=0.0, **kwargs):
+        super().__init__(max_seq_length, **kwargs)
+        self.width = width
+
+    def build(self, attention_probs_shape, padding_mask_shape, input_mask_shape):
+        learns = self.width > 0
+        if learns:
+            # A weight, since JAX takes all else that a compiled step reads for a constant.
+            self.price = self.add_weight(shape=(), initializer="zeros", trainable=False, name="price", dtype="float32")
+        self.fraction = self.add_weight(
+            shape=(),
+            initializer="ones",
+            regularizer=(lambda fraction: self.price * fraction) if learns else None,
+            constraint=UnitInterval(),
+            trainable=learns,
+            name="fraction",
+            dtype="float32",
+        )
+
+    def call(self, attention_probs, padding_mask, input_mask, value=None):
+        """`[B, A, T, T]`, `[B, T]`, `[B, T]`, `[B, A, T, D]` -> `{"padding_mask"}`, gates `[B, T]`."""
+        scores = self.ranking_scores(attention_probs, padding_mask, value)
+        return {"padding_mask": gates(scores, padding_mask, self.fraction, input_mask, self.width)}
+
+    def compute_num_kept(self, length, input_length):
+        """All rows stay."""
+        return length
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width}
+
+
+@keras.saving.register_keras_serializable("powerbert_tf")
+class Extract(_Selection):
+    """Extraction: `num_kept` word-vectors stay, or the fraction of each example's own, [CLS] always among them.
+
+    With a fraction f the tensor has ceil(f * N') rows for an input of N' rows; those beyond an example's own share
+    max(1, ceil(f * n)) are masked, so that what is kept of an example depends on the example alone.
+
+    Args:
+        num_kept: l, a count (int; shorter inputs keep all) or a fraction (float).
+        max_seq_length: N.
+        **kwargs: `selection`, `padding_queries_vote` and `seed`, see `_Selection`; and the layer's own.
+
+    Raises:
+        ValueError: `num_kept` is a count below 1, or no fraction above 0 and up to 1.
+    """
+
+    def __init__(self, num_kept, max_seq_length, **kwargs):
+        super().__init__(max_seq_length, **kwargs)
+        if isinstance(num_kept, float):
+            if not 0 < num_kept <= 1:
+                raise ValueError(f"num_kept={num_kept}; expected a fraction above 0 and up to 1.")
+        elif num_kept < 1:
+            raise ValueError(f"num_kept={num_kept}; expected at least 1: [CLS] never leaves.")
+        self.num_kept = num_kept
+
+    def call(self, attention_probs, padding_mask, input_mask, value=None):
+        """`[B, A, T, T]`, `[B, T]`, `[B, N']`, `[B, A, T, D]` -> `{"padding_mask", "rows"}`, `[B, K]` each."""
+        length, own_share = ops.shape(padding_mask)[1], None
+        num_kept = self.num_kept
+        if isinstance(num_kept, float):
+            own_share = own_shares(parts_of(num_kept), input_mask)
+            num_kept = rows_kept(num_kept, ops.shape(input_mask)[1])
+        elif isinstance(length, int) and length <= num_kept:
+            return {"padding_mask": padding_mask}
+        scores = self.ranking_scores(attention_probs, padding_mask, value)
+        rows, padding_mask = kept_rows(scores, padding_mask, num_kept, own_share)
+        return {"padding_mask": padding_mask, "rows": rows}
+
+    def compute_num_kept(self, length, input_length):
+        """K for `length` rows of an input of `input_length`; None where they are unknown."""
+        if length is None:
+            return None
+        return min(length, rows_kept(self.num_kept, input_length))
+
+    def get_config(self):
+        return {**super().get_config(), "num_kept": self.num_kept}

@@ -1,0 +1,107 @@
+"""LiteRT, formerly TensorFlow Lite: a file for each length, in which the number of rows kept is a constant."""
+
+import contextlib
+import functools
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+from keras import ops
+
+from powerbert_tf.models.classifier import INPUTS, BertClassifier
+
+
+def write(
+    model: BertClassifier, is_regression: bool, lengths: Sequence[int], folder: Path, name: str, int8: bool
+) -> dict[str, int]:
+    """Writes `<name>-<length>.tflite`, and `<name>-<length>-int8.tflite` beside it.
+
+    Args:
+        model: Dense or reduced.
+        is_regression: What its output means.
+        lengths: Of the files; inputs are filled up to one of them.
+        folder: Where to.
+        name: What the files' names begin with.
+        int8: Whether also with weights of 8 bits.
+
+    Returns:
+        The longest input that each file takes, by its name.
+    """
+    model = _with_known_operations(model)
+    files = {}
+    with tempfile.TemporaryDirectory(dir=folder) as scratch, _quiet():
+        functions = {f"length_{length}": _function(model, is_regression, length) for length in lengths}
+        module = tf.Module()
+        module.weights = [variable.value for variable in model.variables]
+        tf.saved_model.save(module, scratch, signatures=functions)
+        for length, signature in zip(lengths, functions, strict=True):
+            for ending in ("", "-int8")[: 1 + int8]:
+                converter = tf.lite.TFLiteConverter.from_saved_model(scratch, signature_keys=[signature])
+                converter.optimizations = [tf.lite.Optimize.DEFAULT] if ending else []
+                path = folder / f"{name}-{length}{ending}.tflite"
+                path.write_bytes(converter.convert())
+                files[path.name] = length
+    return files
+
+
+def load(path: Path, threads: int = 0) -> Any:
+    """A function from the three inputs, int32 `[B, T]`, T up to the file's length, to the answers.
+
+    Arguments as of `onnx_form.load`.
+    """
+    interpreter = Interpreter(model_path=str(path), num_threads=threads or None)
+    (signature,) = interpreter.get_signature_list()
+    return functools.partial(_run, interpreter.get_signature_runner(signature), int(signature.rpartition("_")[2]))
+
+
+def _run(runner: Any, length: int, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    more = [(0, 0), (0, length - inputs[INPUTS[0]].shape[1])]
+    (answers,) = runner(**{name: np.pad(inputs[name], more) for name in INPUTS}).values()
+    return answers
+
+
+def _function(model: BertClassifier, is_regression: bool, length: int) -> Any:
+    # Any batch; the runtime resizes.
+    specs = [tf.TensorSpec([None, length], tf.int32, name=name) for name in INPUTS]
+
+    @tf.function(input_signature=specs, autograph=False)
+    def serve(token_ids, segment_ids, padding_mask):
+        logits = model(dict(zip(INPUTS, (token_ids, segment_ids, padding_mask), strict=True)), training=False)
+        if is_regression:
+            return {"scores": ops.squeeze(logits, axis=-1)}
+        return {"probabilities": ops.softmax(logits, axis=-1)}
+
+    return serve
+
+
+def _with_known_operations(model: BertClassifier) -> BertClassifier:
+    """The same weights, with a diagonal that LiteRT knows: it has no operation for one."""
+    same = model.with_slots(retention_configuration=model.retention_configuration)
+    for slot in same.slots:
+        slot.diagonal = _flat_diagonal
+    return same
+
+
+def _flat_diagonal(attention_probs: Any) -> Any:
+    """Of T * T numbers every (T + 1)th, `[B, A, T, T]` -> `[B, A, T]`."""
+    batch, heads, length, _ = ops.shape(attention_probs)
+    flat = ops.reshape(attention_probs, (batch, heads, length * length))
+    return ops.take(flat, ops.arange(length, dtype="int32") * (length + 1), axis=2)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the converter tells of its inner affairs, past Python, on file descriptor 2."""
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -1,0 +1,319 @@
+"""The signatures of an export: ids, texts or `tf.Example`s in, answers out, over one set of weights.
+
+Axes: `B` batch, `T` columns of ids, `C` classes, `K` options of a question, which are its classes; else 1.
+
+Requests that a served model refuses, as operations of its graph: each error says what was expected.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from powerbert_tf.data.race import input_texts
+from powerbert_tf.data.tasks import Task
+from powerbert_tf.export.shapes import ServingShapes
+from powerbert_tf.models.classifier import INPUTS, BertClassifier
+from powerbert_tf.models.precision import computing_in
+from powerbert_tf.tokenizers.word_pieces import Tokenizer
+
+IDS, TEXT, EXAMPLES = "serving_default", "serve_text", "serve_examples"
+TEXTS = ("text", "text_pair")
+_OF_CHOICE = ("article", "question")
+
+
+def text_inputs(task: Task) -> tuple[str, ...]:
+    """Names of the texts of a request, and of the features of its `tf.Example`s."""
+    if task.choices > 1:
+        return (*_OF_CHOICE, *(f"option_{name.lower()}" for name in task.classes))
+    return TEXTS[: 1 + task.is_pair]
+
+
+def budget_suffix(target_speedup: float) -> str:
+    """What the names of a budget's signatures end with: `_2x`."""
+    return f"_{target_speedup:g}x"
+
+
+def in_precision(models: Mapping[str, BertClassifier], precision: str) -> dict[str, BertClassifier]:
+    """The models in another precision, over one new set of weights.
+
+    Args:
+        models: By the suffix of their signatures; they share their weights.
+        precision: A Keras dtype.
+    """
+    first, *_ = models.values()
+    with computing_in(precision):
+        base = BertClassifier.from_config({**first.get_config(), "retention_configuration": None})
+        base.set_weights(first.get_weights())
+        return {
+            suffix: base.with_slots(retention_configuration=model.retention_configuration, selection=model.selection)
+            for suffix, model in models.items()
+        }
+
+
+class _ModelCall:
+    """A model with its inputs filled up to the shapes that it is compiled for: int32 `[B K, T]` -> float32 answers.
+
+    Every signature calls the same function, so that a SavedModel holds, and XLA compiles, each once.
+    """
+
+    def __init__(self, model: BertClassifier, is_regression: bool, shapes: ServingShapes):
+        self._shapes = shapes
+        self._choices = model.choices
+
+        def answers(*inputs):
+            logits = model(dict(zip(INPUTS, inputs, strict=True)), training=False)
+            logits = keras.ops.cast(logits, "float32")
+            # [B] of a regression, probabilities [B, C] of a classification
+            return keras.ops.squeeze(logits, axis=-1) if is_regression else keras.ops.softmax(logits, axis=-1)
+
+        def compiled(batch: int | None, length: int | None):
+            spec = tf.TensorSpec([batch, length], tf.int32)
+            return tf.function(
+                answers, input_signature=[spec] * len(INPUTS), jit_compile=shapes.jit_compile or None, autograph=False
+            )
+
+        lengths = shapes.lengths if shapes.is_static else (None,)
+        rows = shapes.batch_size * model.choices or None
+        self._compiled = {length: compiled(rows, length) for length in lengths}
+
+    def __call__(self, token_ids: tf.Tensor, segment_ids: tf.Tensor, padding_mask: tf.Tensor) -> tf.Tensor:
+        inputs, shapes = (token_ids, segment_ids, padding_mask), self._shapes
+        if shapes.is_static:
+            inputs = (checked_batch(token_ids, shapes.batch_size, self._choices), segment_ids, padding_mask)
+        rows, length = tf.unstack(tf.shape(inputs[0]))
+        examples = rows // self._choices
+        batch = _next_of(shapes.batch_sizes, examples) * self._choices
+        if shapes.is_static:
+            branches = [functools.partial(self._at, static, inputs) for static in shapes.lengths]
+            answers = tf.switch_case(tf.searchsorted(shapes.lengths, [length])[0], branches)
+        else:
+            answers = self._compiled[None](*_fill(inputs, batch, _next_of(shapes.lengths, length)))
+        return answers[:examples]
+
+    def _at(self, length: int, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        return self._compiled[length](*_fill(inputs, self._shapes.batch_size * self._choices, length))
+
+
+def _next_of(sizes: Sequence[int], size: tf.Tensor) -> tf.Tensor:
+    """The first of `sizes` that is not below `size`, beyond them the next multiple of the last; without any, `size`."""
+    if not sizes:
+        return size
+    known = tf.constant(sizes, tf.int32)
+    index = tf.minimum(tf.searchsorted(known, size[None])[0], len(sizes) - 1)
+    multiple = (size + sizes[-1] - 1) // sizes[-1] * sizes[-1]
+    return tf.where(size > sizes[-1], multiple, known[index])
+
+
+def _fill(inputs: Sequence[tf.Tensor], batch: Any, length: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Inputs filled up to `[batch, length]`; rows that fill up a batch consist of [CLS]'s place alone."""
+    shape = tf.shape(inputs[0])
+    more = [[0, batch - shape[0]], [0, length - shape[1]]]
+    token_ids, segment_ids, padding_mask = (tf.pad(values, more) for values in inputs)
+    return token_ids, segment_ids, tf.maximum(padding_mask, tf.one_hot(0, tf.shape(padding_mask)[1], dtype=tf.int32))
+
+
+def build_signatures(
+    models: Mapping[str, BertClassifier],
+    task: Task,
+    tokenizer: Tokenizer,
+    vocabulary: Sequence[Path],
+    shapes: ServingShapes,
+) -> tuple[tf.Module, dict[str, Callable]]:
+    """What `tf.saved_model.save` takes: the weights, and a function for each signature.
+
+    For each suffix there are
+
+    - `serving_default`: `token_ids`, `segment_ids` and `padding_mask`, int32 `[B, T]`, T up to N -> `probabilities`
+      `[B, C]`, or `scores` `[B]` of a regression; of multiple choice int32 `[B, K, T]`;
+    - `serve_text`: `text`, and `text_pair` of a task on pairs, or `article`, `question`, `option_a` and so on of
+      multiple choice, strings `[B]` -> also `label` `[B]` and `classes`
+      `[B, C]`, strings;
+    - `serve_examples`: `inputs`, strings `[B]`, each a serialised `tf.Example` with these texts -> `classes` and
+      `scores` `[B, C]`, or `outputs` `[B]`, as the Classify and Regress calls of TensorFlow Serving want them.
+
+    Args:
+        models: By the suffix of their signatures, `""` for none; they share their weights.
+        task: Whose classes they tell.
+        tokenizer: Cuts texts.
+        vocabulary: Its files, which are exported as assets.
+        shapes: In which the models are called.
+    """
+    module = tf.Module(name="powerbert")
+    module.vocabulary = [tf.saved_model.Asset(str(path)) for path in vocabulary]
+    module.tokenizer = tokenizer  # with its tables
+    variables = {id(variable): variable.value for model in models.values() for variable in model.variables}
+    module.weights = list(variables.values())
+    first, *_ = models.values()
+    tokenize = _tokenize_function(tokenizer, task, first.max_seq_length)
+    signatures: dict[str, Callable] = {}
+    for suffix, model in models.items():
+        call = _ModelCall(model, task.is_regression, shapes)
+        signatures[IDS + suffix] = _ids_signature(call, model, task)
+        signatures[TEXT + suffix] = _text_signature(call, tokenize, task)
+        signatures[EXAMPLES + suffix] = _examples_signature(call, tokenize, task)
+    return module, signatures
+
+
+def _tokenize_function(tokenizer: Tokenizer, task: Task, max_seq_length: int) -> Callable:
+    names = text_inputs(task)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)] * len(names), autograph=False)
+    def tokenize(*texts):
+        """Strings `[B]` -> the inputs of a model, `[B K, T]`, T the longest of the batch."""
+        pairs = input_texts(checked_texts(texts, names), task.choices)
+        token_ids, segment_ids = tokenizer(pairs, max_seq_length)
+        lengths = token_ids.row_lengths()
+        longest = tf.cast(tf.reduce_max(tf.concat([lengths, [1]], axis=0)), tf.int32)  # 1 for a batch of none
+
+        def pad(ragged, value):
+            dense = ragged.to_tensor(value)
+            return tf.pad(dense, [[0, 0], [0, longest - tf.shape(dense)[1]]], constant_values=value)
+
+        return pad(token_ids, tokenizer.pad_id), pad(segment_ids, 0), tf.sequence_mask(lengths, longest, tf.int32)
+
+    return tokenize
+
+
+def _ids_signature(call: _ModelCall, model: BertClassifier, task: Task) -> Callable:
+    limits = {
+        "max_seq_length": model.max_seq_length,
+        "vocab_size": model.config.vocab_size,
+        "num_segments": max(model.config.type_vocab_size, 1),  # zeros are given where there are none
+    }
+    options = [task.choices] if task.choices > 1 else []
+    specs = [tf.TensorSpec([None, *options, None], tf.int32, name=name) for name in INPUTS]
+
+    @tf.function(input_signature=specs, autograph=False)
+    def serve(token_ids, segment_ids, padding_mask):
+        inputs = [token_ids, segment_ids, padding_mask]
+        if options:
+            inputs = [tf.reshape(values, [-1, tf.shape(values)[-1]]) for values in inputs]
+        answers = call(*checked_ids(*inputs, **limits))
+        return {"scores" if task.is_regression else "probabilities": answers}
+
+    return serve
+
+
+def _classes(task: Task, probabilities: tf.Tensor) -> tf.Tensor:
+    """Class names `[B, C]`: a server's answers all have the batch's axis."""
+    return tf.tile(tf.constant(task.classes)[None], [tf.shape(probabilities)[0], 1])
+
+
+def _text_signature(call: _ModelCall, tokenize: Callable, task: Task) -> Callable:
+    specs = [tf.TensorSpec([None], tf.string, name=name) for name in text_inputs(task)]
+
+    @tf.function(input_signature=specs, autograph=False)
+    def serve(*texts):
+        answers = call(*tokenize(*texts))
+        if task.is_regression:
+            return {"scores": answers}
+        label = tf.gather(tf.constant(task.classes), tf.argmax(answers, axis=-1))
+        return {"label": label, "probabilities": answers, "classes": _classes(task, answers)}
+
+    return serve
+
+
+def _examples_signature(call: _ModelCall, tokenize: Callable, task: Task) -> Callable:
+    features = {name: tf.io.FixedLenFeature([], tf.string) for name in text_inputs(task)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")], autograph=False)
+    def serve(inputs):
+        parsed = tf.io.parse_example(inputs, features)
+        answers = call(*tokenize(*(parsed[name] for name in features)))
+        if task.is_regression:
+            return {"outputs": answers}
+        return {"classes": _classes(task, answers), "scores": answers}
+
+    return serve
+
+
+def checked_ids(
+    token_ids: tf.Tensor,
+    segment_ids: tf.Tensor,
+    padding_mask: tf.Tensor,
+    *,
+    max_seq_length: int,
+    vocab_size: int,
+    num_segments: int,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The inputs of a model, int32 `[B, T]` each, which are not used before they are known to be right.
+
+    Without this an id out of its table is whatever the device makes of it: an error, a row of zeros, another row.
+
+    Args:
+        token_ids: From 0 to `vocab_size - 1`.
+        segment_ids: From 0 to `num_segments - 1`.
+        padding_mask: 1 for a word-piece, 0 for padding, which is on the right; at least one 1 a row.
+        max_seq_length: N; T is from 1 to N.
+        vocab_size: Rows of the table of word-pieces.
+        num_segments: Rows of the table of segments.
+
+    Returns:
+        The three inputs. Running them fails with `InvalidArgumentError` where something is wrong.
+    """
+    shape = tf.shape(token_ids)
+    binary = tf.logical_or(padding_mask == 0, padding_mask == 1)
+    checks = [
+        (
+            tf.logical_and(shape[1] >= 1, shape[1] <= max_seq_length),
+            ["token_ids has", shape[1], f"columns; expected 1 to {max_seq_length}, the maximum length."],
+        ),
+        _same_shape("segment_ids", segment_ids, shape),
+        _same_shape("padding_mask", padding_mask, shape),
+        _inside("token_ids", token_ids, vocab_size, "the vocabulary."),
+        _inside("segment_ids", segment_ids, num_segments, "the segments."),
+        (binary, ["padding_mask has values other than 0 (padding) and 1 (word-piece); expected those only."]),
+        (
+            tf.reduce_any(padding_mask == 1, axis=1),
+            ["padding_mask has a row of zeros; expected a 1 in each row."],
+        ),
+        (
+            padding_mask[:, 1:] <= padding_mask[:, :-1],
+            ["padding_mask has a 1 after a 0; expected padding on the right of each row."],
+        ),
+    ]
+    with tf.control_dependencies([_require(checks)]):
+        return tf.identity(token_ids), tf.identity(segment_ids), tf.identity(padding_mask)
+
+
+def _same_shape(name: str, values: tf.Tensor, shape: tf.Tensor) -> tuple[tf.Tensor, list]:
+    given = tf.shape(values)
+    return tf.equal(given, shape), [f"{name} has the shape", given, "; expected that of token_ids,", shape]
+
+
+def _inside(name: str, values: tf.Tensor, size: int, where: str) -> tuple[tf.Tensor, list]:
+    inside = tf.logical_and(values >= 0, values < size)
+    lowest, highest = tf.reduce_min(values), tf.reduce_max(values)
+    return inside, [f"{name} has ids from", lowest, "to", highest, f"; expected 0 to {size - 1}, {where}"]
+
+
+def checked_texts(texts: Sequence[tf.Tensor], names: Sequence[str]) -> list[tf.Tensor]:
+    """One or two tensors of strings `[B]`, which are not used before they are known to be of one size."""
+    sizes = [tf.size(text) for text in texts]
+    equal = tf.equal(sizes, sizes[0])
+    words: list = [f"{' and '.join(names)} have"]
+    for number, size in enumerate(sizes):
+        words += ["and", size] if number else [size]
+    with tf.control_dependencies([_require([(equal, [*words, "strings; expected as many of each."])])]):
+        return [tf.identity(text) for text in texts]
+
+
+def checked_batch(values: tf.Tensor, batch_size: int, choices: int = 1) -> tf.Tensor:
+    """A tensor `[B * choices, ...]` of at most `batch_size` examples."""
+    rows = tf.shape(values)[0] // choices
+    expected = f"examples; expected at most {batch_size}, the batch that the model was exported for."
+    with tf.control_dependencies([_require([(rows <= batch_size, ["the request has", rows, expected])])]):
+        return tf.identity(values)
+
+
+def _require(checks: Sequence[tuple[tf.Tensor, list]]) -> tf.Operation:
+    """Fails with the message of the first condition that does not hold everywhere; the others may follow from it."""
+    last: list[tf.Operation] = []
+    for condition, message in checks:
+        with tf.control_dependencies(last):
+            last = [tf.debugging.Assert(tf.reduce_all(condition), message)]
+    return last[0]

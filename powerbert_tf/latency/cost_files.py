@@ -1,0 +1,169 @@
+"""Measured costs of encoders, kept in a file for each device.
+
+Whether a table of measured costs holds: what it predicts for whole models, against what they take now.
+"""
+
+import datetime
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from powerbert_tf.common.files import write_json
+from powerbert_tf.elimination.retention import geometric_schedule
+from powerbert_tf.latency.costs import CURVES, Costs, CostTable
+from powerbert_tf.latency.encoder_costs import measure_costs, num_chained, random_batch
+from powerbert_tf.latency.timing import device_name, measure_latency
+from powerbert_tf.models.classifier import BertClassifier, with_retention
+from powerbert_tf.models.config import BertConfig
+
+_FORMAT = 2  # of the file; a change of what is measured changes it, too
+_TOLERANCE = 0.15  # of predicted speed-ups; the same table tried again on an idle machine differs by up to 0.1
+
+
+def load_costs(
+    config: BertConfig, max_seq_length: int, batch_size: int, folder: Path | None, jit_compile: bool = False
+) -> CostTable:
+    """`measure_costs`, once for each device, sizes and batch size: later from a file.
+
+    A table says what the machine was like when it was measured, other work included. So each is tried on whole models
+    before it is used: one from a file that is off by more than 15 % is measured anew, and a new one that is off is
+    used with a warning, but not kept.
+
+    Args:
+        config: Sizes.
+        max_seq_length: N.
+        batch_size: B.
+        folder: Of the file; None to measure every time. Where it cannot be read or written, that is only logged.
+        jit_compile: Whether of parts that XLA compiles.
+
+    Raises:
+        ValueError: Keras runs on a backend for which nothing can be measured.
+    """
+    if folder is None:
+        return measure_costs(config, max_seq_length, batch_size, jit_compile=jit_compile)
+    holds_for = _holds_for(config, max_seq_length, batch_size, jit_compile)
+    digest = hashlib.sha256(json.dumps(holds_for, sort_keys=True).encode()).hexdigest()
+    path = folder / f"costs-{digest[:12]}.json"
+    table = _read_costs(path, holds_for)
+    if table is not None:
+        error = prediction_error(table, config, max_seq_length, jit_compile=jit_compile)
+        if error <= _TOLERANCE:
+            return table
+        logging.info("%s: its predictions are off by %.0f %% by now.", path, 100 * error)
+    logging.info("Measuring what parts of the model take on %s; kept in %s.", holds_for["device"], path)
+    table = measure_costs(config, max_seq_length, batch_size, jit_compile=jit_compile)
+    error = prediction_error(table, config, max_seq_length, jit_compile=jit_compile)
+    if error <= _TOLERANCE:
+        _write_costs(path, holds_for, table)
+    else:
+        logging.warning(
+            "Predicted speed-ups are off by %.0f %%, perhaps because something else is running; the measured costs are "
+            "used, but not kept: the next run measures again.",
+            100 * error,
+        )
+    return table
+
+
+def _holds_for(config: BertConfig, max_seq_length: int, batch_size: int, jit_compile: bool) -> dict[str, Any]:
+    """Everything that a table depends on."""
+    return {
+        "format": _FORMAT,
+        "device": device_name(jit_compile),
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_attention_heads": config.num_attention_heads,
+        "hidden_act": config.hidden_act,
+        "vocab_size": config.vocab_size,
+        "embedding_size": config.embedding_width,
+        "shares_encoders": config.shares_encoders,
+        "encoders_chained": num_chained(config),
+        "max_seq_length": max_seq_length,
+        "batch_size": batch_size,
+    }
+
+
+def _read_costs(path: Path, holds_for: Mapping[str, Any]) -> CostTable | None:
+    """The table of a file, or None where it is to be measured."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if {name: stored[name] for name in holds_for} != holds_for:
+            raise ValueError("it holds for something else")
+        return CostTable(
+            unit="ms",
+            device=stored["device"],
+            batch_size=stored["batch_size"],
+            rows=_increasing(stored["rows"]),
+            **{name: _curve(stored[name], len(stored["rows"])) for name in CURVES},
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, KeyError, TypeError, ValueError) as error:  # json's and unicode's errors are ValueErrors
+        logging.warning("%s: not usable (%s: %s); measuring anew.", path, type(error).__name__, error)
+        return None
+
+
+def _increasing(rows: Sequence[int]) -> np.ndarray:
+    array = np.array(rows, dtype="int64")
+    if array.ndim != 1 or not len(array) or (np.diff(array) <= 0).any():
+        raise ValueError(f"rows {rows} are not increasing")
+    return array
+
+
+def _curve(times: Sequence[float], length: int) -> np.ndarray:
+    array = np.array(times, dtype="float64")
+    if array.shape != (length,) or not (np.isfinite(array) & (array > 0)).all():
+        raise ValueError(f"expected {length} positive times, found {times}")
+    return array
+
+
+def _write_costs(path: Path, holds_for: Mapping[str, Any], table: CostTable) -> None:
+    stored = {
+        **holds_for,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "unit": table.unit,
+        "rows": table.rows.tolist(),
+        **{name: getattr(table, name).tolist() for name in CURVES},
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, stored)
+    except OSError as error:
+        logging.warning("%s: cannot be written (%s); the next run measures again.", path, error)
+
+
+_KEEP = 0.1  # by the last encoder, of a geometric schedule
+_PARTS_OF_N = (8, 4, 2)  # lengths that are measured: N / 8 and so on
+
+
+def prediction_error(
+    table: CostTable, config: BertConfig, max_seq_length: int, repeats: int = 5, jit_compile: bool = False
+) -> float:
+    """How far a predicted speed-up is from the measured one, by a factor minus 1: 0.1 for 10 % too high or too low.
+
+    A model that eliminates by a geometric schedule is measured in turn with the one that does not, at three lengths;
+    the mean of the factors counts.
+
+    Args:
+        table: Measured costs, of a machine of which something else may have used a part.
+        config: Sizes.
+        max_seq_length: N.
+        repeats: How often each model is measured at each length.
+        jit_compile: Whether the table is of parts that XLA compiles.
+
+    Raises:
+        ValueError: Keras runs on a backend for which nothing can be measured.
+    """
+    lengths = [max(max_seq_length // part, 1) for part in _PARTS_OF_N]
+    dense = BertClassifier(config, num_classes=2, max_seq_length=max_seq_length)
+    schedule = geometric_schedule(_KEEP, config.num_hidden_layers)
+    models = {"dense": dense, "reduced": with_retention(dense, schedule)}
+    batches = [random_batch(config, table.batch_size, length) for length in lengths]
+    times = measure_latency(models, batches, repeats, jit_compile)
+    predicted = [Costs(table, np.array([length]), config.num_hidden_layers).speedup(schedule) for length in lengths]
+    factors = np.log(predicted) - np.log(times["dense"] / times["reduced"])
+    return float(np.expm1(abs(np.mean(factors))))

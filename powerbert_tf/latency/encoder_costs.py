@@ -1,0 +1,161 @@
+"""What the parts of an encoder take on this machine, by their rows.
+
+Parts are timed as models of their own, from word-pieces to logits: a chain of encoders of which only that part runs.
+The chain whose parts do nothing is what they have in common, and is subtracted.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+from absl import logging
+
+from powerbert_tf.elimination.extract import Extract
+from powerbert_tf.latency.costs import CURVES, CostTable
+from powerbert_tf.latency.timing import calls_bar, device_name, input_tensors, interleaved_times
+from powerbert_tf.models.classifier import BertClassifier
+from powerbert_tf.models.compilation import compiled
+from powerbert_tf.models.config import BertConfig
+from powerbert_tf.models.encoder import EncoderBlock
+
+_CHAINED = 4  # encoders: enough that, as in a whole stack, no weights wait in the nearest cache
+_SHORTEST_SECONDS = 4.0  # small models are measured more often
+_LONGEST_SECONDS = 60.0  # large ones less often, but not below
+_FEWEST_ROUNDS = 3
+_BUSY = 1.25  # times that a usual call takes longer than the fastest: above, something else runs
+_SMALLEST_MS = 1e-6  # a part never costs nothing, or less
+
+
+class _Chain(keras.Model):
+    """Embeddings, one part of each of some encoders, pooler and head.
+
+    Args:
+        classifier: Whose embeddings, pooler and head are taken.
+        encoders: A list of `EncoderBlock`; empty for what is outside of them.
+        part: `(encoder, word_vectors [B, T, H], padding_mask [B, T]) -> word_vectors [B, any, H]`.
+    """
+
+    def __init__(self, classifier, encoders, part):
+        super().__init__(name="chain")  # names with an underscore first are refused
+        self.embeddings, self.pooler, self.classifier = map(
+            classifier.get_layer, ("embeddings", "pooler", "classifier")
+        )
+        self.encoders = encoders
+        self.part = part
+        self.built = True  # all of its layers are
+
+    def call(self, inputs, training=False):
+        mask = inputs["padding_mask"]
+        word_vectors = self.embeddings(inputs["token_ids"], inputs["segment_ids"])
+        for encoder in self.encoders:
+            # All rows stay, however many leave the part, and the next one cannot start before this one has ended.
+            word_vectors = word_vectors + 1e-3 * self.part(encoder, word_vectors, mask)[:, :1]
+        return self.classifier(self.pooler(word_vectors[:, 0]))
+
+
+def _chains(config: BertConfig, max_seq_length: int) -> dict[str, _Chain]:
+    classifier = BertClassifier(
+        dataclasses.replace(config, num_hidden_layers=num_chained(config)), num_classes=2, max_seq_length=max_seq_length
+    )
+    encoders = classifier.encoders
+
+    def block(encoder, **kwargs):
+        block = EncoderBlock(config, shared=encoder, name="part", **kwargs)
+        block.build((None, None, config.hidden_size), (None, None), (None, None))
+        return block
+
+    def attend(block, word_vectors, mask):
+        _, attention_probs, value, _ = block.choose(word_vectors, mask, mask)
+        return block.attention.gather_heads(attention_probs, value)
+
+    # Half of the rows are gathered, as between what first and last encoders keep.
+    extracting = [block(encoder, extract=Extract(0.5, max_seq_length)) for encoder in encoders]
+    last = [block(encoder, cls_only=True) for encoder in encoders]
+    return {
+        "outside": _Chain(classifier, [], None),
+        "idle": _Chain(classifier, encoders, lambda encoder, word_vectors, mask: word_vectors),
+        "attention": _Chain(classifier, [block(encoder) for encoder in encoders], attend),
+        "extracting_attention": _Chain(classifier, extracting, attend),
+        "update": _Chain(
+            classifier, encoders, lambda encoder, word_vectors, mask: encoder.update(word_vectors, word_vectors)
+        ),
+        "last": _Chain(classifier, last, lambda block, word_vectors, mask: block(word_vectors, mask, mask)[0]),
+    }
+
+
+def num_chained(config: BertConfig) -> int:
+    """Encoders of a chain."""
+    return min(config.num_hidden_layers, _CHAINED)
+
+
+def _grid(max_seq_length: int) -> np.ndarray:
+    """Rows at which parts are timed: 1, 2, 4, 6, 8, 12, 16, 24, 32, ... and N."""
+    powers = 2 ** np.arange(max_seq_length.bit_length())
+    rows = np.unique(np.concatenate([powers, 3 * powers[1:]]))
+    return np.append(rows[rows < max_seq_length], max_seq_length)
+
+
+def random_batch(config: BertConfig, batch_size: int, length: int) -> dict[str, np.ndarray]:
+    """Inputs of full rows, int32 `[B, T]` each; the same at each call."""
+    shape = (batch_size, length)
+    return {
+        "token_ids": np.random.default_rng(length).integers(config.vocab_size, size=shape, dtype="int32"),
+        "segment_ids": np.zeros(shape, "int32"),
+        "padding_mask": np.ones(shape, "int32"),
+    }
+
+
+def _never_falling(times: np.ndarray) -> np.ndarray:
+    """The curve without noise that more rows take less time, and positive."""
+    # Between the highest time so far and the lowest still to come, so that noise moves it neither up nor down.
+    rising = (np.maximum.accumulate(times) + np.minimum.accumulate(times[::-1])[::-1]) / 2
+    return np.maximum(rising, _SMALLEST_MS)
+
+
+def measure_costs(
+    config: BertConfig, max_seq_length: int, batch_size: int, repeats: int = 7, jit_compile: bool = False
+) -> CostTable:
+    """Times the parts of a BERT of random weights by their rows, in milliseconds.
+
+    The fixed cost of a call is in `outside`. Where something else uses the machine, a warning is logged: short calls
+    suffer less from it than long ones, so that parts are not in proportion.
+
+    Args:
+        config: Sizes.
+        max_seq_length: N, the most rows.
+        batch_size: B.
+        repeats: How often each part is measured; fewer times where that takes over a minute, more where it takes no
+            more than some seconds.
+        jit_compile: Whether parts are compiled by XLA, each for each number of rows: minutes, before it is measured.
+
+    Raises:
+        ValueError: Keras runs on a backend for which nothing can be measured.
+    """
+
+    def is_enough(rounds, seconds):
+        is_late = seconds > _LONGEST_SECONDS
+        return rounds >= (_FEWEST_ROUNDS if is_late else repeats) and seconds > _SHORTEST_SECONDS
+
+    rows = _grid(max_seq_length)
+    functions = {name: compiled(chain, jit_compile) for name, chain in _chains(config, max_seq_length).items()}
+    batches = [input_tensors(random_batch(config, batch_size, int(length))) for length in rows]
+    with calls_bar("latency of parts", (1 + repeats) * len(functions) * len(batches)) as bar:
+        rounds = interleaved_times(functions, batches, is_enough, bar)
+    # The shortest, not the median: whatever else runs on the machine only adds, and would be most of a short part.
+    times = {name: of_chain.min(axis=-1) for name, of_chain in rounds.items()}
+    _warn_if_busy(rounds)
+    parts = {name: (times[name] - times["idle"]) / num_chained(config) for name in CURVES if name != "outside"}
+    curves = {name: _never_falling(curve) for name, curve in {**parts, "outside": times["outside"]}.items()}
+    return CostTable(unit="ms", device=device_name(jit_compile), batch_size=batch_size, rows=rows, **curves)
+
+
+def _warn_if_busy(rounds: Mapping[str, np.ndarray]) -> None:
+    usual = sum(np.median(of_chain, axis=-1).sum() for of_chain in rounds.values())
+    fastest = sum(of_chain.min(axis=-1).sum() for of_chain in rounds.values())
+    if usual > _BUSY * fastest:
+        logging.warning(
+            "Something else is running: calls usually take %.2f times as long as the fastest. The measured costs of "
+            "parts, and what is chosen by them, are rough; remove their file to have them measured again.",
+            usual / fastest,
+        )

@@ -1,0 +1,21 @@
+"""Flags for what is measured."""
+
+import dataclasses
+
+from powerbert_tf.common.flags import AT_LEAST_1, CheckedSettings, one_of, setting
+
+COST_MODELS = ("measured", "multiply_adds")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeasuringSettings(CheckedSettings):
+    """Measurements."""
+
+    cost_model: str = setting(
+        "What a configuration costs: measured (times of this device, kept in a file) or multiply_adds (counted).",
+        default="measured",
+        check=one_of(COST_MODELS),
+    )
+    latency_batch_size: int = setting(
+        "Examples of a batch in the measurements that targets speak of.", default=32, check=AT_LEAST_1
+    )

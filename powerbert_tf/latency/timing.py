@@ -1,0 +1,118 @@
+"""Milliseconds of a batch: models as they are deployed, on this machine, in turn."""
+
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from powerbert_tf.common.machine import usable_cores
+from powerbert_tf.models.classifier import INPUTS
+from powerbert_tf.models.compilation import backend_module, compiled_once
+
+
+def device_name(jit_compile: bool = False) -> str:
+    """What a measurement holds for: processor or accelerator, usable cores, backend, float type, and XLA if used."""
+    backend = keras.backend.backend()
+    version = backend_module().__version__
+    policy = keras.config.dtype_policy().name
+    xla = ", XLA" * jit_compile
+    return f"{_accelerator() or _processor()}, {usable_cores()} cores, {backend} {version}, {policy}{xla}"
+
+
+def _accelerator() -> str:
+    module = backend_module()
+    if keras.backend.backend() == "tensorflow":
+        devices = module.config.list_physical_devices("GPU")
+        return module.config.experimental.get_device_details(devices[0]).get("device_name", "GPU") if devices else ""
+    if keras.backend.backend() == "jax":
+        device = module.devices()[0]
+        return "" if device.platform == "cpu" else device.device_kind
+    return module.cuda.get_device_name() if module.cuda.is_available() else ""
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _milliseconds(function: Callable[[Any], Any], inputs: Any) -> float:
+    start = time.perf_counter()
+    keras.ops.convert_to_numpy(function(inputs))  # waits for the result
+    return 1000 * (time.perf_counter() - start)
+
+
+def interleaved_times(
+    functions: Mapping[str, Callable[[Any], Any]],
+    inputs: Sequence[Any],
+    is_enough: Callable[[int, float], bool],
+    bar: tqdm,
+) -> dict[str, np.ndarray]:
+    """Milliseconds of each function on each input in each round, `[inputs, rounds]`.
+
+    In a round all are called in turn, so that drift and noise meet all of them alike.
+
+    Args:
+        functions: By name.
+        inputs: What each of them is called with.
+        is_enough: Whether to stop, from the rounds that are done and the seconds that they took.
+        bar: Is moved on by one for each call.
+    """
+    names = list(functions)
+    for given in inputs:  # whatever is compiled or allocated on the first call is so before the first measurement
+        for name in names:
+            _milliseconds(functions[name], given)
+            bar.update()
+    times: dict[str, list[list[float]]] = {name: [[] for _ in inputs] for name in names}
+    start, rounds = time.perf_counter(), 0
+    while not is_enough(rounds, time.perf_counter() - start):
+        first = rounds % len(names)
+        for index, given in enumerate(inputs):
+            for name in names[first:] + names[:first]:
+                times[name][index].append(_milliseconds(functions[name], given))
+                bar.update()
+        rounds += 1
+    return {name: np.array(of_inputs) for name, of_inputs in times.items()}
+
+
+def input_tensors(batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """A batch on the device."""
+    return {name: keras.ops.convert_to_tensor(batch[name], dtype="int32") for name in INPUTS}
+
+
+def calls_bar(title: str, total: int) -> tqdm:
+    """A progress bar of `total` calls; nothing where the console is a file."""
+    return tqdm(total=total, desc=title, unit="call", leave=False, dynamic_ncols=True, disable=None)
+
+
+def measure_latency(
+    models: Mapping[str, keras.Model],
+    batches: Sequence[Mapping[str, np.ndarray]],
+    repeats: int = 5,
+    jit_compile: bool = False,
+) -> dict[str, np.ndarray]:
+    """Milliseconds of each model on each batch, `[batches]`, median over repeats.
+
+    Args:
+        models: By name; `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` -> logits `[B, C]`. They are
+            called compiled, and in turn.
+        batches: Inputs of the models.
+        repeats: How often each model is measured on each batch.
+        jit_compile: Whether by XLA, which compiles each shape among the batches.
+
+    Raises:
+        ValueError: Keras runs on a backend for which nothing can be measured.
+    """
+    functions = {name: compiled_once(model, jit_compile) for name, model in models.items()}
+    inputs = [input_tensors(batch) for batch in batches]
+    with calls_bar("latency", (1 + repeats) * len(models) * len(batches)) as bar:
+        times = interleaved_times(functions, inputs, lambda rounds, seconds: rounds >= repeats, bar)
+    return {name: np.median(of_model, axis=-1) for name, of_model in times.items()}

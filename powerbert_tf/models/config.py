@@ -1,0 +1,225 @@
+"""Sizes of BERT and its family, from Google's configuration files or Hugging Face's `config.json`."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.files import read_object
+from powerbert_tf.elimination.retention import EncoderSize
+from powerbert_tf.models.architectures import ARCHITECTURES, REQUIRED, supported
+
+ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "tanh")
+
+_MOST_WEIGHTS = 10**10  # thirty times BERT-large: more is a mistake, or meant to fill a machine's memory
+_MOST_ENCODERS = 1000
+_LARGEST_SIZE = 10**15  # of any kind: what it comes to is reckoned in floats, which end somewhere
+
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig:
+    """Sizes and constants of an encoder and what is around it, under the names of BERT's configuration file.
+
+    Attributes:
+        type_vocab_size: Segments; with 1 every row has it, with 0 there is no table.
+        architecture: A row of `architectures.ARCHITECTURES`; it decides what weights are called in checkpoints.
+        embedding_size: Columns of the embedding tables; None for `hidden_size`.
+        projects_embeddings: Whether a dense layer takes them to `hidden_size`; None for where that is another size.
+        position_offset: Row of the position table that the first word-piece takes.
+        shares_encoders: Whether all encoders have the same weights.
+        pooler_act: Activation of the dense layer between [CLS] and the head.
+        dropout_before_pooler: Whether dropout acts there, too, and not only after it.
+        classifier_dropout: Rate of it; None for `hidden_dropout_prob`.
+        pad_token_id: What the vocabulary's padding token should have; None where the file does not say.
+
+    Raises:
+        InputError: A size below 1, more weights than any machine should be asked for, heads that do not divide the
+            hidden size, an unknown activation, or a rate outside [0, 1).
+    """
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    max_position_embeddings: int
+    type_vocab_size: int = 2
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    architecture: str = "bert"
+    embedding_size: int | None = None
+    projects_embeddings: bool | None = None
+    position_offset: int = 0
+    shares_encoders: bool = False
+    pooler_act: str = "tanh"
+    dropout_before_pooler: bool = False
+    classifier_dropout: float | None = None
+    pad_token_id: int | None = None
+
+    def __post_init__(self):
+        for name in _SIZES:
+            _require_count(name, getattr(self, name), 1)
+        _require_count("type_vocab_size", self.type_vocab_size, 0)
+        if self.embedding_size is not None:
+            _require_count("embedding_size", self.embedding_size, 1)
+        _require_count("position_offset", self.position_offset, 0)
+        if self.pad_token_id is not None:
+            _require_count("pad_token_id", self.pad_token_id, 0)
+        for name in ("projects_embeddings", "shares_encoders", "dropout_before_pooler"):
+            value = getattr(self, name)
+            if not isinstance(value, bool) and (name, value) != ("projects_embeddings", None):
+                raise InputError(f"{name}={value!r}; expected true or false.")
+        if self.num_hidden_layers > _MOST_ENCODERS:
+            raise InputError(f"num_hidden_layers={self.num_hidden_layers}; expected at most {_MOST_ENCODERS}.")
+        if self.num_weights > _MOST_WEIGHTS:
+            raise InputError(
+                f"hidden_size={self.hidden_size}, vocab_size={self.vocab_size} and the other sizes ask for about "
+                f"{self.num_weights:.0e} weights; expected at most {_MOST_WEIGHTS:.0e}."
+            )
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}."
+            )
+        if self.max_length < 1:
+            raise InputError(
+                f"max_position_embeddings={self.max_position_embeddings}; expected more than {self.position_offset}."
+            )
+        for name in ("hidden_act", "pooler_act"):
+            if getattr(self, name) not in ACTIVATIONS:
+                raise InputError(f"{name}={getattr(self, name)!r}; expected one of {', '.join(ACTIVATIONS)}.")
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
+            value = getattr(self, name)
+            if name == "classifier_dropout" and value is None:
+                continue
+            if not _is_number(value) or not 0 <= value < 1:
+                raise InputError(f"{name}={value!r}; expected a rate in [0, 1).")
+        for name in ("initializer_range", "layer_norm_eps"):
+            value = getattr(self, name)
+            if not _is_number(value) or not 0 < value <= 1:
+                raise InputError(f"{name}={value!r}; expected a positive number of at most 1.")
+
+    @property
+    def embedding_width(self) -> int:
+        """Columns of the embedding tables."""
+        return self.hidden_size if self.embedding_size is None else self.embedding_size
+
+    @property
+    def has_projection(self) -> bool:
+        """Whether a dense layer is between embeddings and encoders."""
+        if self.projects_embeddings is None:
+            return self.embedding_width != self.hidden_size
+        return self.projects_embeddings
+
+    @property
+    def max_length(self) -> int:
+        """Most word-pieces that have a position."""
+        return self.max_position_embeddings - self.position_offset
+
+    @property
+    def num_encoder_weights(self) -> int:
+        """Encoders with weights of their own."""
+        return 1 if self.shares_encoders else self.num_hidden_layers
+
+    @property
+    def num_weights(self) -> int:
+        """About how many numbers the weights are; an encoder too many rather than too few."""
+        rows = self.vocab_size + self.max_position_embeddings + self.type_vocab_size + self.hidden_size
+        encoder = 4 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size
+        return rows * self.embedding_width + (self.num_encoder_weights + 1) * encoder
+
+    @property
+    def encoder_size(self) -> EncoderSize:
+        """What `powerbert_tf.elimination.retention.multiply_adds` wants to know."""
+        return EncoderSize(self.num_hidden_layers, self.hidden_size, self.intermediate_size)
+
+
+def _require_count(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name}={value!r}; expected a whole number of at least {least}.")
+    if value > _LARGEST_SIZE:
+        raise InputError(f"{name}={value}; expected at most {_LARGEST_SIZE}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def config_of(architecture: str, values: Mapping[str, Any]) -> BertConfig:
+    """The configuration that a file's content means in an architecture; keys that are no concern of it are passed over.
+
+    Args:
+        architecture: Name of a row of `ARCHITECTURES`.
+        values: Content of the file.
+
+    Raises:
+        InputError: An unknown architecture, a size that is missing, or a value that is not supported.
+    """
+    row = ARCHITECTURES.get(architecture)
+    if row is None:
+        raise InputError(f"model_type={architecture!r} is not supported; expected one of {supported()}.")
+    for key, value in {**REQUIRED, **row.required}.items():
+        if values.get(key, value) != value:
+            raise InputError(f"{key}={values[key]!r} is not supported for {row.title}; expected {value!r}.")
+    fields = dataclasses.fields(BertConfig)
+    keys = {field.name: row.keys.get(field.name, field.name) for field in fields if field.name not in row.fixed}
+    found = {name: values[key] for name, key in keys.items() if key in values and name != "architecture"}
+    known = {**row.defaults, **found, **row.fixed, "architecture": architecture}
+    missing = [keys[field.name] for field in fields if field.default is dataclasses.MISSING and field.name not in known]
+    if missing:
+        raise InputError(f"lacks {', '.join(missing)}.")
+    return BertConfig(**known)
+
+
+def read_bert_config(path: str | os.PathLike[str], architecture: str | None = None) -> BertConfig:
+    """Reads a configuration file.
+
+    Args:
+        path: The file.
+        architecture: Where the file's name says it, as in Google's releases; None where its content does.
+
+    Raises:
+        InputError: The file is missing, no JSON object, lacks a size, describes an architecture that is not supported,
+            or holds a value that `BertConfig` refuses. The message names the file.
+    """
+    path = Path(path)
+    try:
+        values = read_object(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; a checkpoint needs its configuration.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); a checkpoint needs its configuration.") from None
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    release = None if architecture is None else ARCHITECTURES[architecture].google
+    try:
+        config = config_of(architecture or _model_type(values), values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    if release is None:
+        return config
+    meant = {name: words.get(getattr(config, name), getattr(config, name)) for name, words in release.spelled.items()}
+    return dataclasses.replace(config, **meant)
+
+
+def _model_type(values: Mapping[str, Any]) -> str:
+    """`model_type`; of files older than that key, what the class of the model begins with."""
+    if "model_type" in values:
+        return str(values["model_type"])
+    classes = values.get("architectures") or ["Bert"]
+    if not isinstance(classes, list):
+        raise InputError(f"architectures={classes!r}; expected a list of names of classes.")
+    return str(classes[0]).split("For")[0].removesuffix("Model").lower()

@@ -1,0 +1,305 @@
+"""BERT's layers: embeddings, and an encoder block with one optional slot; without `elimination` still BERT's.
+
+Axes: `B` batch, `T` rows of the input, `F` rows that enter an encoder, `K` rows that leave it, `A` heads,
+`D` size of a head, `H = A * D` hidden size, `I` feed-forward size, `C` classes.
+"""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from powerbert_tf.elimination.extract import gather_queries, gather_rows
+from powerbert_tf.models.config import BertConfig
+from powerbert_tf.models.dense import FusedDense
+
+_ACTIVATIONS = {
+    # Google's and Hugging Face's "gelu" is x * Phi(x); the others are its tanh approximation under two names.
+    "gelu": lambda x: keras.activations.gelu(x, approximate=False),
+    "gelu_new": lambda x: keras.activations.gelu(x, approximate=True),
+    "gelu_pytorch_tanh": lambda x: keras.activations.gelu(x, approximate=True),
+    "relu": keras.activations.relu,
+    "silu": keras.activations.silu,
+    "tanh": keras.activations.tanh,
+}
+
+
+def bert_dense(units, config, activation=None, **kwargs):
+    """A dense layer on rows, initialised as BERT's; `activation` is one of `bert_config.ACTIVATIONS`."""
+    initializer = keras.initializers.TruncatedNormal(stddev=config.initializer_range)
+    return FusedDense(units, activation=_ACTIVATIONS.get(activation), kernel_initializer=initializer, **kwargs)
+
+
+def _softmax(scores):
+    """Softmax over the last axis, without Keras's warning that over one row, as where [CLS] is alone, it is 1."""
+    return ops.ones_like(scores) if scores.shape[-1] == 1 else ops.softmax(scores, axis=-1)
+
+
+def _attention_bias(mask, dtype):
+    """What masks scores `[B, A, F, F]`: log(gate) for each key; about -infinity for 0, in a mask of integers, too."""
+    # Finite in float16, too; after the softmax it is an exact zero in every precision.
+    closed = -3.0e4 if dtype == "float16" else -1.0e9
+    if keras.backend.is_float_dtype(mask.dtype):
+        bias = ops.where(mask > 0, ops.log(ops.maximum(mask, 1e-30)), closed)
+    else:
+        bias = (1.0 - ops.cast(mask, dtype)) * closed
+    return ops.cast(bias, dtype)[:, None, None, :]
+
+
+def _layer_norm(config, **kwargs):
+    return keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, **kwargs)
+
+
+class _BertLayer(keras.layers.Layer):
+    """A layer that is made from a `BertConfig`."""
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        self.config = BertConfig(**config) if isinstance(config, dict) else config
+
+    def get_config(self):
+        return {**super().get_config(), "config": dataclasses.asdict(self.config)}
+
+
+@keras.saving.register_keras_serializable("powerbert_tf")
+class BertEmbeddings(_BertLayer):
+    """Sum of word-piece, position and segment embeddings, normalised, and projected where it is narrower than H.
+
+    Args:
+        config: Sizes.
+        max_seq_length: N; longer inputs are refused.
+        **kwargs: The layer's own.
+    """
+
+    def __init__(self, config, max_seq_length, **kwargs):
+        # Else half precision would cast the whole table for the few rows that are looked up.
+        super().__init__(config, autocast=False, **kwargs)
+        self.max_seq_length = max_seq_length
+
+    def build(self, token_ids_shape, segment_ids_shape):
+        config = self.config
+
+        def table(rows, name):
+            initializer = keras.initializers.TruncatedNormal(stddev=config.initializer_range)
+            return self.add_weight(shape=(rows, config.embedding_width), initializer=initializer, name=name)
+
+        self.word_embeddings = table(config.vocab_size, "word_embeddings")
+        self.position_embeddings = table(config.max_position_embeddings, "position_embeddings")
+        if config.type_vocab_size:
+            self.segment_embeddings = table(config.type_vocab_size, "segment_embeddings")
+        self.layer_norm = _layer_norm(config, name="layer_norm")
+        self.layer_norm.build((None, None, config.embedding_width))
+        if config.has_projection:
+            self.projection = bert_dense(config.hidden_size, config, name="projection")
+            self.projection.build((None, config.embedding_width))
+        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob)
+
+    def call(self, token_ids, segment_ids, training=False):
+        """`[B, T]`, `[B, T]` int32 -> word-vectors `[B, T, H]`.
+
+        Raises:
+            ValueError: T is above `max_seq_length`.
+        """
+        length = ops.shape(token_ids)[1]
+        if isinstance(length, int) and length > self.max_seq_length:
+            raise ValueError(f"token_ids: {length} columns; expected at most max_seq_length={self.max_seq_length}.")
+        config = self.config
+        # Padding is on the right, so that real word-pieces have the first positions.
+        positions = self.position_embeddings[config.position_offset : config.position_offset + length]
+        word_vectors = ops.take(self.word_embeddings, token_ids, axis=0) + positions
+        if config.type_vocab_size == 1:
+            word_vectors = word_vectors + self.segment_embeddings[0]
+        elif config.type_vocab_size:
+            word_vectors = word_vectors + ops.take(self.segment_embeddings, segment_ids, axis=0)
+        word_vectors = self.dropout(self.layer_norm(word_vectors), training=training)
+        if not config.has_projection:
+            return word_vectors
+        projected = self.projection(_rows(word_vectors))  # [B * T, E] -> [B * T, H]
+        return ops.reshape(projected, (*ops.shape(token_ids), config.hidden_size))
+
+    def compute_output_spec(self, token_ids, segment_ids, training=False):
+        # Stated, not traced: backends trace an unknown length with some large number.
+        return keras.KerasTensor((*token_ids.shape, self.config.hidden_size), dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "max_seq_length": self.max_seq_length}
+
+
+@keras.saving.register_keras_serializable("powerbert_tf")
+class SelfAttention(_BertLayer):
+    """Multi-head self-attention in two steps, between which an encoder chooses the queries that it goes on with."""
+
+    def build(self, word_vectors_shape, padding_mask_shape):
+        hidden_size = self.config.hidden_size
+        self.query_key_value = bert_dense(3 * hidden_size, self.config, name="query_key_value")
+        self.output_projection = bert_dense(hidden_size, self.config, name="output")
+        for projection in (self.query_key_value, self.output_projection):
+            projection.build((None, hidden_size))
+        self.dropout = keras.layers.Dropout(self.config.attention_probs_dropout_prob)
+
+    def attend(self, word_vectors, padding_mask, cls_only=False):
+        """Who attends to whom.
+
+        Args:
+            word_vectors: `[B, F, H]`.
+            padding_mask: `[B, F]`, integers, or gates in [0, 1].
+            cls_only: Whether [CLS] is the only query, Q = 1; else Q = F.
+
+        Returns:
+            Probabilities `[B, A, Q, F]`, and the values `[B, A, F, D]` that they weigh.
+        """
+        config = self.config
+        batch, length = ops.shape(word_vectors)[:2]
+        heads, head_size = config.num_attention_heads, config.hidden_size // config.num_attention_heads
+
+        def split_heads(projected, rows, parts):  # [B * rows, parts * H] -> parts of [B, A, rows, D]
+            projected = ops.reshape(projected, (batch, rows, parts, heads, head_size))
+            return ops.unstack(ops.transpose(projected, (2, 0, 3, 1, 4)), parts)
+
+        if cls_only:
+            kernel, bias, hidden_size = self.query_key_value.kernel, self.query_key_value.bias, config.hidden_size
+            query = ops.matmul(word_vectors[:, 0], kernel[:, :hidden_size]) + bias[:hidden_size]
+            key_value = ops.matmul(_rows(word_vectors), kernel[:, hidden_size:]) + bias[hidden_size:]
+            (query,), (key, value) = split_heads(query, 1, 1), split_heads(key_value, length, 2)
+        else:
+            query, key, value = split_heads(self.query_key_value(_rows(word_vectors)), length, 3)
+        scores = ops.matmul(query * head_size**-0.5, ops.transpose(key, (0, 1, 3, 2)))  # [B, A, Q, F]
+        bias = _attention_bias(padding_mask, keras.backend.standardize_dtype(scores.dtype))
+        return _softmax(scores + bias), value
+
+    def gather_heads(self, attention_probs, value, training=False):
+        """`[B, A, Q, F]`, `[B, A, F, D]` -> what the heads found, `[B, Q, H]`."""
+        context = ops.matmul(self.dropout(attention_probs, training=training), value)  # [B, A, Q, D]
+        batch, _, queries, _ = ops.shape(context)
+        return ops.reshape(ops.transpose(context, (0, 2, 1, 3)), (batch, queries, self.config.hidden_size))
+
+
+def _rows(word_vectors):
+    """`[B, F, H]` -> `[B * F, H]`: on TensorFlow, only a product of matrices is fused with what follows it."""
+    return ops.reshape(word_vectors, (-1, word_vectors.shape[-1]))
+
+
+@keras.saving.register_keras_serializable("powerbert_tf")
+class EncoderBlock(_BertLayer):
+    """Self-attention, the optional extract slot, feed-forward network.
+
+    Args:
+        config: Sizes.
+        extract: None (plain BERT), or a layer that says which rows stay, see `elimination.extract`. Only theirs is
+            computed of all that follows the attention probabilities.
+        cls_only: Whether only the row of [CLS] leaves, so that no other is computed: for the last encoder, of which
+            nothing else is read. There is nothing to choose then, and no slot but one that scales [CLS] (`cls_scale`).
+        shared: Another block whose weights are these, or None for new ones.
+        **kwargs: The layer's own.
+
+    Raises:
+        ValueError: `extract` and `cls_only` are both given, and `extract` does not say what becomes of [CLS] alone.
+    """
+
+    _SUBLAYERS = (
+        "attention",
+        "attention_layer_norm",
+        "intermediate",
+        "feed_forward_output",
+        "output_layer_norm",
+        "dropout",
+    )
+
+    def __init__(self, config, extract=None, cls_only=False, shared=None, **kwargs):
+        super().__init__(config, **kwargs)
+        self.extract = keras.saving.deserialize_keras_object(extract) if isinstance(extract, dict) else extract
+        if cls_only and extract is not None and not hasattr(self.extract, "cls_scale"):
+            raise ValueError("extract and cls_only are given; expected one of them.")
+        self.cls_only = cls_only
+        if shared is not None:
+            for name in self._SUBLAYERS:
+                setattr(self, name, getattr(shared, name))
+        self._is_shared = shared is not None
+
+    def build(self, word_vectors_shape, padding_mask_shape, input_mask_shape):
+        config = self.config
+        shape = (None, config.hidden_size)
+        if self.extract is not None and not self.extract.built:
+            self.extract.build((None, config.num_attention_heads, None, None), (None, None), (None, None))
+        if self._is_shared:
+            return
+        self.attention = SelfAttention(config, name="attention")
+        self.attention.build((None, None, config.hidden_size), (None, None))
+        self.attention_layer_norm = _layer_norm(config, name="attention_layer_norm")
+        self.attention_layer_norm.build(shape)
+        self.intermediate = bert_dense(
+            config.intermediate_size, config, activation=config.hidden_act, name="intermediate"
+        )
+        self.intermediate.build(shape)
+        self.feed_forward_output = bert_dense(config.hidden_size, config, name="feed_forward_output")
+        self.feed_forward_output.build((None, config.intermediate_size))
+        self.output_layer_norm = _layer_norm(config, name="output_layer_norm")
+        self.output_layer_norm.build(shape)
+        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob)
+
+    def call(self, word_vectors, padding_mask, input_mask, training=False):
+        """`[B, F, H]`, `[B, F]`, `[B, T]` -> `[B, K, H]`, `[B, K]`; K = F without extraction."""
+        word_vectors, attention_probs, value, stays = self.choose(word_vectors, padding_mask, input_mask)
+        context = self.attention.gather_heads(attention_probs, value, training)
+        return self.update(word_vectors, context, stays.get("scale"), training), stays["padding_mask"]
+
+    def choose(self, word_vectors, padding_mask, input_mask):
+        """All that needs every row, and which rows go on.
+
+        Returns:
+            Word-vectors that stay `[B, K, H]`, their attention probabilities `[B, A, K, F]`, the values `[B, A, F, D]`,
+            and what the slot says.
+        """
+        attention_probs, value = self.attention.attend(word_vectors, padding_mask, self.cls_only)
+        stays = {"padding_mask": padding_mask}
+        if self.cls_only:
+            word_vectors, stays = word_vectors[:, :1], {"padding_mask": padding_mask[:, :1]}
+            if self.extract is not None:
+                stays["scale"] = self.extract.cls_scale(padding_mask)
+        elif self.extract is not None:
+            stays = self.extract(attention_probs, padding_mask, input_mask, value)
+        if "rows" in stays:
+            attention_probs = gather_queries(attention_probs, stays["rows"])
+            word_vectors = gather_rows(word_vectors, stays["rows"])
+        return word_vectors, attention_probs, value, stays
+
+    def update(self, word_vectors, context, scale=None, training=False):
+        """All that follows on each row that stays.
+
+        Args:
+            word_vectors: `[B, K, H]`.
+            context: What the heads found for them, `[B, K, H]`.
+            scale: Of soft-extract, `[B, K]`, or None for 1.
+            training: Whether dropout acts.
+
+        Returns:
+            `[B, K, H]`.
+        """
+        attended = self.dropout(self.attention.output_projection(_rows(context)), training=training)
+        rows = self.attention_layer_norm(_rows(word_vectors) + attended)
+        if scale is not None:
+            rows = rows * ops.cast(ops.reshape(scale, (-1, 1)), rows.dtype)
+        return ops.reshape(self.feed_forward(rows, training), ops.shape(word_vectors))
+
+    def feed_forward(self, rows, training=False):
+        """The feed-forward network, `[B * K, H]` -> `[B * K, H]`."""
+        update = self.feed_forward_output(self.intermediate(rows))  # [B * K, I] -> [B * K, H]
+        return self.output_layer_norm(rows + self.dropout(update, training=training))
+
+    def compute_output_spec(self, word_vectors, padding_mask, input_mask, training=False):
+        # Stated, not traced: K is min(l, F), and a trace with some large F would take l for the answer.
+        batch, length, hidden_size = word_vectors.shape
+        kept, mask_dtype = length, padding_mask.dtype
+        if self.cls_only:
+            kept = 1
+        elif self.extract is not None:
+            kept = self.extract.compute_num_kept(length, input_mask.shape[1])
+            mask_dtype = self.extract.mask_dtype or mask_dtype
+        return (
+            keras.KerasTensor((batch, kept, hidden_size), dtype=self.compute_dtype),
+            keras.KerasTensor((batch, kept), dtype=mask_dtype),
+        )
+
+    def get_config(self):
+        extract = None if self.extract is None else keras.saving.serialize_keras_object(self.extract)
+        return {**super().get_config(), "extract": extract, "cls_only": self.cls_only}

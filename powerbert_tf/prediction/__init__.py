@@ -1,0 +1,4 @@
+"""Predictions for files of any size in constant memory: windows of rows in, shards of answers out, in the same order.
+
+Imports `data`, `models` and `batches`. A new input or output format of predictions goes here.
+"""

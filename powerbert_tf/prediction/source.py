@@ -1,0 +1,186 @@
+"""The rows to answer, from the first one or from where an earlier run stopped."""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.own_data import require_columns, row_problem
+from powerbert_tf.data.tables import STANDARD_INPUT, Row, Table, find_files, is_parquet, open_table, open_text_lines
+
+_TABLES_OF_STANDARD_INPUT = tuple(STANDARD_INPUT + suffix for suffix in (".csv", ".tsv", ".jsonl"))
+_FLAG = "predict_file"
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """How far the input has been read.
+
+    Attributes:
+        file: Files that have been read to their ends.
+        rows: Rows that have been taken of the next one, those that cannot be used among them.
+        read_bytes: Of all files together, as far as their sizes are known.
+    """
+
+    file: int = 0
+    rows: int = 0
+    read_bytes: int = 0
+
+
+def find_input(given: str) -> list[str]:
+    """What `--predict_file` names: files, or `-`, `-.csv`, `-.tsv` or `-.jsonl` for standard input.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    return [given] if _is_standard_input(given) else find_files(given, _FLAG)
+
+
+def _is_standard_input(path: str) -> bool:
+    return path == STANDARD_INPUT or path in _TABLES_OF_STANDARD_INPUT
+
+
+class Source:
+    """Files with the columns of the texts, all with the same columns.
+
+    Attributes:
+        paths: The files.
+        texts: Columns of the one or two texts.
+        columns: All columns of the input; of JSON lines, those of the first row.
+        is_uniform: Whether each row has these columns, and no others.
+        reserved: Columns that the answers take.
+
+    Args:
+        paths: From `find_input`.
+        texts: Columns of the texts; empty for those of the model's task, which has none where it is GLUE's.
+        quoted: See `tables.open_table`.
+        reserved: Columns that the answers take.
+        any_keys: Whether rows of JSON lines may have other keys than the first one.
+
+    Raises:
+        InputError: A file or a column is missing, or the columns differ.
+    """
+
+    def __init__(
+        self, paths: Sequence[str], texts: Sequence[str], quoted: bool, reserved: Sequence[str], any_keys: bool
+    ):
+        self._quoted = quoted
+        self._any_keys = any_keys
+        self.texts = tuple(texts)
+        self.reserved = tuple(reserved)
+        self.paths = tuple(paths)
+        self.from_standard_input = _is_standard_input(paths[0])
+        self._sizes = [
+            0 if os.path.isdir(path) or self.from_standard_input else os.path.getsize(path) for path in self.paths
+        ]
+        first = self._open(0)
+        # Opening standard input again would lose what has been read of it.
+        self._opened: Table | None = first
+        self.columns, self.is_uniform = first.columns, first.uniform
+        self._check_columns(first)
+
+    def _open(self, number: int) -> Table:
+        path = self.paths[number]
+        return open_text_lines(self.texts) if path == STANDARD_INPUT else open_table(path, self._quoted, typed=True)
+
+    def _check_columns(self, table: Table) -> None:
+        expected = f"expected one of the columns of {table.file}: {', '.join(table.columns)}"
+        for flag, column in zip(("text_column", "text_pair_column"), self.texts, strict=False):
+            if not column:
+                raise InputError(f"--{flag}: missing; {expected}.")
+            if column not in table.columns and table.uniform:
+                raise InputError(f"--{flag}={column}: no such column; {expected}.")
+        taken = [column for column in table.columns if column in self.reserved]
+        if taken and table.uniform:
+            raise InputError(
+                f"{table.file}:1: has a column {taken[0]!r}, which is the answer's; rename it, or take it out."
+            )
+        if self.is_uniform and table.uniform and set(table.columns) != set(self.columns):
+            differ = sorted({*table.columns} ^ {*self.columns})
+            raise InputError(
+                f"{table.file}:1: the columns differ from those of {self.paths[0]}: {', '.join(differ)}; expected the "
+                "same columns in all files."
+            )
+
+    def rows(self, start: Place, stop: int | None = None) -> Iterator[tuple[Place, Row]]:
+        """Rows from a place on, each with the place behind it; what cannot be used has a `problem`.
+
+        Args:
+            start: Where to begin.
+            stop: The file before which to end; None for the end of all.
+
+        Raises:
+            InputError: A file is damaged, has other columns, or fewer rows than were taken of it before.
+        """
+        for number in range(start.file, len(self.paths) if stop is None else stop):
+            table = self._opened if number == 0 and self._opened is not None else self._open(number)
+            self._opened = None
+            self._check_columns(table)
+            require_columns(table, self.texts)
+            before, taken = sum(self._sizes[:number]), 0
+            skipped = start.rows if number == start.file else 0
+            for row in table.rows:
+                taken += 1
+                if taken > skipped:
+                    problem = row.problem or self._problem(row)
+                    place = Place(number, taken, before + table.meter.read_bytes)
+                    yield place, row.rejected(problem) if problem else row
+            if taken < skipped:
+                raise InputError(f"{table.file}: has {taken} rows; an interrupted run took {skipped} of them before.")
+
+    def _problem(self, row: Row) -> str:
+        problem = row_problem(row, self.texts)
+        if problem or self.is_uniform:
+            return problem
+        for key in row.cells:
+            if key in self.reserved:
+                return f"has the key {key!r}, which is the answer's"
+            if not self._any_keys and key not in self.columns:
+                return f"has the key {key!r}, which the first row has not; --predict_format=jsonl takes any"
+        return ""
+
+    @property
+    def total_bytes(self) -> int | None:
+        """Of all files; None where that is not known."""
+        return sum(self._sizes) if all(self._sizes) else None
+
+    @property
+    def schema(self) -> Any:
+        """The `pyarrow.Schema` of Parquet files, the same for all; None of others.
+
+        Raises:
+            InputError: Those of two files differ.
+        """
+        if not all(map(is_parquet, self.paths)):
+            return None
+        from powerbert_tf.data.tables.parquet import read_schema
+
+        first = read_schema(self.paths[0])
+        for path in self.paths[1:]:
+            if not read_schema(path).equals(first):
+                raise InputError(f"{path}: has another schema than {self.paths[0]}; expected the same, for Parquet.")
+        return first
+
+    def describe(self) -> list[dict[str, Any]]:
+        """What tells these files from others, without reading them."""
+        described = []
+        for path, size in zip(self.paths, self._sizes, strict=True):
+            changed = 0 if self.from_standard_input else os.stat(path).st_mtime_ns
+            described.append(
+                {
+                    "file": path if self.from_standard_input else os.path.abspath(path),
+                    "bytes": size,
+                    "changed_ns": changed,
+                }
+            )
+        return described
+
+    @property
+    def name(self) -> str:
+        """What the folder of its answers is called."""
+        if self.from_standard_input:
+            return "standard_input"
+        first = Path(self.paths[0]).resolve()
+        return first.name.split(".")[0] if len(self.paths) == 1 else first.parent.name

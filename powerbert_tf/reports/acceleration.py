@@ -1,0 +1,130 @@
+"""What accelerating a classifier lost and gained, and whether it was worth it."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from powerbert_tf.data.metrics import METRICS, format_metrics
+from powerbert_tf.elimination.retention import format_configuration
+
+_LEAST_GAIN = 1.05  # times faster; less is within what measurements vary
+
+
+@dataclasses.dataclass(frozen=True)
+class AccelerationReport:
+    """Figures of the dev split.
+
+    Attributes:
+        metric: The main one of the metrics.
+        original: Metrics of the model as it was.
+        reduced: Metrics of the reduced model.
+        agreement: Share of the answers that are the original's; of a regression, their correlation.
+        predicted_speedup: Against the original on the same length-grouped batches, by the costs of its parts.
+        measured_speedup: The same, measured.
+        measured_speedup_over_padded: Against the original padded to N, measured.
+        milliseconds: Of a batch, by what was run.
+        batch_size: Of these batches.
+        device: Where.
+        retention_configuration: What each encoder keeps of an example's length.
+        max_seq_length: N.
+        examples: Of the dev split.
+        retrained: Whether weights were trained.
+        no_gain: Why the reduced model is not worth having; empty where it is.
+    """
+
+    metric: str
+    original: dict[str, float]
+    reduced: dict[str, float]
+    agreement: float
+    predicted_speedup: float
+    measured_speedup: float
+    measured_speedup_over_padded: float
+    milliseconds: dict[str, float]
+    batch_size: int
+    device: str
+    retention_configuration: tuple[float, ...]
+    max_seq_length: int
+    examples: int
+    retrained: bool
+    no_gain: str
+
+    def __str__(self) -> str:
+        trained = "re-trained" if self.retrained else "nothing trained"
+        lines = [
+            f"original: {format_metrics(self.original)}",
+            f"reduced ({trained}): {format_metrics(self.reduced)}; agrees with the original {self.agreement:.1%}, "
+            f"on {self.examples} dev examples",
+            f"keeps {format_configuration(self.retention_configuration)} of each example's length",
+            f"{self.measured_speedup:.2f}x faster on length-grouped batches of {self.batch_size} (predicted "
+            f"{self.predicted_speedup:.2f}x), {self.measured_speedup_over_padded:.2f}x than padded to "
+            f"{self.max_seq_length}; {self.device}",
+        ]
+        return "\n".join([*lines, *([f"no gain here: {self.no_gain}"] if self.no_gain else [])])
+
+
+def make_report(
+    evaluated: Mapping[str, Any],
+    labels: np.ndarray,
+    is_regression: bool,
+    max_seq_length: int,
+    retrained: bool,
+    reason: str = "",
+) -> AccelerationReport:
+    """The report on two models that have been evaluated.
+
+    Args:
+        evaluated: `result.json` of the stage `evaluate`.
+        labels: Of the dev split, `[n]`.
+        is_regression: What they are.
+        max_seq_length: N.
+        retrained: Whether weights were trained.
+        reason: Why there is no gain, where that is known already.
+    """
+    speedup = evaluated["speedup"]
+    report = AccelerationReport(
+        metric=evaluated["metric"],
+        original=evaluated["dense"]["metrics"],
+        reduced=evaluated["reduced"]["metrics"],
+        agreement=evaluated["agreement"],
+        predicted_speedup=speedup["predicted"],
+        measured_speedup=speedup["grouped"],
+        measured_speedup_over_padded=speedup["padded"],
+        milliseconds=speedup["milliseconds"],
+        batch_size=speedup["batch_size"],
+        device=speedup["device"],
+        retention_configuration=tuple(evaluated["retention_configuration"]),
+        max_seq_length=max_seq_length,
+        examples=evaluated["examples"],
+        retrained=retrained,
+        no_gain="",
+    )
+    return dataclasses.replace(report, no_gain=reason or _why_no_gain(report, labels, is_regression))
+
+
+def _why_no_gain(report: AccelerationReport, labels: np.ndarray, is_regression: bool) -> str:
+    if report.measured_speedup < _LEAST_GAIN:
+        return (
+            f"measured, it is {report.measured_speedup:.2f}x as fast on the same length-grouped batches, where "
+            f"{report.predicted_speedup:.2f}x was predicted; what is left to gain is padding, if any: run the original "
+            "on batches grouped by length."
+        )
+    constant = 0.0 if is_regression else best_constant(report.metric, labels)
+    if report.reduced[report.metric] <= constant < report.original[report.metric]:
+        remedy = "a lower target_speedup" if report.retrained else "retrain=True, or a lower target_speedup"
+        return (
+            f"its {report.metric} of {report.reduced[report.metric]:.4f} is no better than that of one answer to "
+            f"everything, {constant:.4f}; expected of {remedy}."
+        )
+    return ""
+
+
+def best_constant(metric: str, labels: np.ndarray) -> float:
+    """The metric of one and the same answer to everything, the best of them.
+
+    Args:
+        metric: A name in `metrics.METRICS`.
+        labels: Class numbers `[n]`.
+    """
+    return max(METRICS[metric](labels, np.full_like(labels, answer)) for answer in np.unique(labels))

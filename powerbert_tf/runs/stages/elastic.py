@@ -1,0 +1,75 @@
+"""The elastic stage: one set of weights for many budgets."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from powerbert_tf.common.reporting import say
+from powerbert_tf.data.metrics import format_metrics
+from powerbert_tf.elimination.retention import Configuration, format_configuration
+from powerbert_tf.models.classifier import BertClassifier, with_retention
+from powerbert_tf.runs.run import Run
+from powerbert_tf.runs.stages.search import make_calibration, meet_speedup
+from powerbert_tf.training.distribution.processes import by_chief
+from powerbert_tf.training.elastic import sandwich
+from powerbert_tf.training.loop import Recipe, evaluate_model, task_loss, train
+
+
+def elastic(run: Run, folder: Path) -> dict[str, Any]:
+    """One set of weights for every budget, see `training.elastic`; then a configuration for each target."""
+    targets = run.pareto_targets()
+    dense = run.dense_model()
+    costs = run.costs
+    smallest = tuple(by_chief(lambda: make_calibration(run, dense).search(costs, targets[-1])))
+    model, callbacks = sandwich(dense, run.task.is_regression, smallest, seed=run.settings.training.seed)
+    recipe = Recipe(
+        title="elastic",
+        rate=run.settings.training.learning_rate_retrain,
+        epochs=run.settings.training.epochs,
+        loss=task_loss(run.task),
+        keep_last=True,  # later epochs have seen more configurations; dev scores of the full model say little of them
+        callbacks=callbacks,
+    )
+    outcome = train(
+        dense,
+        run.task,
+        run.split("train"),
+        run.split("dev"),
+        run.settings.training,
+        run.settings.inference,
+        folder,
+        recipe,
+        trainer=model,
+    )
+    return {
+        "metric": run.task.metrics[0],
+        "metrics": outcome.metrics,
+        "smallest": list(model.smallest),
+        "budgets": by_chief(lambda: _budgets(run, dense, targets)),
+    }
+
+
+def _budgets(run: Run, dense: BertClassifier, targets: Sequence[float]) -> list[dict[str, Any]]:
+    """A configuration of the elastic weights for each target."""
+    calibration = make_calibration(run, dense)
+    budgets = []
+    for target in targets:
+        configuration, measured = meet_speedup(run, dense, calibration.search(run.costs, target), target)
+        metrics = _evaluate(run, dense, configuration)
+        budgets.append(
+            {
+                "target_speedup": target,
+                "predicted_speedup": run.costs.speedup(configuration),
+                "measured_speedup": measured,
+                "metrics": metrics,
+                "retention_configuration": list(configuration),
+            }
+        )
+        seen = "" if measured is None else f", measured {measured:.2f}x"
+        say(f"  {target:g}x{seen}: {format_metrics(metrics)}, keeps {format_configuration(configuration)}")
+    return budgets
+
+
+def _evaluate(run: Run, dense: BertClassifier, configuration: Configuration) -> dict[str, float]:
+    reduced = with_retention(dense, configuration, selection=run.settings.search.selection)
+    return evaluate_model(reduced, run.task, run.split("dev"), run.settings.inference.in_plain_graph())

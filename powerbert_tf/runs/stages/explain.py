@@ -1,0 +1,94 @@
+"""The explain stage: a page, or text, of what a run's reduced model throws away."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from powerbert_tf.batches.batching import EncodedSplit, encode_split, prediction_batches
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.reporting import say
+from powerbert_tf.data.glue import Split
+from powerbert_tf.elimination.retention import format_configuration
+from powerbert_tf.reports.explain_page import explain_page
+from powerbert_tf.reports.explanations import Explanation, as_table, as_text, explain_batches, word_statistics
+from powerbert_tf.runs.run import Run
+
+_PAGE, _TEXT, _WORDS, _TABLE = "index.html", "explain.txt", "words.csv", "pieces.csv"
+_PRINTED = 10  # examples, on the console
+
+
+def explain(run: Run, folder: Path) -> dict[str, Any]:
+    """Writes `index.html` or `explain.txt`, as `--format` says, and the tables `pieces.csv` and `words.csv`.
+
+    Returns:
+        For `result.json`.
+
+    Raises:
+        InputError: `--explain_text` holds other than one text a line, or a pair.
+    """
+    texts = _given_texts(run) if run.settings.reports.explain_text else _dev_examples(run)
+    dense, reduced = run.dense_model(), run.reduced_model()
+    batches = prediction_batches(texts, run.settings.inference.eval_batch_size)
+    explanations = sorted(
+        explain_batches(
+            dense,
+            reduced,
+            batches.dataset(with_labels=False).as_numpy_iterator(),
+            np.concatenate(batches.rows),
+            run.tokenizer.spelled(),
+            run.task.is_regression,
+            texts.labels,
+        ),
+        key=lambda one: one.number,
+    )
+    as_table(explanations).to_csv(folder / _TABLE, index=False)
+    word_statistics(explanations, fewest=1).to_csv(folder / _WORDS, index=False)
+    file = _TEXT if run.settings.reports.format == "text" else _PAGE
+    if run.settings.reports.format == "text":
+        shown = [as_text(one, run.task.classes) for one in explanations]
+        (folder / file).write_text("\n\n".join(shown) + "\n", encoding="utf-8")
+        say("\n\n".join(shown[:_PRINTED]))
+        if len(shown) > _PRINTED:
+            say(f"  … and {len(shown) - _PRINTED} more in {file}")
+    else:
+        page = explain_page(explanations, f"{run.task.name}: what the model reads", _facts(run), run.task.classes)
+        (folder / file).write_text(page, encoding="utf-8")
+    return {"examples": len(explanations), "file": file, "disagreements": _disagreements(run, explanations)}
+
+
+def _given_texts(run: Run) -> EncodedSplit:
+    columns = 1 + run.task.is_pair
+    rows = [line.split("\t") for line in run.settings.reports.explain_text.splitlines() if line.strip()]
+    for row in rows:
+        if len(row) != columns:
+            expected = "two texts with a tab between" if columns == 2 else "one text, without tabs"
+            raise InputError(f"--explain_text={row[0]!r}: {len(row)} texts in a line; expected {expected}.")
+    if not rows:
+        raise InputError("--explain_text: no text in it; expected one a line.")
+    texts = Split(texts=tuple(list(column) for column in zip(*rows, strict=True)), labels=None, indices=None)
+    return encode_split(texts, run.tokenizer, run.settings.inputs.max_seq_length)
+
+
+def _dev_examples(run: Run) -> EncodedSplit:
+    """Dev examples, spread over the split where it has more than are wanted."""
+    dev = run.split("dev")
+    count = min(len(dev), run.settings.reports.explain_examples)
+    return dev.take(np.linspace(0, len(dev) - 1, count).round().astype(int)) if count < len(dev) else dev
+
+
+def _facts(run: Run) -> list[str]:
+    facts = [run.checkpoint.name, f"keeps {format_configuration(run.configuration())}"]
+    evaluated = run.folder.result("evaluate")
+    if evaluated is not None:
+        main = evaluated["metric"]
+        before, after = (evaluated[name]["metrics"][main] for name in ("dense", "reduced"))
+        facts.append(f"dev {main} {before:.4f} dense, {after:.4f} reduced")
+        facts.append(f"{evaluated['speedup']['grouped']:.2f} times faster on batches grouped by length")
+    return facts
+
+
+def _disagreements(run: Run, explanations: list[Explanation]) -> int | None:
+    if run.task.is_regression:
+        return None
+    return sum(int(np.argmax(one.dense) != np.argmax(one.reduced)) for one in explanations)

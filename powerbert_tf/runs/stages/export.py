@@ -1,0 +1,83 @@
+"""The export stage: the models of a run, in each format that was asked for."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from powerbert_tf.common.reporting import say
+from powerbert_tf.export.formats import EXPORT_FORMATS
+from powerbert_tf.export.request import ExportRequest
+from powerbert_tf.export.signatures import budget_suffix
+from powerbert_tf.export.writers import WRITERS, saved_model
+from powerbert_tf.models.classifier import BertClassifier, with_retention
+from powerbert_tf.runs.run import Run
+from powerbert_tf.runs.task_file import describe_task
+
+_SAMPLES = 5  # dev texts, from the shortest to the longest
+
+
+def export(run: Run, _: Path) -> dict[str, Any]:
+    """Writes the formats of `--export_format` aside; each takes its place when the stage's result appears.
+
+    Returns:
+        For `result.json`: what is where, formats of an earlier export with the same settings among them.
+    """
+    request = export_request(run)
+    results = run.exported()
+    for name in run.settings.export.formats:
+        results[name] = _write(run, request, name)
+    results = {name: results[name] for name in EXPORT_FORMATS if name in results}
+    first, *_others = results.values()
+    return {**first, "formats": results}
+
+
+def _write(run: Run, request: ExportRequest, name: str) -> dict[str, Any]:
+    folder = run.folder.root / EXPORT_FORMATS[name].folder
+    if EXPORT_FORMATS[name].versioned:
+        result = run.folder.names.enter_context(saved_model(request, folder))
+    else:
+        written = WRITERS[name](request, run.folder.names.enter_context(run.folder.replacing(folder.name)))
+        result = {"path": folder.name, **written}
+    say(f"  {run.folder.root / result['path']}")
+    return result
+
+
+def export_request(run: Run) -> ExportRequest:
+    """What the flags of a run ask to export."""
+    elastic = run.folder.result("elastic") if run.settings.export.export_model == "elastic" else None
+    return ExportRequest(
+        models=_models(run, elastic),
+        task=run.task,
+        tokenizer=run.tokenizer,
+        checkpoint=run.checkpoint,
+        settings=run.settings.export,
+        truncation=run.settings.inputs.truncation,
+        samples=sample_texts(run),
+        description=describe_task(run.task, run.settings.inputs, run.lower_case),
+        origin={"data": run.dataset.source, "fingerprint": run.fingerprint},
+        evaluated=run.folder.result("evaluate"),
+        elastic=elastic,
+    )
+
+
+def _models(run: Run, elastic: dict[str, Any] | None) -> dict[str, BertClassifier]:
+    if run.settings.export.export_model == "finetune":
+        return {"": run.dense_model()}
+    if run.settings.export.export_model == "retrain":
+        return {"": run.reduced_model()}
+    full = run.load_model("elastic")
+    budgets = cast(dict[str, Any], elastic)["budgets"]
+    reduced = {
+        budget_suffix(budget["target_speedup"]): with_retention(full, budget["retention_configuration"])
+        for budget in budgets
+    }
+    return {"": full, **reduced}
+
+
+def sample_texts(run: Run) -> list[tuple[str, ...]]:
+    """Some dev texts, of all lengths."""
+    texts = run.dataset.splits["dev"].texts
+    by_length = np.argsort(run.split("dev").lengths, kind="stable")
+    places = np.unique(np.linspace(0, len(by_length) - 1, _SAMPLES).astype(int))
+    return [tuple(str(column[row]) for column in texts) for row in by_length[places]]

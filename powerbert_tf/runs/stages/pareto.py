@@ -1,0 +1,147 @@
+"""The pareto stage: metric against speed-up, a model for each target."""
+
+import dataclasses
+import datetime
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from powerbert_tf.common.reporting import say
+from powerbert_tf.data.metrics import format_metrics
+from powerbert_tf.elimination.retention import Configuration, geometric_schedule, uniform_schedule
+from powerbert_tf.latency.costs import fit_to_budget
+from powerbert_tf.latency.speed import BASELINES, GROUPED, describe_measurement, measure_baselines, measure_speedup
+from powerbert_tf.models.classifier import BertClassifier, with_retention
+from powerbert_tf.reports.pareto import MAX_LOSS, Baseline, Point
+from powerbert_tf.reports.pareto_files import write_pareto
+from powerbert_tf.runs.run import Run
+from powerbert_tf.runs.stages.search import make_calibration, meet_speedup
+from powerbert_tf.search.calibrate import Calibration
+from powerbert_tf.training.distribution.processes import by_chief, is_chief
+from powerbert_tf.training.loop import evaluate_model
+from powerbert_tf.training.retraining import retrain_model
+
+_SCHEDULES = {"uniform": uniform_schedule, "geometric": geometric_schedule}
+_SCHEDULE_END = 0.1  # before it is fitted to a budget
+
+
+def pareto(run: Run, folder: Path) -> dict[str, Any]:
+    """A point for each target and strategy, beside the dense model run in three ways; table and plot."""
+    dev, settings = run.split("dev"), run.settings
+    dense = run.dense_model()
+    main = run.task.metrics[0]
+    dense_metric = evaluate_model(dense, run.task, dev, settings.inference)[main]
+    milliseconds = by_chief(
+        lambda: measure_baselines(dense, dev, settings.measuring.latency_batch_size, settings.inference)
+    )
+    baselines = [Baseline(name, ms, milliseconds[GROUPED] / ms, dense_metric) for name, ms in milliseconds.items()]
+    points: list[Point] = []
+
+    def add(strategy: str, target: float, model: BertClassifier) -> None:
+        speedup, times = by_chief(
+            lambda: measure_speedup(dense, model, dev, settings.measuring.latency_batch_size, settings.inference)
+        )
+        metrics = evaluate_model(model, run.task, dev, settings.inference.in_plain_graph())
+        points.append(
+            Point(
+                strategy=strategy,
+                target_speedup=target,
+                configuration=model.retention_configuration,
+                predicted_speedup=run.costs.speedup(model.retention_configuration),
+                speedup=speedup,
+                speedup_padded=milliseconds[BASELINES["max"]] / times["reduced"],
+                metric=metrics[main],
+                seed=settings.training.seed,
+            )
+        )
+        say(f"  {strategy}, {target:g}x: measured {speedup:.2f}x, {format_metrics(metrics)}")
+
+    for strategy, target, configuration, selection in _candidates(run, dense):
+        add(strategy, target, with_retention(dense, configuration, selection=selection))
+        if strategy == "calibrate":
+            student = with_retention(run.dense_model(), configuration, selection=selection)
+            weights = folder / f"{target:g}x"
+            by_chief(functools.partial(weights.mkdir, exist_ok=True))  # with checkpoints of an interrupted run
+            retrain_model(
+                student,
+                dense,
+                run.task,
+                run.split("train"),
+                dev,
+                settings.training,
+                settings.inference,
+                weights,
+                f"retrain {target:g}x",
+            )
+            add("calibrate, re-trained", target, student)
+    elastic = run.folder.result("elastic")
+    if elastic is not None:
+        model = run.load_model("elastic")
+        for budget in elastic["budgets"]:
+            add("elastic", budget["target_speedup"], with_retention(model, budget["retention_configuration"]))
+
+    measured_on = describe_measurement(settings.measuring.latency_batch_size, settings.inference)
+    measured_on += f", {datetime.date.today().isoformat()}"
+    if is_chief():
+        write_pareto(folder, points, baselines, run.task.name, main, measured_on, settings.search.max_loss or MAX_LOSS)
+        say(f"\n{(folder / 'pareto.md').read_text(encoding='utf-8')}")
+    return {
+        "metric": main,
+        "metrics": {main: dense_metric},
+        "points": [dataclasses.asdict(point) for point in points],
+        "baselines": [dataclasses.asdict(baseline) for baseline in baselines],
+        "measured_on": measured_on,
+    }
+
+
+def average_pareto(folder: Path, results: Sequence[dict[str, Any]], task: str, max_loss: float) -> None:
+    """Table and plot of the pareto results of several seeds, with mean and spread.
+
+    Args:
+        folder: To write into; made where it is not there.
+        results: `result.json` of each seed's pareto stage.
+        task: Its name.
+        max_loss: Points of the metric that may be lost.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    points = [Point(**point) for result in results for point in result["points"]]
+    baselines = [
+        Baseline(
+            name=same[0]["name"],
+            **{key: float(np.mean([one[key] for one in same])) for key in ("milliseconds", "speedup", "metric")},
+        )
+        for same in zip(*(result["baselines"] for result in results), strict=True)
+    ]
+    write_pareto(folder, points, baselines, task, results[0]["metric"], results[0]["measured_on"], max_loss)
+
+
+def _candidates(run: Run, dense: BertClassifier) -> Iterator[tuple[str, float, Configuration, str]]:
+    """Strategy, target, configuration and selection of each point, without re-training."""
+    calibration = make_calibration(run, dense)
+    selection = run.settings.search.selection
+    for target in run.pareto_targets():
+        found = _found(run, dense, calibration, target)
+        yield "calibrate", target, found, selection
+        for static in ("head", "random"):  # the paper's static strategies, with the same numbers of word-vectors
+            yield static, target, found, static
+        for name, schedule in _SCHEDULES.items():
+            start = schedule(_SCHEDULE_END, run.costs.num_encoders)
+            yield name, target, fit_to_budget(start, run.costs, run.costs.speedup(found)), selection
+
+
+def _found(run: Run, dense: BertClassifier, calibration: Calibration, target: float) -> Configuration:
+    """What calibration finds for a target, measured by the chief."""
+    costs = run.costs
+
+    def find() -> Configuration:
+        return meet_speedup(run, dense, calibration.search(costs, target), target)[0]
+
+    return tuple(by_chief(find))
+
+
+def _evaluate(run: Run, dense: BertClassifier, configuration: Configuration) -> dict[str, float]:
+    reduced = with_retention(dense, configuration, selection=run.settings.search.selection)
+    return evaluate_model(reduced, run.task, run.split("dev"), run.settings.inference.in_plain_graph())

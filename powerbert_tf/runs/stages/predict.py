@@ -1,0 +1,89 @@
+"""The predict stage: answers to the test split, as GLUE's server takes them or as a table of a user's own."""
+
+import csv
+import itertools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from powerbert_tf.common.reporting import say
+from powerbert_tf.data.metrics import compute_metrics
+from powerbert_tf.data.tasks import GlueTask
+from powerbert_tf.models.classifier import BertClassifier
+from powerbert_tf.prediction.columns import answer_columns, answer_names, probability_columns
+from powerbert_tf.runs.run import Run
+from powerbert_tf.training.loop import predict_logits
+
+PREDICTIONS_FILE = "predictions.csv"
+_BLOCK = 8192  # rows that are spelled at once
+
+
+def predict(run: Run, folder: Path) -> dict[str, Any]:
+    """Writes the answers of the reduced model to the test split; returns what `result.json` says."""
+    model = run.reduced_model()
+    if isinstance(run.task, GlueTask):
+        return predict_glue(run, run.task, model, folder)
+    return predict_own(run, model, folder)
+
+
+def predict_glue(run: Run, task: GlueTask, model: BertClassifier, folder: Path) -> dict[str, Any]:
+    """Writes `<submission>.tsv` for each test split that is there, and the probabilities beside it.
+
+    Returns:
+        For `result.json`.
+    """
+    written = []
+    for split, submission in task.submissions.items():
+        if split not in run.dataset.splits:
+            continue
+        logits = _logits(run, model, split)
+        if task.is_regression:
+            logits = np.clip(logits, 0.0, 5.0)  # the GLUE server takes similarities from 0 to 5 only
+        indices = cast(list[str], run.dataset.splits[split].indices)  # a test split has indices
+        answers = answer_names(task, logits)
+        _write_tsv(folder / f"{submission}.tsv", ["index", "prediction"], zip(indices, answers, strict=True))
+        name = "probabilities.tsv" if split == "test" else f"probabilities-{submission}.tsv"
+        columns, values = probability_columns(task, logits)
+        rows = ([index, *row] for index, row in zip(indices, values, strict=True))
+        _write_tsv(folder / name, ["index", *columns], rows)
+        written.append({"examples": len(indices), "submission": f"{submission}.tsv"})
+    return {**written[0], **({"further": written[1:]} if written[1:] else {})}
+
+
+def predict_own(run: Run, model: BertClassifier, folder: Path) -> dict[str, Any]:
+    """Writes `predictions.csv`: file and line of each row, the answer, the probabilities; metrics where it has labels.
+
+    Returns:
+        For `result.json`.
+    """
+    logits = _logits(run, model, "test")
+    split, task = run.dataset.splits["test"], run.task
+    places = (place.rpartition(":") for place in cast(Sequence[str], split.indices))
+    with (folder / PREDICTIONS_FILE).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["file", "line", *answer_columns(task.classes)])
+        for start in range(0, len(logits), _BLOCK):
+            block = logits[start : start + _BLOCK]
+            _, values = probability_columns(task, block)
+            answers = zip(answer_names(task, block), values, itertools.islice(places, len(block)), strict=True)
+            for answer, row, (path, _, line) in answers:
+                writer.writerow([path, line, answer, *(row if task.classes else [])])
+    result = {"examples": len(split), "predictions": PREDICTIONS_FILE}
+    if split.labels is None:
+        return result
+    metrics = compute_metrics(task, split.labels, logits)
+    say(f"  test: {', '.join(f'{name} {value:.4f}' for name, value in metrics.items())}")
+    return {**result, "metrics": metrics}
+
+
+def _logits(run: Run, model: BertClassifier, split: str) -> np.ndarray:
+    return predict_logits(model, run.split(split), run.settings.inference)
+
+
+def _write_tsv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,90 @@
+"""Flags for the search: its target, its method, and what it may choose from."""
+
+import dataclasses
+
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.flags import AT_LEAST_1, NOT_NEGATIVE, CheckedSettings, one_of, require, setting
+from powerbert_tf.elimination.significance import SELECTIONS
+
+SEARCH_METHODS = ("calibrate", "soft", "paper")
+TARGETS = ("target_speedup", "target_latency_ms", "max_loss")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchSettings(CheckedSettings):
+    """The retention configuration and its target."""
+
+    search_method: str = setting(
+        "calibrate (no training: measure what eliminating changes, then spend the budget where it hurts least), soft "
+        "(fractions learned with the weights, the budget a constraint) or paper (counts, by masses and lambda).",
+        default="calibrate",
+        check=one_of(SEARCH_METHODS),
+    )
+    selection: str = setting(
+        "Which word-vectors stay: attention (Attn-WS, those that receive most attention), weighted (attention weighted "
+        "by the norms of values), head (Head-WS, the first) or random (Rand-WS, fixed random positions). Default: "
+        "weighted; attention with --search_method=paper.",
+        default="",
+        check=one_of(SELECTIONS),
+    )
+    retention_configuration: str = setting(
+        "Word-vectors kept by each encoder, such as 64,48,32, to use instead of a search; empty to search.", default=""
+    )
+    target_speedup: float = setting(
+        "Times faster than the fine-tuned model on the same unpadded, length-grouped batches. Default: 2, unless "
+        "another target is given.",
+        default=0.0,
+        check=NOT_NEGATIVE,
+    )
+    target_latency_ms: float = setting(
+        "Mean milliseconds of a length-grouped batch, instead of a speed-up. Default: none.",
+        default=0.0,
+        check=NOT_NEGATIVE,
+    )
+    max_loss: float = setting(
+        "Points of the dev metric that may be lost, such as 0.01, before re-training, which then recovers some: the "
+        "fastest configuration within, instead of a speed-up. In the pareto stage, after re-training. Default: none.",
+        default=0.0,
+        check=NOT_NEGATIVE,
+    )
+    target_speedups: str = setting("Targets of the pareto and elastic stages.", default="1.5,2,3,4,6")
+    calibration_examples: int = setting("Training examples that calibrate measures on.", default=256, check=AT_LEAST_1)
+    lambda_: float = setting(
+        "Weight of the masses in the paper's search; a larger one eliminates more.", check=NOT_NEGATIVE
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        given = [name for name in TARGETS if getattr(self, name)]
+        if len(given) > 1:
+            raise InputError(f"--{' and --'.join(given)} are given; expected one target.")
+        if given and not self.searches:
+            raise InputError(f"--{given[0]} and --retention_configuration are given; expected one of them.")
+        if given and self.search_method == "paper":
+            raise InputError(f"--{given[0]}: the paper's search has lambda for a knob; expected another search method.")
+        if self.max_loss and self.search_method == "soft":
+            raise InputError("--max_loss: the soft search goes to a speed-up; expected --search_method=calibrate.")
+        self.pareto_targets()  # raises where it cannot be read
+
+    def pareto_targets(self) -> tuple[float, ...]:
+        """The targets of the pareto and elastic stages, increasing.
+
+        Raises:
+            InputError: They are no numbers from 1 with commas between.
+        """
+        try:
+            targets = tuple(sorted({float(target) for target in self.target_speedups.split(",")}))
+        except ValueError:
+            targets = (0.0,)
+        require(
+            all(1 <= target < float("inf") for target in targets),
+            "target_speedups",
+            self.target_speedups,
+            "speed-ups of at least 1 with commas between",
+        )
+        return targets
+
+    @property
+    def searches(self) -> bool:
+        """Whether the retention configuration comes from a search."""
+        return not self.retention_configuration

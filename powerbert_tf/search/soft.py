@@ -1,0 +1,257 @@
+"""Configuration search to a target speed-up, by gradients: fractions for lambda's place in the paper's search.
+
+The paper (Goyal et al., ICML 2020, section 3.3) learns a scale for each rank under a loss term lambda * sum_j j mass_j
+and finds what speed-up comes out. Departures, each because the published search needs tuning to its number of steps:
+
+- gates in place of scales (`extract.GatedExtract`), one fraction f_j an encoder: scaling all gates alike gains nothing;
+- the budget is a constraint: the loss term is
+
+      multiplier * log cost(f),    by its slope at the fractions of the moment,
+
+  and the multiplier, the paper's lambda, is raised and lowered until the cost is that of the target;
+- how long the search runs is measured in travel, the sum of the fractions' learning rates: Adam moves a fraction by at
+  most about the rate a step. The steps shrink with it, as in stochastic approximation (Robbins and Monro, 1951), and
+  the search ends when the fractions could have moved much further than they did.
+
+`Budget` is the arithmetic, `BudgetController` brings it to `fit`. `BudgetController.configuration` is
+the result. Axes: `L` encoders; the last one, of which [CLS] alone is read, has no fraction.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from scipy.optimize import isotonic_regression
+
+from powerbert_tf.elimination.extract import GatedExtract
+from powerbert_tf.elimination.retention import CLS_ALONE
+from powerbert_tf.latency.costs import Costs, fit_to_budget
+
+WIDTH = 0.2  # of the gates' ramp: wide enough that every example of ten word-pieces has rows that tell the direction
+
+# In units of travel, so of how far a fraction can go; it has 1 to go at most.
+_LARGEST_RATE = 0.01  # of a step; faster ones are scaled to it, since noise must average out and the multiplier follow
+_RAMP = 1.0  # while the target rises to the wanted one
+_WINDOW = 0.5  # over which fractions are averaged
+_DECAY = 1.0  # in which the steps shrink by e, after the ramp
+
+_FIRST_MULTIPLIER = 0.1  # loss for a cost e times larger; the right one is found from anywhere
+_INTEGRAL_GAIN = 40.0  # growth of log(multiplier) a unit of travel and of log(cost / target)
+_PROPORTIONAL_GAIN = 50.0  # so that 2 % from the target doubles the multiplier, or makes it nothing
+_LOG_RANGE = 12.0  # of the multiplier around the first
+_LARGEST_RESPONSE = 4.0  # of the proportional part: Adam would remember more for a thousand steps
+
+_TOLERANCE = 0.03  # about a row of a sentence; fractions of the last two windows agree to it
+_COST_TOLERANCE = 0.02  # of log(cost / target)
+_DIFFERENCE = 0.05  # half of the interval of a slope: wider than a row, and than the noise of measured costs
+
+
+def log_cost_slopes(fractions: np.ndarray, costs: Costs) -> np.ndarray:
+    """Slopes d log(cost) / d f_j, none negative, `[L - 1]`.
+
+    As if every encoder extracted and rows were no whole numbers: the cost itself has steps.
+
+    Args:
+        fractions: f, `[L - 1]`.
+        costs: Of the workload.
+    """
+    table = costs.table
+
+    def own_cost(shift: float) -> np.ndarray:
+        """Of the rows that leave each encoder: its own update, and the next one's self-attention."""
+        rows = np.clip(fractions + shift, 0.0, 1.0)[:, None] * costs.lengths  # [L - 1, batches]
+        cost = np.interp(rows, table.rows, table.update)
+        cost[:-1] += np.interp(rows[:-1], table.rows, table.extracting_attention)
+        cost[-1] += np.interp(rows[-1], table.rows, table.last)
+        return np.mean(cost, axis=-1)
+
+    interval = np.clip(fractions + _DIFFERENCE, 0.0, 1.0) - np.clip(fractions - _DIFFERENCE, 0.0, 1.0)
+    slopes = (own_cost(_DIFFERENCE) - own_cost(-_DIFFERENCE)) / interval
+    return np.maximum(slopes, 0.0) / costs.of(_as_configuration(fractions))
+
+
+class Budget:
+    """What the budget makes of each step of the fractions: plain arithmetic, no tensors.
+
+    Attributes:
+        fractions: f after the last step, `[L - 1]`, never increasing.
+        averaged: Their mean over the last whole window, `[L - 1]`; before there is one, `fractions`.
+        speedup: That of `fractions`.
+        multiplier: Loss for a cost e times larger; below 0 where the speed-up overshoots the target.
+        prices: multiplier * d log(cost) / d f_j for the next step, `[L - 1]`.
+        converged: Whether the search is done.
+
+    Args:
+        costs: Of the workload.
+        target_speedup: Times faster than without elimination.
+    """
+
+    def __init__(self, costs: Costs, target_speedup: float):
+        self.costs = costs
+        # The row after [CLS] must stand a little open in an average example: a closed gate has no gradient.
+        self._smallest = min(1.0, 1.5 / ((1 + WIDTH) * float(np.mean(costs.lengths))))
+        fastest = costs.speedup((self._smallest,) * costs.num_encoders)
+        self._log_target = math.log(max(1.0, min(target_speedup, fastest)))
+        self._log_multiplier = 0.0
+        self._travel = 0.0
+        self._window: list[np.ndarray] = []
+        self._window_began = _RAMP
+        self._previous_mean: np.ndarray | None = None
+        self.converged = False
+        self.fractions = self.averaged = np.ones(costs.num_encoders - 1)
+        self._respond(0.0)
+
+    def get_state(self) -> dict[str, Any]:
+        """All that changes, as JSON values; with the costs, which another process may measure anew."""
+        values = {**vars(self), "costs": dataclasses.asdict(self.costs)}
+        # Of a float, JSON has as many digits as it takes to read the same one.
+        return json.loads(json.dumps(values, default=lambda value: value.tolist()))
+
+    def set_state(self, values: Mapping[str, Any]) -> None:
+        """Takes up what `get_state` returned."""
+
+        def with_arrays(part: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: np.array(value) if isinstance(value, list) else value for name, value in part.items()}
+
+        vars(self).update(with_arrays(values))
+        self.costs = Costs.from_json(values["costs"])
+        self._window = list(np.array(values["_window"]))
+
+    def step(self, proposed: np.ndarray, rate: float) -> np.ndarray:
+        """Takes the optimizer's step from `fractions`, or less of it, and answers with new `prices`.
+
+        Args:
+            proposed: Where the optimizer went, `[L - 1]`.
+            rate: Learning rate of that step.
+
+        Returns:
+            The new `fractions`.
+        """
+        share = min(1.0, _LARGEST_RATE / max(rate, 1e-30)) * math.exp(-max(0.0, self._travel - _RAMP) / _DECAY)
+        moved = self.fractions + share * (proposed - self.fractions)
+        # The nearest fractions in order; lowering each to the one before would let noise pull all of them down.
+        self.fractions = np.clip(isotonic_regression(moved, increasing=False).x, self._smallest, 1.0)
+        self._travel += share * rate
+        self._respond(share * rate)
+        self._average()
+        return self.fractions
+
+    def _respond(self, travel: float) -> None:
+        self.speedup = self.costs.speedup(_as_configuration(self.fractions))
+        error = self._log_target * min(1.0, self._travel / _RAMP) - math.log(self.speedup)  # above 0: too slow
+        response = float(np.clip(1 + _PROPORTIONAL_GAIN * error, -_LARGEST_RESPONSE, _LARGEST_RESPONSE))
+        # Above the target's neighbourhood the sign has turned, and what pushes back grows as long as it must.
+        growth = math.copysign(1.0, response) * _INTEGRAL_GAIN * error * travel
+        self._log_multiplier = min(max(self._log_multiplier + growth, -_LOG_RANGE), _LOG_RANGE)
+        self.multiplier = _FIRST_MULTIPLIER * math.exp(self._log_multiplier) * response
+        self.prices = self.multiplier * log_cost_slopes(self.fractions, self.costs)
+
+    def _average(self) -> None:
+        if self._travel < _RAMP:
+            self.averaged = self.fractions
+            return
+        self._window.append(self.fractions)
+        if self._travel < self._window_began + _WINDOW:
+            return
+        mean = np.mean(self._window, axis=0)
+        if self._previous_mean is not None:
+            log_speedup = math.log(self.costs.speedup(_as_configuration(mean)))
+            is_still = np.max(np.abs(mean - self._previous_mean)) < _TOLERANCE
+            self.converged = bool(is_still) and abs(log_speedup - self._log_target) < _COST_TOLERANCE
+        self.averaged = self._previous_mean = mean
+        self._window, self._window_began = [], self._travel
+
+
+class BudgetController(keras.callbacks.Callback):
+    """Keeps a gated classifier on its way to the target speed-up, and ends `fit` when the fractions are found.
+
+    The model is `dense.with_slots(gate_width=WIDTH)`, its optimizer Adam, best at a rate for the fractions of 0.01 and
+    without decay: where the schedule leaves too little travel, `fit` runs to its end and `converged` stays False. The
+    result is a configuration on target either way.
+
+    Attributes:
+        steps: Steps so far.
+
+    Args:
+        costs: Of the workload.
+        target_speedup: Times faster than without elimination, reachable.
+
+    Raises:
+        ValueError: At the beginning of `fit`: the model has no gates that learn.
+    """
+
+    def __init__(self, costs: Costs, target_speedup: float):
+        super().__init__()
+        self.costs = costs
+        self.target_speedup = target_speedup
+        self.budget = Budget(costs, target_speedup)
+        self.steps = 0
+        self._gates: list[GatedExtract] = []
+
+    def get_state(self):
+        """For `powerbert_tf.training.state`."""
+        return {"budget": self.budget.get_state(), "steps": self.steps}
+
+    def set_state(self, values):
+        """For `powerbert_tf.training.state`."""
+        self.budget.set_state(values["budget"])
+        self.costs, self.steps = self.budget.costs, values["steps"]
+        if self._gates:
+            self._assign(self.budget.fractions)
+
+    @property
+    def fractions(self) -> tuple[float, ...]:
+        """The present f, and [CLS] alone in the last encoder."""
+        return _as_configuration(self.budget.fractions)
+
+    @property
+    def speedup(self) -> float:
+        """That of `fractions`."""
+        return self.budget.speedup
+
+    @property
+    def multiplier(self) -> float:
+        """Loss for a cost e times larger."""
+        return self.budget.multiplier
+
+    @property
+    def converged(self) -> bool:
+        """Whether the fractions came to rest on the target, see `Budget`."""
+        return self.budget.converged
+
+    @property
+    def configuration(self) -> tuple[float, ...]:
+        """The result: the averaged fractions, brought to the target by `fit_to_budget`."""
+        return fit_to_budget(_as_configuration(self.budget.averaged), self.costs, self.target_speedup)
+
+    def on_train_begin(self, logs=None):
+        if not self.model.gate_width:
+            raise ValueError(f"gate_width={self.model.gate_width}; expected above 0: fractions that learn.")
+        self._gates = self.model.slots
+        self._assign(self.budget.fractions)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+        proposed = np.array([float(ops.convert_to_numpy(gate.fraction)) for gate in self._gates])
+        self._assign(self.budget.step(proposed, self._rate()))
+        if self.budget.converged:
+            self.model.stop_training = True
+
+    def _rate(self) -> float:
+        optimizer = self.model.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of float16's loss scaling
+        return float(ops.convert_to_numpy(optimizer.learning_rate)) * getattr(optimizer, "retention_rate_ratio", 1.0)
+
+    def _assign(self, fractions: np.ndarray) -> None:
+        for gate, fraction, price in zip(self._gates, fractions, self.budget.prices, strict=True):
+            gate.fraction.assign(float(fraction))
+            gate.price.assign(float(price))
+
+
+def _as_configuration(fractions: np.ndarray) -> tuple[float, ...]:
+    return (*(float(fraction) for fraction in fractions), CLS_ALONE)

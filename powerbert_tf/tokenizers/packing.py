@@ -1,0 +1,90 @@
+"""BERT's input out of one or two texts: truncated, with special tokens, and which text each word-piece is of."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from powerbert_tf.common.errors import InputError
+
+TRUNCATIONS = ("head", "head_tail")
+_HEAD_SHARE = 4  # of what head_tail keeps, one part in so many is the beginning: 128 of 510, as Sun et al. (2019)
+
+
+def pack_texts(
+    texts: Sequence[tf.RaggedTensor],
+    max_seq_length: int,
+    cls_id: int,
+    sep_id: int,
+    truncation: str = "head",
+    separators: int = 1,
+) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+    """Makes `[CLS] a [SEP]` of one text, `[CLS] a [SEP] b [SEP]` of two.
+
+    Word-pieces beyond `max_seq_length` are cut off the longer text, of the second one in a tie; where in the text,
+    `truncation` says.
+
+    Args:
+        texts: Ids `[B, (n)]` int32 of the first and perhaps of the second texts, without special tokens.
+        max_seq_length: Most word-pieces of an input, special tokens included.
+        cls_id: Id of `[CLS]`.
+        sep_id: Id of `[SEP]`.
+        truncation: What is kept of a text that is too long: `"head"`, its beginning; `"head_tail"`, a quarter from its
+            beginning, rounded up, and the rest from its end.
+        separators: How many `[SEP]` stand between two texts: 2 for RoBERTa.
+
+    Returns:
+        Ids `[B, (n)]` and segments `[B, (n)]` (0 up to the first `[SEP]`, 1 after it), both int32.
+
+    Raises:
+        InputError: `max_seq_length` has no room for the special tokens.
+    """
+    num_special_tokens = 2 + separators * (len(texts) - 1)
+    if max_seq_length < num_special_tokens:
+        raise InputError(
+            f"max_seq_length={max_seq_length}: {len(texts)} text(s) take {num_special_tokens} special tokens "
+            f"already; expected at least {num_special_tokens}; raise it."
+        )
+    kept = _truncate([text.row_lengths() for text in texts], max_seq_length - num_special_tokens)
+
+    # Every input is a row of pieces, [CLS], head and tail of a, [SEP] and so on, each a stretch of `values`: one gather
+    # lays all out. tf_text.combine_segments joins ragged tensors one by one, which takes as long as the tokenization.
+    values = tf.concat([[cls_id], [sep_id] * separators, *(text.flat_values for text in texts)], axis=0)
+    one = tf.ones_like(kept[0])
+    starts, lengths = [0 * one], [one]  # of [CLS]
+    offset = tf.constant(1 + separators, tf.int64)
+    for number, (text, length) in enumerate(zip(texts, kept, strict=True), start=1):
+        head = (length + _HEAD_SHARE - 1) // _HEAD_SHARE if truncation == "head_tail" else length
+        ends = text.row_starts() + text.row_lengths() + offset
+        starts += [text.row_starts() + offset, ends - (length - head), one]
+        lengths += [head, length - head, one if number == len(texts) else separators * one]  # the last is of [SEP]
+        offset += tf.size(text.flat_values, out_type=tf.int64)
+    piece_starts, piece_lengths = (tf.reshape(tf.stack(pieces, axis=1), [-1]) for pieces in (starts, lengths))
+    positions = tf.ragged.range(piece_starts, piece_starts + piece_lengths).flat_values
+    row_splits = tf.concat([[0], tf.cumsum(tf.add_n(lengths))], axis=0)
+    token_ids = tf.RaggedTensor.from_row_splits(tf.gather(values, positions), row_splits, validate=False)
+    if len(texts) == 1:
+        return token_ids, tf.zeros_like(token_ids)
+    segment_ids = _ones_between(row_splits[:-1] + 1 + separators + kept[0], row_splits[1:])
+    return token_ids, token_ids.with_flat_values(segment_ids)
+
+
+def _truncate(lengths: Sequence[tf.Tensor], room: int) -> list[tf.Tensor]:
+    """How much of each text stays, `[B]` int64 each.
+
+    The loop of the released BERT takes word-pieces from the longer text, from the second in a tie, until they fit. That
+    leaves the second text what the first does not need, and half of the room (rounded down) at least.
+    """
+    if len(lengths) == 1:
+        return [tf.minimum(lengths[0], room)]
+    first, second = lengths
+    second = tf.minimum(second, tf.maximum(room - first, room // 2))
+    return [tf.minimum(first, room - second), second]
+
+
+def _ones_between(starts: tf.Tensor, stops: tf.Tensor) -> tf.Tensor:
+    """int32 `[stops[-1]]`: 1 from each start to its stop, else 0."""
+    one = tf.ones_like(starts, tf.int32)
+    # A stop may be at the very end, hence the room for one more.
+    total = tf.reduce_max(tf.concat([[0], stops], axis=0))
+    steps = tf.scatter_nd(tf.concat([starts, stops], 0)[:, None], tf.concat([one, -one], 0), [total + 1])
+    return tf.cumsum(steps)[:-1]

@@ -1,0 +1,72 @@
+"""Losses that make a reduced model answer as the full one does, from logits that were computed once.
+
+Cross-entropy in which classes weigh differently.
+"""
+
+import keras
+from keras import ops
+
+DISTILLATIONS = ("logits", "kl", "none")
+_TEMPERATURE = 2.0
+
+# Of every loss of a batch: the mean over its examples, those alone that have a weight of 1 where a batch is filled up.
+REDUCTION = "mean_with_sample_weight"
+
+
+@keras.saving.register_keras_serializable("powerbert_tf")
+class KlDivergence(keras.losses.Loss):
+    """T^2 KL(softmax(teacher / T) || softmax(student / T)), the usual distillation loss (Hinton et al., 2015).
+
+    Args:
+        temperature: T; T^2 keeps the size of gradients.
+        name: The loss's own.
+        reduction: The loss's own.
+        **kwargs: The loss's own.
+    """
+
+    def __init__(self, temperature=_TEMPERATURE, name="kl_divergence", reduction=REDUCTION, **kwargs):
+        super().__init__(name=name, reduction=reduction, **kwargs)
+        self.temperature = temperature
+
+    def call(self, y_true, y_pred):
+        """Logits `[B, C]` of teacher and student -> `[B]`."""
+        teacher = ops.log_softmax(y_true / self.temperature, axis=-1)
+        student = ops.log_softmax(y_pred / self.temperature, axis=-1)
+        return self.temperature**2 * ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}
+
+
+def distillation_loss(distillation: str) -> keras.losses.Loss:
+    """The loss of a `--distillation` other than `none`; its labels are the teacher's logits `[B, C]`.
+
+    Args:
+        distillation: `"logits"`, the squared difference of logits, or `"kl"`, `KlDivergence`.
+    """
+    return {"logits": keras.losses.MeanSquaredError, "kl": KlDivergence}[distillation](reduction=REDUCTION)
+
+
+@keras.saving.register_keras_serializable("powerbert_tf")
+class WeightedCrossEntropy(keras.losses.Loss):
+    """Cross-entropy of logits `[B, C]` against class numbers `[B]`, each row weighed by its class.
+
+    Args:
+        class_weights: `[C]`.
+        name: The loss's own.
+        **kwargs: The loss's own.
+    """
+
+    def __init__(self, class_weights, name="weighted_cross_entropy", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.class_weights = tuple(class_weights)
+
+    def call(self, y_true, y_pred):
+        """Class numbers `[B]` and logits `[B, C]` -> `[B]`."""
+        labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+        losses = ops.sparse_categorical_crossentropy(labels, y_pred, from_logits=True)
+        weights = ops.convert_to_tensor(self.class_weights, dtype=losses.dtype)
+        return losses * ops.take(weights, labels)
+
+    def get_config(self):
+        return {**super().get_config(), "class_weights": self.class_weights}

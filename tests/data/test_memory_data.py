@@ -1,0 +1,90 @@
+"""Labelled texts in memory become the same rows, whatever holds them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.own_data import load_own_data
+from powerbert_tf.data.settings import DataSettings
+from powerbert_tf.data.sources import memory_source
+
+TEXTS, OTHERS = ["one", "two", "three", "füñf", "six"], ["1", "2", "3", "5", "6"]
+LABELS = [0, 1, 1, 0, 1]
+COLUMNS = {"text_column": "review", "label_column": "stars"}
+
+
+def batched(texts):
+    return tf.data.Dataset.from_tensor_slices((texts, LABELS)).batch(2)
+
+
+def rows(data, **settings):
+    source = memory_source({"train": data}, DataSettings(**settings))
+    return source.default_columns(), [row.cells for _, row in source.rows("train")]
+
+
+SINGLE = {
+    "frame": (pd.DataFrame({"label": LABELS, "text": TEXTS, "more": 3.5}), {}),
+    "named columns": (pd.DataFrame({"stars": LABELS, "review": TEXTS}), COLUMNS),
+    "lists": ((TEXTS, LABELS), {}),
+    "arrays": ((np.array(TEXTS), np.array(LABELS)), {}),
+    "series": ((pd.Series(TEXTS, index=list("abcde")), pd.Series(LABELS)), {}),
+    "bytes": (([text.encode() for text in TEXTS], [bool(label) for label in LABELS]), {}),
+    "examples": (tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)), {}),
+    "batches": (batched(TEXTS), {}),
+}
+PAIRS = {
+    "rows": (list(zip(TEXTS, OTHERS, strict=True)), LABELS),
+    "columns": ((TEXTS, OTHERS), LABELS),
+    "examples": tf.data.Dataset.from_tensor_slices(((TEXTS, OTHERS), LABELS)),
+    "batches": batched((TEXTS, OTHERS)),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_single_texts(name):
+    data, settings = SINGLE[name]
+    text, label = ("review", "stars") if settings else ("text", "label")
+    expected = [{text: one, label: str(number)} for one, number in zip(TEXTS, LABELS, strict=True)]
+    assert rows(data, **settings) == (((text,), label), expected)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_pairs(name):
+    expected = [
+        {"text": one, "text_pair": other, "label": str(number)}
+        for one, other, number in zip(TEXTS, OTHERS, LABELS, strict=True)
+    ]
+    assert rows(PAIRS[name]) == ((("text", "text_pair"), "label"), expected)
+
+
+def test_a_tuple_of_two_texts_is_no_pair_of_columns():
+    columns, found = rows((("one", "two"), ("a", "b")))
+    assert columns == (("text",), "label")
+    assert [row["text"] for row in found] == ["one", "two"]
+
+
+def test_missing_values_are_rows_to_be_named():
+    frame = pd.DataFrame({"text": ["good film", None, "bad film", "fine"] * 3, "label": [1.0, 0.0, np.nan, 0.0] * 3})
+    settings = DataSettings()
+    with pytest.raises(InputError, match=r"6 rows cannot be used: train:2: text is empty; train:3: label is empty"):
+        load_own_data(settings, source=memory_source({"train": frame}, settings))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (pd.DataFrame({"text": TEXTS}), "label_column='label': no such column in the data frame; expected one of text"),
+        ((TEXTS, LABELS[:3]), "train: 5 texts and 3 labels; expected as many"),
+        (((TEXTS, OTHERS[:2]), LABELS), "train: 5 first texts and 2 second ones"),
+        (([("a", "b", "c")], [1]), "3 texts in an example; expected one, or a pair"),
+        (("text", LABELS), r"train: \(str, list\); expected a file of a table, a pandas.DataFrame"),
+        (TEXTS, "train: a list; expected a file of a table"),
+        (tf.data.Dataset.from_tensor_slices(TEXTS), r"expected one of \(text, label\) or"),
+        (tf.data.Dataset.from_tensor_slices(([1, 2], LABELS[:2])), r"expected one of \(text, label\) or"),
+    ],
+)
+def test_what_is_no_labelled_text_is_refused(data, message):
+    with pytest.raises(InputError, match=message):
+        rows(data)

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.metrics import choose_metrics, compute_metrics, per_class, predictions_from_logits, with_metrics
+from powerbert_tf.data.tasks import TASKS
+
+
+def test_classification_metrics_by_hand():
+    # 3 true positives, 1 false positive, 2 false negatives, 5 true negatives.
+    labels = np.array([1, 1, 1, 0, 1, 1, 0, 0, 0, 0, 0])
+    guesses = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0])
+    logits = np.stack([0.3 - guesses, guesses - 0.3], axis=-1)
+    assert compute_metrics(TASKS["MRPC"], labels, logits) == pytest.approx({"f1": 6 / 9, "accuracy": 8 / 11})
+    mcc = (3 * 5 - 1 * 2) / np.sqrt(4 * 5 * 6 * 7)
+    assert compute_metrics(TASKS["CoLA"], labels, logits) == pytest.approx({"mcc": mcc, "accuracy": 8 / 11})
+
+
+def test_correlations_by_hand():
+    labels = np.array([0.0, 1.0, 2.0, 4.0], "float32")
+    logits = np.array([[1.0], [3.0], [2.0], [9.0]])
+    # Ranks 1 2 3 4 against 1 3 2 4: 1 - 6 * 2 / (4 * 15).
+    pearson = np.corrcoef(labels, logits[:, 0])[0, 1]
+    expected = {"spearman": 0.8, "pearson": pearson}
+    assert compute_metrics(TASKS["STS-B"], labels, logits) == pytest.approx(expected)
+
+
+def test_a_constant_prediction_scores_0():
+    labels, logits = np.array([0, 1, 1]), np.array([[1.0, 0.0]] * 3)
+    assert compute_metrics(TASKS["CoLA"], labels, logits)["mcc"] == 0
+    assert compute_metrics(TASKS["MRPC"], labels, logits)["f1"] == 0
+    assert compute_metrics(TASKS["STS-B"], labels, logits[:, :1]) == {"spearman": 0, "pearson": 0}
+
+
+def test_the_main_metric_comes_first():
+    main = {name: next(iter(task.metrics)) for name, task in TASKS.items()}
+    assert main == {
+        "CoLA": "mcc", "RTE": "accuracy", "QQP": "f1", "MRPC": "f1", "SST-2": "accuracy", "MNLI": "accuracy",
+        "MNLI-m": "accuracy", "MNLI-mm": "accuracy", "QNLI": "accuracy", "STS-B": "spearman", "WNLI": "accuracy",
+    }  # fmt: skip
+
+
+def test_predictions():
+    logits = np.array([[0.1, 0.5, 0.2], [3.0, -1.0, 2.0]])
+    np.testing.assert_array_equal(predictions_from_logits(TASKS["MNLI-m"], logits), [1, 0])
+    np.testing.assert_array_equal(predictions_from_logits(TASKS["STS-B"], logits[:, :1]), [0.1, 3.0])
+
+
+def test_three_classes_by_hand():
+    task = with_metrics(TASKS["MNLI"], "macro_f1, accuracy")
+    labels, guesses = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 0, 0])
+    logits = np.eye(3)[guesses]
+    # F1 of each: 4 / 7 (2 hits, 4 guessed, 3 there), 2 / 4, 0.
+    assert compute_metrics(task, labels, logits) == pytest.approx({"macro_f1": (4 / 7 + 1 / 2) / 3, "accuracy": 0.5})
+    found = per_class(task, labels, logits)
+    assert list(found) == ["contradiction", "entailment", "neutral"]
+    assert found["contradiction"] == pytest.approx({"precision": 0.5, "recall": 2 / 3, "f1": 4 / 7, "examples": 3})
+    assert found["neutral"] == {"precision": 0, "recall": 0, "f1": 0, "examples": 1}
+    assert per_class(TASKS["STS-B"], labels, logits) == {}
+
+
+def test_metrics_that_fit():
+    assert choose_metrics(np.array([0.5, 1.0]), 0) == ("spearman", "pearson")
+    assert choose_metrics(np.array([0, 1, 1]), 2) == ("accuracy", "mcc")
+    assert choose_metrics(np.array([0, 1, 1, 1]), 2) == ("mcc", "accuracy")
+    assert with_metrics(TASKS["MRPC"], "") is TASKS["MRPC"]
+    assert with_metrics(TASKS["MRPC"], "mcc").metrics == ("mcc",)
+    for task, given in (("MNLI", "f1"), ("STS-B", "accuracy"), ("MRPC", "spearman"), ("MRPC", "speed")):
+        with pytest.raises(InputError, match=f"--metric={given}: '{given}' does not fit; expected of "):
+            with_metrics(TASKS[task], given)

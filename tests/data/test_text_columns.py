@@ -1,0 +1,75 @@
+"""Columns of texts in memory and in a file are the same to whoever reads them."""
+
+import random
+
+import numpy as np
+import pytest
+
+from powerbert_tf.data import text_columns
+from powerbert_tf.data.text_columns import StoredTexts, TextWriter, in_blocks, take_texts
+
+SPELLINGS = ["", "a", "b\r\nc", "שלום 🙂", 'tab\tand "quotes"', "é" * 97, "\ud83d", "x" * 997]
+
+
+def column(count, most_held=1, seed=0):
+    draw = random.Random(seed)
+    texts = [draw.choice(SPELLINGS) + str(number) for number in range(count)]
+    writer = TextWriter(most_held)
+    for number, text in enumerate(texts):
+        assert len(writer) == number
+        writer.append(text)
+    return texts, writer.finish()
+
+
+@pytest.fixture(params=[(1, 1), (5, 101), (4096, 1 << 22)], ids=str)
+def small_blocks(request, monkeypatch):
+    """Rows written and bytes read at once."""
+    rows, read = request.param
+    monkeypatch.setattr(text_columns, "_WRITTEN_ROWS", rows)
+    monkeypatch.setattr(text_columns, "_READ_ROWS", rows + 2)
+    monkeypatch.setattr(text_columns, "_READ_BYTES", read)
+
+
+def test_small_columns_are_lists():
+    texts, written = column(97, most_held=1 << 20)
+    assert written == texts
+    assert type(written) is list
+
+
+@pytest.mark.parametrize("count", [1, 2, 211])
+def test_a_file_gives_back_what_was_written(small_blocks, count):
+    texts, written = column(count)
+    assert isinstance(written, StoredTexts)
+    assert len(written) == count
+    assert list(written) == texts
+    assert list(written) == texts  # once more
+    assert [written[row] for row in range(count)] == texts
+    assert written[-1] == texts[-1]
+    assert written[1:7:2] == texts[1:7:2]
+    assert [text for block in in_blocks(written, 3) for text in block] == texts
+    with pytest.raises(IndexError):
+        written[count]
+
+
+@pytest.mark.parametrize("most_held", [1, 1 << 20])
+def test_some_rows_in_any_order(monkeypatch, most_held):
+    monkeypatch.setattr(text_columns, "_MOST_HELD", most_held)
+    texts, written = column(211)
+    draw = np.random.default_rng(0)
+    for rows in (
+        np.arange(211),
+        np.flatnonzero(draw.random(211) < 0.7),
+        np.array([3, 5]),
+        draw.permutation(211),
+        np.array([7, 7, 2]),
+        np.array([], int),
+    ):
+        for given in (texts, written):
+            assert list(take_texts(given, rows)) == [texts[row] for row in rows]
+    assert isinstance(take_texts(written, np.arange(211)), StoredTexts) == (most_held == 1)
+
+
+def test_two_readers_do_not_disturb_each_other():
+    texts, written = column(211)
+    pairs = list(zip(written, written, strict=True))
+    assert pairs == list(zip(texts, texts, strict=True))

@@ -1,0 +1,279 @@
+"""`--export_format`: folders beside the SavedModel, their tokenizers and `retention.json`, and what is in their way."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from test_family_pipeline import SIZE, write_albert, write_roberta
+from tiny_bert import random_inputs
+from tiny_pieces import sample_texts
+from tiny_task import write_checkpoint, write_data
+
+from powerbert_tf import load_classifier, read_retention
+from powerbert_tf.checkpoints import find_checkpoint
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.elimination.retention_file import Retention, write_retention
+from powerbert_tf.export.formats import EXPORT_FORMATS, parse_formats
+from powerbert_tf.export.writers import WRITERS
+from powerbert_tf.runs import pipeline
+from powerbert_tf.runs.preparation import prepare
+from powerbert_tf.runs.settings import resolve_settings
+from powerbert_tf.tokenizers.files import load_tokenizer
+
+BOTH = "google,hugging_face"
+KEPT = (0.61, 0.31, 0.13)
+
+
+def settings_for(folder, task="SST-2", **changes):
+    if not (folder / "data" / task).is_dir():
+        write_data(folder / "data", task)
+    return resolve_settings(
+        task,
+        **{
+            "checkpoint": str(folder / "checkpoint"),
+            "data_dir": str(folder / "data"),
+            "output_dir": str(folder / "runs"),
+            "max_seq_length": 23,
+            "epochs": 1,
+            "batch_size": 13,
+            "cost_model": "multiply_adds",
+            "latency_batch_size": 5,
+            "export_format": BOTH,
+            **changes,
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def albert(tmp_path_factory):
+    """A run of a tiny ALBERT that was written in both formats, to copy."""
+    folder = tmp_path_factory.mktemp("albert")
+    write_albert(folder / "checkpoint")
+    pipeline.run(settings_for(folder, "QNLI", retention_configuration=",".join(map(str, KEPT))), "export")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    """The same of a tiny BERT, counts and not fractions."""
+    folder = tmp_path_factory.mktemp("bert")
+    write_checkpoint(folder / "checkpoint")
+    pipeline.run(settings_for(folder, retention_configuration="11,5"), "export")
+    return folder
+
+
+def result(folder, stage):
+    return json.loads((folder / stage / "result.json").read_text(encoding="utf-8"))
+
+
+def test_the_files_of_each_format(albert, bert):
+    described = {"retention.json", "task.json"}
+    names = {path.name for path in (albert / "runs" / "QNLI" / "google").iterdir()}
+    shard = "model.ckpt-best.data-00000-of-00001"
+    assert names == {"albert_config.json", "30k-clean.model", "model.ckpt-best.index", shard, *described}
+    names = {path.name for path in (bert / "runs" / "SST-2" / "google").iterdir()}
+    shard = "bert_model.ckpt.data-00000-of-00001"
+    assert names == {"bert_config.json", "vocab.txt", "bert_model.ckpt.index", shard, *described}
+    for folder, vocabulary in ((albert / "runs" / "QNLI", "spiece.model"), (bert / "runs" / "SST-2", "vocab.txt")):
+        names = {path.name for path in (folder / "hugging_face").iterdir()}
+        assert names == {"config.json", "model.safetensors", "tokenizer_config.json", vocabulary, *described}
+        assert not (folder / "saved_model").exists()
+
+
+def test_the_result_tells_where_each_is(albert):
+    found = result(albert / "runs" / "QNLI", "export")
+    assert {name: form["path"] for name, form in found["formats"].items()} == {name: name for name in BOTH.split(",")}
+    assert found["formats"]["google"]["retention_configuration"] == list(KEPT)
+
+
+@pytest.mark.parametrize("name", ["hugging_face", "google"])
+def test_a_written_folder_is_a_checkpoint(name, albert):
+    folder = albert / "runs" / "QNLI"
+    run = prepare(
+        settings_for(albert, "QNLI", retention_configuration=",".join(map(str, KEPT))), albert / "runs" / "QNLI"
+    )
+    inputs = random_inputs({"vocab_size": SIZE, "max_position_embeddings": 31}, batch=5, length=19)
+    retention = read_retention(folder / name)
+    again = load_classifier(folder / name, 2, retention.max_seq_length, retention.values, selection=retention.selection)
+    expected = ops.convert_to_numpy(run.reduced_model()(inputs))
+    np.testing.assert_allclose(ops.convert_to_numpy(again(inputs)), expected, atol=1e-6)
+    tokenizer = load_tokenizer(find_checkpoint(folder / name))
+    assert tokenizer.fingerprint == run.tokenizer.fingerprint
+
+
+def test_transformers_takes_classes_and_tokenizer(albert, bert):
+    transformers = pytest.importorskip("transformers")
+    for folder, classes in (
+        (albert / "runs" / "QNLI", ["entailment", "not_entailment"]),
+        (bert / "runs" / "SST-2", ["0", "1"]),
+    ):
+        config = transformers.AutoConfig.from_pretrained(folder / "hugging_face")
+        assert [config.id2label[number] for number in range(2)] == classes
+        theirs = transformers.AutoTokenizer.from_pretrained(folder / "hugging_face")
+        ours = load_tokenizer(find_checkpoint(folder / "hugging_face"))
+        for text in sample_texts()[:53]:
+            expected = ours([[text]], 31)[0].to_list()[0]
+            assert theirs(text, truncation=True, max_length=31)["input_ids"] == expected, text
+
+
+def test_what_is_kept_is_described(albert, bert):
+    described = json.loads((bert / "runs" / "SST-2" / "google" / "retention.json").read_text())
+    assert described == {"max_seq_length": 23, "selection": "weighted", "kind": "counts", "values": [11, 5]}
+    described = json.loads((albert / "runs" / "QNLI" / "google" / "retention.json").read_text())
+    assert (described["kind"], described["values"]) == ("fractions", list(KEPT))
+    task = json.loads((albert / "runs" / "QNLI" / "hugging_face" / "task.json").read_text())
+    assert (task["classes"], task["case"]) == (["entailment", "not_entailment"], "uncased")
+
+
+def test_elastic_weights_tell_their_budgets(bert, tmp_path):
+    shutil.copytree(bert / "checkpoint", tmp_path / "checkpoint")
+    settings = settings_for(
+        tmp_path,
+        export_model="elastic",
+        target_speedups="1.3,1.8",
+        export_format="hugging_face",
+        calibration_examples=11,
+    )
+    pipeline.run(settings, "export")
+    folder = tmp_path / "runs" / "SST-2"
+    retention = read_retention(folder / "hugging_face")
+    assert retention.values == (1.0, 1.0)
+    budgets = {b["target_speedup"]: tuple(b["retention_configuration"]) for b in result(folder, "elastic")["budgets"]}
+    assert retention.budgets == budgets
+
+
+def test_what_tensorflow_traces_is_not_exported_from_another_backend(bert, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    message = "--export_format=tf_saved_model: KERAS_BACKEND is jax; expected tensorflow.*run --stage=evaluate so"
+    settings = settings_for(tmp_path, checkpoint=str(bert / "checkpoint"), export_format="tf_saved_model")
+    with pytest.raises(InputError, match=message):
+        pipeline.run(settings, "export")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_another_format_joins_those_that_are_there(bert, tmp_path, capsys):
+    shutil.copytree(bert, tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "runs" / "SST-2"
+    earlier = result(folder, "export")
+    earlier["settings"]["export_format"] = BOTH  # as an earlier version wrote
+    (folder / "export" / "result.json").write_text(json.dumps(earlier))
+    before = earlier["formats"]
+    weights = (folder / "hugging_face" / "model.safetensors").stat().st_mtime_ns
+    settings = settings_for(
+        tmp_path,
+        checkpoint=str(bert / "checkpoint"),
+        retention_configuration="11,5",
+        export_format="tf_saved_model,hugging_face",
+    )
+    capsys.readouterr()
+    pipeline.run(settings, "export")
+    told = capsys.readouterr().out
+    assert "export: running (asked for; tf_saved_model not there yet)" in told
+    assert (folder / "hugging_face" / "model.safetensors").stat().st_mtime_ns == weights
+    after = result(folder, "export")["formats"]
+    assert list(after) == ["tf_saved_model", "hugging_face", "google"]
+    assert {name: after[name] for name in before} == before
+    pipeline.run(settings, "export")
+    assert "export: already there, reused" in capsys.readouterr().out
+    assert [path.name for path in (folder / "saved_model").glob("[0-9]*")] == ["1"]
+
+
+def test_a_folder_that_is_there_is_replaced_with_overwrite_alone(bert, tmp_path, capsys):
+    shutil.copytree(bert, tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "runs" / "SST-2"
+    settings = settings_for(tmp_path, checkpoint=str(bert / "checkpoint"), retention_configuration="11,5")
+    (folder / "hugging_face" / "notes").write_text("mine")
+    shutil.rmtree(folder / "export")
+    with pytest.raises(InputError, match=r"hugging_face is there already; pass --overwrite to replace it, or move it"):
+        pipeline.run(settings, "export")
+    assert (folder / "hugging_face" / "notes").is_file()
+    pipeline.run(settings, "export", overwrite=True)
+    assert not (folder / "hugging_face" / "notes").exists()
+    shutil.rmtree(folder / "google")
+    with pytest.raises(InputError, match=r"google: no such folder; pass --stage=export --overwrite"):
+        pipeline.run(settings, "export")
+    capsys.readouterr()
+    pipeline.run(settings, "retrain", overwrite=True)
+    assert "export: removed, it was made from the retrain before; what it wrote to hugging_face, google stays" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_format_that_fails_leaves_what_was_there(bert, tmp_path, monkeypatch):
+    shutil.copytree(bert, tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "runs" / "SST-2"
+    before = (folder / "google" / "bert_config.json").read_bytes()
+
+    def fails(*_, **__):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("powerbert_tf.export.checkpoint_folders.write_vocabulary", fails)
+    changes = {"retention_configuration": "11,5", "export_format": "google"}
+    settings = settings_for(tmp_path, checkpoint=str(bert / "checkpoint"), **changes)
+    with pytest.raises(OSError, match="the disk is full"):
+        pipeline.run(settings, "export", overwrite=True)
+    assert (folder / "google" / "bert_config.json").read_bytes() == before
+
+
+def test_what_google_has_no_format_for_is_refused_before_training(tmp_path):
+    write_roberta(tmp_path / "checkpoint")
+    with pytest.raises(InputError, match=r"--export_format=google: RoBERTa has no format of Google's"):
+        pipeline.run(settings_for(tmp_path), "export")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("text", ["onyx", "", "google,", "google;hugging_face"])
+def test_a_format_that_is_none_is_named(text, tmp_path):
+    with pytest.raises(InputError, match=r"--export_format=.*: expected of tf_saved_model, hugging_face, google"):
+        settings_for(tmp_path, export_format=text)
+
+
+def test_formats_come_in_the_order_of_the_table():
+    assert parse_formats(" google,tf_saved_model, google") == ("tf_saved_model", "google")
+
+
+def test_each_format_has_a_writer():
+    assert WRITERS.keys() == {name for name, row in EXPORT_FORMATS.items() if not row.versioned}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r"no retention configuration \(ValueError: expected a JSON object: "),
+        ("[]", r"expected a JSON object, found list"),
+        ({"kind": "shares"}, r"kind 'shares'"),
+        ({"kind": "counts"}, r"kind 'counts', values \[0\.5"),
+        ({"values": []}, r"values \[\]"),
+        ({"values": [0.5, 0.7]}, r"retention\.json: .*expected entries that never increase"),
+        ({"values": [1.5]}, r"retention\.json: .*above 0 and up to 1"),
+        ({"max_seq_length": 0}, r"max_seq_length 0"),
+        ({"selection": "best"}, r"selection 'best'"),
+        ({"budgets": [{"kind": "counts", "values": [1]}]}, r"KeyError: 'target_speedup'"),
+        ({"budgets": [{"target_speedup": "2", "kind": "fractions", "values": [1]}]}, r"target_speedup '2'"),
+        ({"budgets": [{"target_speedup": float("nan"), "kind": "fractions", "values": [1]}]}, r"target_speedup nan"),
+        ({"values": [10**400]}, r"OverflowError"),
+        ({"kind": "counts", "values": [True]}, r"values \[True\]"),
+    ],
+)
+def test_a_damaged_description_is_one_clear_error(content, message, tmp_path):
+    write_retention(tmp_path, Retention((0.5, 0.25), 23))
+    path = tmp_path / "retention.json"
+    path.write_text(content if isinstance(content, str) else json.dumps({**json.loads(path.read_text()), **content}))
+    with pytest.raises(InputError, match=message) as caught:
+        read_retention(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_description_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"retention\.json: cannot be read \(No such file"):
+        read_retention(tmp_path)
+
+
+def test_whole_fractions_stay_fractions(tmp_path):
+    write_retention(tmp_path, Retention((1.0, 0.5), 23, "head", {2.0: (0.5, 0.25)}))
+    path = tmp_path / "retention.json"
+    path.write_text(path.read_text().replace("1.0", "1"))
+    assert read_retention(tmp_path) == Retention((1.0, 0.5), 23, "head", {2.0: (0.5, 0.25)})

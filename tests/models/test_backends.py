@@ -1,0 +1,70 @@
+"""The same model file on every backend of Keras: the same logits from the same weights."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+from keras import ops
+from tiny_bert import random_inputs, random_weights, tiny_config, write_hugging_face_checkpoint
+
+from powerbert_tf import load_classifier
+
+CONFIG = tiny_config()
+N = 23
+KINDS = {
+    "plain": {},
+    "soft": {"soft_extract": True},
+    "extract": {"retention_configuration": (13, 7, 2)},
+    "fractions": {"retention_configuration": (0.8, 0.45, 0.13)},
+    "weighted": {"retention_configuration": (0.8, 0.45, 0.13), "selection": "weighted"},
+    "random": {"retention_configuration": (13, 7, 2), "selection": "random"},
+    "original": {"retention_configuration": (13, 7, 2), "padding_queries_vote": True},
+}
+
+LOGITS = """
+import json, sys
+import numpy as np
+import keras
+from powerbert_tf import load_classifier
+from powerbert_tf.models.compilation import compiled
+assert "tensorflow" not in sys.modules, "model code imports TensorFlow"
+inputs = dict(np.load(sys.argv[2]))
+for name, kwargs in json.loads(sys.argv[4]).items():
+    model = load_classifier(sys.argv[1], 7, 23, **kwargs)
+    for j, encoder in enumerate(model.encoders):
+        if kwargs.get("soft_extract"):
+            encoder.extract.retention_parameters.assign(np.linspace(1, 0.1 * j, 23))
+    eager = keras.ops.convert_to_numpy(keras.ops.stop_gradient(model(inputs)))
+    np.testing.assert_allclose(model.predict(inputs, verbose=0), eager, atol=1e-5)  # compiled, where that exists
+    np.save(f"{sys.argv[3]}/{name}.npy", eager)
+    if "padding_queries_vote" in kwargs:
+        continue
+    function = compiled(model)
+    # An example's logits depend on nothing but the example: alone, beside longer ones, padded to N.
+    padded = {key: np.pad(values, ((0, 0), (0, 4))) for key, values in inputs.items()}
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(function(padded)), eager, atol=1e-5)
+    for row, length in enumerate(inputs["padding_mask"].sum(axis=1)):
+        alone = {key: values[row : row + 1, :length] for key, values in inputs.items()}
+        alone = keras.ops.convert_to_numpy(function(alone))
+        np.testing.assert_allclose(alone[0], eager[row], atol=1e-5)
+"""
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_logits_equal_those_of_tensorflow(backend, tmp_path, run_python):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    write_hugging_face_checkpoint(tmp_path, CONFIG, random_weights(CONFIG, 7))
+    inputs = random_inputs(CONFIG, batch=3, length=19)
+    np.savez(tmp_path / "inputs.npz", **inputs)
+    # JAX compiles every operation for every shape, and each runs but once or twice.
+    quick = {"KERAS_BACKEND": backend, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    run_python(LOGITS, tmp_path, tmp_path / "inputs.npz", tmp_path, json.dumps(KINDS), **quick)
+    for name, kwargs in KINDS.items():
+        model = load_classifier(tmp_path, 7, N, **kwargs)
+        for j, encoder in enumerate(model.encoders):
+            if kwargs.get("soft_extract"):
+                encoder.extract.retention_parameters.assign(np.linspace(1, 0.1 * j, N))
+        expected = ops.convert_to_numpy(model(inputs))
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), expected, atol=1e-5, err_msg=name)

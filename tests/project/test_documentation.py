@@ -1,0 +1,251 @@
+"""What the documentation tells a reader to type does what it says; the table of how is `documented_commands`."""
+
+import ast
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from absl import flags
+from absl.testing import flagsaver
+from conftest import REPOSITORY
+from documentation import PAGES, Shown, shown
+from documented_commands import CONFIG, TABLE, Elsewhere, Never, Run
+from tiny_bert import random_weights, write_google_checkpoint
+
+import powerbert_tf
+from powerbert_tf import command_line, serve_check
+from powerbert_tf.data.tasks import PUBLISHED
+from powerbert_tf.runs.settings import STAGES, resolve_settings
+
+FIRST = "README.md"
+ALL = [one for page in PAGES for one in shown(page)]
+# Names that a process is given before a command: NAME=value.
+ASSIGNMENT = re.compile(r"[A-Z_]+=\S+")
+
+# Reads the flags of programs that define theirs where they are run, and runs none of them.
+READ_FLAGS = """
+import argparse, json, runpy, sys
+from absl import app, flags
+
+class Read(Exception):
+    pass
+
+def parse_args(parser, *given, of_argparse=argparse.ArgumentParser.parse_args):
+    of_argparse(parser, *given)
+    raise Read
+
+argparse.ArgumentParser.parse_args = parse_args
+app.run = lambda main: flags.FLAGS(sys.argv)
+for name, *arguments in json.loads(sys.argv[1]):
+    there = set(flags.FLAGS)
+    sys.argv = [name, *arguments]
+    try:
+        if name.endswith(".py"):
+            runpy.run_path(name, run_name="__main__")
+        else:
+            runpy.run_module(name, run_name="__main__")
+    except Read:
+        pass
+    for flag in set(flags.FLAGS) - there:
+        delattr(flags.FLAGS, flag)
+"""
+
+
+def row_of(one: Shown):
+    """Its row in the table; a name that ends in a star is the beginning of several."""
+    rows = TABLE.get(one.page, {})
+    fitting = [name for name in rows if name.endswith("*") and one.key.startswith(name[:-1])]
+    assert one.key in rows or fitting, f"{one}: not in tests/documented_commands.py; it says how each is tried"
+    return rows[one.key] if one.key in rows else rows[max(fitting, key=len)]
+
+
+def words_of(one: Shown) -> list[str]:
+    """The words of a command, behind what is assigned."""
+    words = one.words
+    while ASSIGNMENT.fullmatch(words[0]):
+        words = words[1:]
+    return words
+
+
+def test_each_has_a_row_and_each_row_is_of_one():
+    for one in ALL:
+        row_of(one)
+    for page, rows in TABLE.items():
+        keys = [one.key for one in ALL if one.page == page]
+        for name in rows:
+            found = [key for key in keys if key == name or (name.endswith("*") and key.startswith(name[:-1]))]
+            assert found, f"{page} no longer has {name}"
+
+
+def test_what_is_not_run_here_has_a_reason():
+    told = []
+    for one in ALL:
+        row = row_of(one)
+        if isinstance(row, Elsewhere):
+            module, _, name = row.test.partition("::")
+            code = (REPOSITORY / "tests" / f"{module}.py").read_text(encoding="utf-8")
+            assert f"\ndef {name}(" in code, f"{one}: no test {row.test}"
+            told.append(f"{one}\n    {row.why}: {row.test}")
+        elif isinstance(row, Never):
+            told.append(f"{one}\n    {row.why}")
+    print("\n".join(told))
+    assert len(told) < len(ALL)
+
+
+def parse_run_glue(argv: list[str]) -> None:
+    """Flags, and settings where these depend on no data."""
+    with flagsaver.flagsaver():
+        assert command_line.parse(["run_glue.py", *argv]) == ["run_glue.py"]
+        assert flags.FLAGS.stage in (*STAGES, "all")
+        given = {name: flag.value for name, flag in command_line.SETTINGS.items()}
+        if given["task"] in PUBLISHED:
+            settings = {name: value for name, value in given.items() if name in command_line.Settings.__annotations__}
+            resolve_settings(settings.pop("task"), **settings)
+        else:
+            named = (given["train_file"], flags.FLAGS.config, str(given["task"]).endswith("task.json"))
+            assert any(named), f"--task={given['task']}: expected a task of GLUE, a task.json, or data"
+
+
+@pytest.mark.parametrize("one", [one for one in ALL if "run_glue.py" in one.text], ids=str)
+def test_flags_of_run_glue_are_read(one):
+    words = words_of(one)
+    assert words[:2] == ["python", "run_glue.py"]
+    parse_run_glue(words[2:])
+
+
+def in_the_text() -> list[list[str]]:
+    """Words of commands that stand inside of sentences, whole."""
+    found = []
+    for page in PAGES:
+        text = re.sub(r"```.*?```", "", (REPOSITORY / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+        found += [shlex.split(each) for each in re.findall(r"`(python [^`…]+)`", text)]
+    return found
+
+
+def test_flags_of_other_programs_are_read(run_python):
+    commands = [words_of(one) for one in ALL if one.is_command] + in_the_text()
+    programs = []
+    for program, *words in commands:
+        if program != "python" or words[0] == "run_glue.py" or "--help" in words or "powerbert_tf.beam" in words:
+            continue  # Beam's flags are read by Beam
+        programs.append(words[1:] if words[0] == "-m" else words)
+    assert {"benchmarks.paper", "benchmarks.kill", "powerbert_tf.serve_check"} < {name for name, *_ in programs}
+    programs = [words for words in programs if words[0] != "docs.flag_table"]  # it has none
+    run_python(READ_FLAGS, json.dumps(programs))
+
+
+@pytest.mark.parametrize("one", [one for one in ALL if one.is_command], ids=str)
+def test_files_and_targets_that_commands_name_are_there(one):
+    words = words_of(one)
+    if words[0] == "make":
+        makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+        assert re.search(rf"^{words[1]}:", makefile, flags=re.MULTILINE)
+    for word in words:
+        if re.fullmatch(r"(requirements\S*\.txt|tests/\S+\.py|examples/\S+\.py|run_glue\.py)", word):
+            assert (REPOSITORY / word).is_file()
+    if words[0] == "pip" and "==" in words[-1]:
+        assert words[-1] in (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("one", [one for one in ALL if not one.is_command], ids=str)
+def test_code_can_be_read(one):
+    read = {"python": ast.parse, "json": json.loads, "yaml": lambda text: list(yaml.safe_load_all(text))}
+    assert one.language in read
+    tree = read[one.language](one.text)
+    if one.language == "python":
+        used = {
+            node.attr
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "powerbert_tf"
+        }
+        assert used <= set(powerbert_tf.__all__)
+
+
+def recipe_of(target: str) -> str:
+    """The command of a target of the Makefile that has one."""
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    (recipe,) = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", makefile, flags=re.MULTILINE)
+    return recipe.strip().replace("$(BIN)/python", "python")
+
+
+def execute(one: Shown, row: Run, folder: Path) -> None:
+    """Does what a reader would, in `folder`."""
+    names = row.first(folder) or {}
+    text = one.text
+    for old, new in row.instead.items():
+        if one.language == "json":
+            (folder / new).parent.mkdir(exist_ok=True)
+            (folder / new).write_text(text, encoding="utf-8")
+        else:
+            assert old in text
+            text = text.replace(old, new)
+    if one.language == "python":
+        exec(compile(text, str(one), "exec"), names)
+    elif one.is_command:
+        words = words_of(one)
+        if words[0] == "make":
+            words = shlex.split(recipe_of(words[1]))
+        words += shlex.split(row.more)
+        if row.alone:
+            environment = dict(word.split("=", 1) for word in one.words if ASSIGNMENT.fullmatch(word))
+            environment = {name: value.replace("$PWD", str(folder)) for name, value in environment.items()}
+            words = [sys.executable, str(REPOSITORY / words[1]), *words[2:]]
+            environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **environment}
+            done = subprocess.run(words, env=environment, cwd=folder, capture_output=True, text=True, timeout=600)
+            assert done.returncode == 0, done.stdout + done.stderr
+        elif words[:2] == ["python", "run_glue.py"]:
+            with flagsaver.flagsaver():
+                command_line.main(command_line.parse(words[1:]))
+        elif words[:3] == ["python", "-m", "powerbert_tf.serve_check"]:
+            assert serve_check.main(words[3:]) == 0
+        else:
+            subprocess.run(words, cwd=folder, check=True, timeout=60)
+    for name in row.leaves:
+        assert list(folder.glob(name)), f"left no {name}"
+
+
+def follow(page: str, folder: Path) -> int:
+    """Runs a page from top to bottom; returns how many of its commands and blocks."""
+    ran = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for one in shown(page):
+            row = row_of(one)
+            if isinstance(row, Run):
+                try:
+                    execute(one, row, folder)
+                except (Exception, SystemExit) as error:
+                    raise AssertionError(f"{one}: {error!r}") from error
+                ran += 1
+    return ran
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory):
+    """The folder of a reader who has followed the first page; GLUE's data is that of the sample."""
+    folder = tmp_path_factory.mktemp("reader")
+    write_google_checkpoint(folder / "checkpoint", CONFIG, random_weights(CONFIG, None))
+    (folder / "glue_data").mkdir()
+    (folder / "docs").symlink_to(REPOSITORY / "docs")
+    for name in ("sample", "sample/MRPC", "sample/SST-2"):
+        (folder / "glue_data" / Path(name).name).symlink_to(REPOSITORY / "glue_data" / name)
+    assert follow(FIRST, folder) > 10
+    return folder
+
+
+def test_the_first_page(followed):
+    """It is followed in a fixture, as all other pages are read where it has been followed."""
+    assert (followed / "runs" / "MRPC" / "report" / "index.html").is_file()
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in TABLE if page != FIRST and any(isinstance(row, Run) for row in TABLE[page].values())]
+)
+def test_a_page(page, followed):
+    assert follow(page, followed) > 0

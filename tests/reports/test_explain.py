@@ -1,0 +1,169 @@
+import json
+import re
+
+import numpy as np
+import pytest
+from keras import ops
+from scipy import special
+from selenium_chromium import CHROMIUM, DRIVER, open_page
+from tiny_bert import random_inputs, tiny_config, vocabulary
+
+from powerbert_tf.models.classifier import BertClassifier, with_retention
+from powerbert_tf.models.config import BertConfig
+from powerbert_tf.reports.explain_page import explain_page
+from powerbert_tf.reports.explanations import Explanation, as_table, as_text, explain, word_statistics
+
+CONFIG = tiny_config()  # 3 encoders
+N = 23
+NAN = np.nan
+
+
+def example(**changes):
+    values = {
+        "number": 17,
+        "pieces": ["[CLS]", "un", "believ", "able", "film", "[SEP]"],
+        "begins": [True, True, False, False, True, True],
+        "outlives": np.array([3, 0, 2, 1, 2, 0]),
+        "scores": np.array(
+            [[0.5, 0.1, 0.9, 0.4, 1.8, 0.0], [0.5, NAN, 0.6, 0.1, 0.7, NAN], [0.0, NAN, 0.3, NAN, 0.2, NAN]]
+        ),
+        "dense": np.array([0.25, 0.75]),
+        "reduced": np.array([0.625, 0.375]),
+        "label": 1,
+    }
+    return Explanation(**{**values, **changes})
+
+
+def test_examples_come_in_the_order_of_the_batches_with_both_models_answers():
+    dense = BertClassifier(BertConfig(**CONFIG), 7, N)
+    reduced = with_retention(dense, (11, 5, 1))
+    batches = [random_inputs(CONFIG, batch=count, length=19, seed=count) for count in (5, 3)]
+    numbers = np.array([4, 1, 7, 0, 2, 6, 3, 5])
+    labels = np.arange(8) % 7
+    words = vocabulary(97)
+    spelled = [(word.upper(), word < "m") for word in words]
+    found = list(explain(dense, reduced, batches, numbers, spelled, labels=labels))
+    assert [one.number for one in found] == list(numbers)
+    assert [one.label for one in found] == list(labels[numbers])
+    logits = [np.concatenate([ops.convert_to_numpy(model(batch)) for batch in batches]) for model in (dense, reduced)]
+    for name, expected in zip(("dense", "reduced"), logits, strict=True):
+        answers = np.array([getattr(one, name) for one in found])
+        np.testing.assert_allclose(answers, special.softmax(expected, axis=-1), atol=1e-6)
+    ids = [
+        row[mask == 1] for batch in batches for row, mask in zip(batch["token_ids"], batch["padding_mask"], strict=True)
+    ]
+    assert [one.pieces for one in found] == [[words[token].upper() for token in row] for row in ids]
+    assert [one.begins for one in found] == [[words[token] < "m" for token in row] for row in ids]
+    assert [one.kept for one in found] == [[min(11, len(row)), min(5, len(row)), 1] for row in ids]
+
+
+def test_a_regression_is_answered_by_its_logit():
+    dense = BertClassifier(BertConfig(**CONFIG), 1, N)
+    batch = random_inputs(CONFIG, batch=5, length=19)
+    (one, *_) = explain(dense, dense, [batch], range(5), [(word, True) for word in vocabulary(97)], is_regression=True)
+    np.testing.assert_allclose(one.dense, ops.convert_to_numpy(dense(batch))[0], atol=1e-6)
+    assert one.label is None
+    assert as_text(one).startswith(f"example 0: dense {one.dense[0]:.3f}, reduced {one.reduced[0]:.3f}\n")
+
+
+def test_kept_and_eliminated():
+    assert example().kept == [4, 3, 1]
+    # Of 2 x 6 rows before the last encoder 2 + 0 + 2 + 1 + 2 + 0 are computed.
+    assert example().eliminated == pytest.approx(5 / 12)
+
+
+def test_the_table_has_a_row_a_word_piece():
+    table = as_table([example(), example(number=19, label=None)])
+    assert list(table.columns) == ["example", "position", "piece", "outlives", "score_1", "score_2", "score_3"]
+    assert table.shape == (12, 7)
+    row = table.iloc[6 + 2]
+    assert tuple(row) == (19, 2, "believ", 2, 0.9, 0.6, 0.3)
+
+
+def test_text_shows_dots_in_place_of_what_was_eliminated():
+    assert as_text(example(), ["bad", "good"]).splitlines() == [
+        "example 17: dense good (0.750), reduced bad (0.625), right good",
+        "    input  [CLS] unbelievable film [SEP]",
+        "encoder 1  [CLS] ··believable film ·····",
+        "encoder 2  [CLS] ··believ···· film ·····",
+    ]
+
+
+def test_statistics_are_shares_of_a_word_pieces_occurrences():
+    pieces = ["[CLS]", "a", "b", "a"]
+    one = example(pieces=pieces, begins=[True] * 4, outlives=np.array([3, 0, 2, 1]), scores=np.zeros((3, 4)))
+    other = example(pieces=pieces, outlives=np.array([3, 2, 0, 0]), scores=np.zeros((3, 4)))
+    statistics = word_statistics([one, other], fewest=2)
+    assert statistics.values.tolist() == [["a", 4, 0.5, 0.25], ["b", 2, 0.5, 0.5]]
+    assert list(statistics.columns) == ["piece", "count", "encoder_1", "encoder_2"]
+    assert word_statistics([one, other], fewest=3)["piece"].tolist() == ["a"]
+
+
+def data_of(page):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def test_the_page_holds_the_data():
+    data = data_of(explain_page([example()], "A title", ["one fact"], ["bad", "good"]))
+    assert (data["title"], data["facts"], data["classes"], data["encoders"]) == (
+        "A title",
+        ["one fact"],
+        ["bad", "good"],
+        3,
+    )
+    (one,) = data["examples"]
+    assert one["words"][:4] == [["[CLS]", 1], ["un", 1], ["believ", 0], ["able", 0]]
+    assert one["outlives"] == [3, 0, 2, 1, 2, 0]
+    assert (one["dense"], one["reduced"], one["label"]) == ([0.25, 0.75], [0.625, 0.375], 1)
+    for encoder, scores in enumerate(example().scores):
+        codes = np.array([ord(character) - 35 for character in one["scores"][encoder]])
+        assert codes[0] < 0  # [CLS] stays whatever it scores
+        np.testing.assert_array_equal(codes[1:] < 0, np.isnan(scores[1:]))
+        shown = one["largest"][encoder] * codes / 90
+        np.testing.assert_allclose(shown[codes >= 0], scores[codes >= 0], atol=1.8 / 180)
+
+
+def test_no_text_gets_out_of_its_place_in_the_page():
+    hostile = ["[CLS]", "</script><script>alert(1)</script>", "<!--", "\u2028", "\\", '"', "'", "&lt;", "__DATA__"]
+    one = example(pieces=hostile, begins=[True] * 9, outlives=np.zeros(9, int), scores=np.zeros((3, 9)))
+    page = explain_page([one], "</title>", ["<b>"], ["<i>", "</script>"])
+    assert page.count("</script>") == 2  # the data's and the program's
+    assert [text for text, _ in data_of(page)["examples"][0]["words"]] == hostile
+
+
+def test_the_page_asks_for_nothing_from_outside():
+    page = explain_page([example()], "A title", [])
+    assert not re.search(r"(src|href|action)\s*=|url\(|https?:|@import|fetch\(|XMLHttp", page)
+
+
+def test_a_thousand_long_examples_fit_into_a_page_of_5_mb():
+    random = np.random.default_rng(7)
+    pieces = ["[CLS]", *(f"word{number}" for number in random.integers(1000, size=126)), "[SEP]"]
+    many = [
+        example(
+            pieces=pieces, begins=[True] * 128, outlives=random.integers(13, size=128), scores=random.random((12, 128))
+        )
+        for _ in range(1000)
+    ]
+    assert len(explain_page(many, "A title", []).encode()) < 5e6
+
+
+@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver on this machine")
+def test_of_many_classes_the_right_one_and_the_likeliest_stand_first(tmp_path):
+    from selenium.webdriver.common.by import By
+
+    classes = list("abcdefghijk")
+    dense = np.arange(1, 12) / 66
+    one = example(dense=dense, reduced=dense[[*range(7), 10, 8, 9, 7]], label=2)  # h is likelier to the reduced model
+    path = tmp_path / "index.html"
+    path.write_text(explain_page([one], "A title", [], classes), encoding="utf-8")
+    with open_page(path) as browser:
+        first, others = browser.find_elements(By.CSS_SELECTOR, "#detail tbody")
+        names = [row.text for row in first.find_elements(By.CSS_SELECTOR, "th")]
+        assert names[0] == "c"
+        assert sorted(names[1:]) == ["h", "i", "j", "k"]
+        assert browser.find_element(By.CSS_SELECTOR, "#detail summary").text == "6 other classes"
+        assert not others.is_displayed()
+        browser.find_element(By.CSS_SELECTOR, "#detail summary").click()
+        assert [row.text for row in others.find_elements(By.CSS_SELECTOR, "th")] == list("gfedba")
+        assert browser.get_log("browser") == []

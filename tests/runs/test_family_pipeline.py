@@ -1,0 +1,147 @@
+"""The stages whole with tiny models of the family, each with its own tokenizer, from its own files."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_family import KINDS, google_albert_variables, write_family_checkpoint, write_google_albert
+from tiny_pieces import normalized, sample_texts, train_sentence_pieces, write_byte_pairs
+from tiny_task import write_data
+
+from powerbert_tf.batches.batching import prediction_batches
+from powerbert_tf.checkpoints import find_checkpoint
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.elimination.retention import configuration_from_masses
+from powerbert_tf.runs import pipeline
+from powerbert_tf.runs.preparation import prepare
+from powerbert_tf.runs.settings import resolve_settings
+from powerbert_tf.tokenizers.files import load_tokenizer
+
+SIZE = 211  # of the vocabularies
+
+
+def write_albert(folder):
+    """Google's files."""
+    model = write_family_checkpoint(folder / "hugging_face", KINDS["albert v2"], base=True, vocab_size=SIZE)
+    write_google_albert(folder, KINDS["albert v2"], google_variables(model), vocab_size=SIZE)
+    texts = [normalized(text) for text in sample_texts()]
+    (folder / "30k-clean.model").write_bytes(train_sentence_pieces(SIZE, texts))
+
+
+def google_variables(base):
+    class Prefixed:
+        """A base model's weights under the names of a model around it."""
+
+        def state_dict(self):
+            return {f"albert.{name}": weight for name, weight in base.state_dict().items()}
+
+    return google_albert_variables(Prefixed())
+
+
+def write_roberta(folder):
+    folder.mkdir()
+    write_byte_pairs(folder, 503, sample_texts())
+    write_family_checkpoint(folder, KINDS["roberta"], base=True, vocab_size=503)
+
+
+@pytest.fixture
+def settings_for(tmp_path):
+    def settings(task, **changes):
+        write_data(tmp_path / "data", task)
+        return resolve_settings(
+            task,
+            checkpoint=str(tmp_path / "checkpoint"),
+            data_dir=str(tmp_path / "data"),
+            output_dir=str(tmp_path / "runs"),
+            max_seq_length=23,
+            epochs=1,
+            batch_size=13,
+            cost_model="multiply_adds",
+            latency_batch_size=5,
+            calibration_examples=11,
+            **{"target_speedup": 1.3, **changes},
+        )
+
+    return settings
+
+
+def result(folder, stage):
+    return json.loads((folder / stage / "result.json").read_text(encoding="utf-8"))
+
+
+def test_albert_from_googles_files(settings_for, tmp_path):
+    write_albert(tmp_path / "checkpoint")
+    pipeline.run(settings_for("QNLI"))
+    folder = tmp_path / "runs" / "QNLI"
+    configuration = result(folder, "search")["retention_configuration"]
+    assert len(configuration) == 3  # one an encoder
+    assert result(folder, "retrain")["retention_configuration"] == configuration
+    assert result(folder, "evaluate")["multiply_adds"]["padded"]["saved"] > 1
+    check_texts_are_served(folder, "QNLI")
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [("paper", {"target_speedup": None, "lambda_": 0.1, "learning_rate_soft_extract": 0.05}), ("soft", {})],
+)
+def test_albert_is_searched_and_retrained(method, changes, settings_for, tmp_path):
+    write_albert(tmp_path / "checkpoint")
+    pipeline.run(settings_for("SST-2", search_method=method, **changes), "retrain")
+    folder = tmp_path / "runs" / "SST-2"
+    configuration = result(folder, "retrain")["retention_configuration"]
+    assert len(configuration) == 3
+    if method == "paper":
+        masses = result(folder, "search")["masses"]
+        assert len(set(masses)) == 3  # retention parameters of their own
+        assert configuration == list(configuration_from_masses(masses))
+
+
+def check_texts_are_served(folder, task):
+    """Texts get the answers of their ids."""
+    texts = {"SST-2": {"text": ["a b b a", "B  a"]}, "QNLI": {"text": ["a b b a", "B  a"], "text_pair": ["b", "a a a"]}}
+    signatures = tf.saved_model.load(str(folder / "saved_model" / "1")).signatures
+    of_texts, of_ids = signatures["serve_text"], signatures["serving_default"]
+    texts = {name: tf.constant(column) for name, column in texts[task].items()}
+    tokenizer = tokenizer_of(folder)
+    token_ids, segment_ids = tokenizer(list(texts.values()), 23)
+    ids = {
+        "token_ids": token_ids.to_tensor(tokenizer.pad_id, shape=[None, 23]),
+        "segment_ids": segment_ids.to_tensor(shape=[None, 23]),
+        "padding_mask": tf.ones_like(token_ids).to_tensor(shape=[None, 23]),
+    }
+    np.testing.assert_allclose(of_texts(**texts)["probabilities"], of_ids(**ids)["probabilities"], atol=1e-5)
+
+
+def tokenizer_of(folder):
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return load_tokenizer(find_checkpoint(settings["checkpoint"]))
+
+
+@pytest.mark.parametrize("stage", ["elastic", "pareto"])
+def test_albert_for_many_budgets(stage, settings_for, tmp_path):
+    write_albert(tmp_path / "checkpoint")
+    pipeline.run(settings_for("SST-2", target_speedups="1.3", target_speedup=None), stage)
+    assert (tmp_path / "runs" / "SST-2" / stage / "result.json").is_file()
+
+
+def test_roberta_tells_pairs_without_segments(settings_for, tmp_path):
+    write_roberta(tmp_path / "checkpoint")
+    pipeline.run(settings_for("QNLI"))
+    check_texts_are_served(tmp_path / "runs" / "QNLI", "QNLI")
+
+
+def test_robertas_padding_is_its_own(settings_for, tmp_path):
+    write_roberta(tmp_path / "checkpoint")
+    run = prepare(settings_for("SST-2"), tmp_path / "runs" / "SST-2")
+    batches = prediction_batches(run.split("dev"), 5, padding="max")
+    batch = next(iter(batches.dataset(with_labels=False)))
+    assert set(batch["token_ids"].numpy()[batch["padding_mask"].numpy() == 0]) == {1}
+
+
+def test_a_length_without_room_for_words_and_one_beyond_the_positions(settings_for, tmp_path):
+    write_roberta(tmp_path / "checkpoint")
+    with pytest.raises(InputError, match=r"--max_seq_length=32: .* has position embeddings for 31 word-pieces"):
+        pipeline.run(resolve_settings("SST-2", checkpoint=str(tmp_path / "checkpoint"), max_seq_length=32))
+    with pytest.raises(InputError, match=r"--max_seq_length=4: leaves no room for words; expected at least 5"):
+        pipeline.run(resolve_settings("QNLI", checkpoint=str(tmp_path / "checkpoint"), max_seq_length=4))

@@ -1,0 +1,91 @@
+import types
+
+import numpy as np
+import pytest
+
+from powerbert_tf.elimination.retention import EncoderSize
+from powerbert_tf.latency.costs import Costs, count_costs
+from powerbert_tf.runs.stages import search
+
+COSTS = Costs(count_costs(EncoderSize(3, 35, 29), 23, 5), np.array([11, 13, 23]), 3)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "measured", "remark"),
+    [
+        (2.0, 2.0, ""),
+        (2.19, 2.0, ""),
+        (2.0, 2.19, ""),
+        (2.4, 2.0, "predicted and measured differ by 20 %"),
+        (1.5, 2.0, "predicted and measured differ by 25 %"),
+    ],
+)
+def test_a_prediction_that_is_off_is_remarked_upon(predicted, measured, remark):
+    said = search.remark_on_prediction(predicted, measured)
+    assert said.startswith(remark)
+    assert bool(said) == bool(remark)
+
+
+class _Run:
+    """A run on a device on which everything takes `factor` as long as is predicted, of reduced models."""
+
+    def __init__(self, monkeypatch, factor, cost_model="measured"):
+        self.settings = types.SimpleNamespace(cost_model=cost_model, selection="attention", latency_batch_size=5)
+        self.costs = COSTS
+        self.measured = []
+        monkeypatch.setattr(search, "with_retention", lambda dense, configuration, selection: configuration)
+
+        def measure(dense, configuration, split, settings):
+            self.measured.append(configuration)
+            return COSTS.speedup(configuration) / factor, {}
+
+        monkeypatch.setattr(search, "measure_speedup", measure)
+
+    def split(self, name):
+        assert name == "dev"
+
+
+START = (0.7, 0.5, 0.0001)
+
+
+@pytest.mark.parametrize("factor", [0.8, 0.95, 1.2])
+def test_what_is_measured_meets_the_target_though_the_prediction_does_not(monkeypatch, factor):
+    run = _Run(monkeypatch, factor)
+    found, measured = search.meet_speedup(run, None, START, 1.5)
+    assert measured == pytest.approx(1.5, rel=0.03)
+    assert COSTS.speedup(found) / factor == measured
+
+
+def test_the_nearest_attempt_is_taken_where_none_is_near(monkeypatch):
+    run = _Run(monkeypatch, 3.0)  # at most COSTS.largest_speedup / 3
+    _, measured = search.meet_speedup(run, None, START, 2.0)
+    assert len(run.measured) == 4
+    speedups = [COSTS.speedup(configuration) / 3 for configuration in run.measured]
+    assert measured == min(speedups, key=lambda speedup: abs(speedup - 2.0))
+
+
+def test_without_a_target_it_is_only_measured(monkeypatch):
+    run = _Run(monkeypatch, 1.2)
+    assert search.meet_speedup(run, None, START, None) == (START, COSTS.speedup(START) / 1.2)
+    assert len(run.measured) == 1
+
+
+def test_nothing_is_measured_where_nothing_is_to_be(monkeypatch):
+    run = _Run(monkeypatch, 1.2, cost_model="multiply_adds")
+    assert search.meet_speedup(run, None, START, 1.5) == (START, None)
+    assert not run.measured
+
+
+def test_a_result_tells_both_speedups(monkeypatch, capsys):
+    run = _Run(monkeypatch, 1.0)
+    run.task = types.SimpleNamespace(metrics=("accuracy",))
+    run.settings.inference.in_plain_graph = lambda: run.settings
+    run.split = lambda name: range(17)
+    monkeypatch.setattr(search, "evaluate_model", lambda *given: {"accuracy": 0.75})
+    monkeypatch.setattr(search, "measure_speedup_over_padded", lambda *given: 4.5)
+    result = search._meet_target(run, None, START, None)
+    assert result["measured_speedup"] == result["predicted_speedup"] == COSTS.speedup(START)
+    assert result["measured_speedup_over_padded"] == 4.5
+    assert (result["metrics"], result["examples"]) == ({"accuracy": 0.75}, 17)
+    told = capsys.readouterr().out
+    assert f"measured {COSTS.speedup(START):.2f}x, 4.50x against padded to N; dev accuracy 0.7500" in told

@@ -1,0 +1,115 @@
+"""The search without training: damages by hand, the allocation against brute force, the whole on a small model."""
+
+import itertools
+
+import numpy as np
+import pytest
+from keras import ops
+from tiny_bert import random_inputs, random_weights, tiny_config, write_hugging_face_checkpoint
+
+from powerbert_tf import load_classifier
+from powerbert_tf.elimination.retention import CLS_ALONE, EncoderSize
+from powerbert_tf.latency.costs import Costs, count_costs, fit_to_budget
+from powerbert_tf.models.classifier import with_retention
+from powerbert_tf.search import calibrate
+from powerbert_tf.search.calibrate import Calibration, Profile, allocate, bisect_speedup, damage
+
+N = 23
+ENCODERS = 3
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    config = tiny_config()
+    write_hugging_face_checkpoint(folder, config, random_weights(config, 7))
+    return load_classifier(folder, 7, N)
+
+
+@pytest.fixture(scope="module")
+def costs():
+    return Costs(count_costs(EncoderSize(ENCODERS, 35, 29), N, batch_size=5), np.array([7, 13, 19, 23]), ENCODERS)
+
+
+@pytest.fixture
+def batches():
+    return [random_inputs(tiny_config(), batch=5, length=length, seed=length) for length in (11, 19)]
+
+
+def test_damage_is_the_mean_divergence():
+    # softmax(ln 3, 0) = (3/4, 1/4) against (1/2, 1/2): 3/4 ln(3/2) + 1/4 ln(1/2); the second example does not move.
+    full = np.array([[np.log(3.0), 0.0], [5.0, 5.0]])
+    reduced = np.array([[2.0, 2.0], [-1.0, -1.0]])
+    expected = (0.75 * np.log(1.5) + 0.25 * np.log(0.5)) / 2
+    assert damage(full, reduced, is_regression=False) == pytest.approx(expected)
+    assert damage(np.array([[1.0], [3.0]]), np.array([[2.0], [1.0]]), is_regression=True) == pytest.approx((1 + 4) / 2)
+
+
+def test_the_allocation_is_the_best_of_all_configurations(costs, monkeypatch):
+    fractions = np.array([0.1, 0.3, 0.5, 0.8, 1.0])
+    monkeypatch.setattr(calibrate, "_ALLOCATED", fractions)
+    damages = np.sort(np.random.default_rng(3).random((ENCODERS, 5)), axis=1)[:, ::-1] * np.array([[5], [2], [1]])
+    damages[:, -1] = 0.0
+    profile = Profile(fractions, damages)
+    costs = Costs(costs.table, costs.lengths, ENCODERS + 1)  # and the last one, which has nothing to choose
+
+    def predicted(configuration):
+        columns = [np.flatnonzero(np.isclose(fractions, kept))[0] for kept in configuration[:ENCODERS]]
+        before = [4, *columns[:-1]]
+        return sum(
+            damages[j, column] - damages[j, came] for j, (column, came) in enumerate(zip(columns, before, strict=True))
+        )
+
+    def best(speedup):
+        kept = itertools.combinations_with_replacement(fractions[::-1].tolist(), ENCODERS)
+        return min(predicted(c) for c in kept if costs.speedup((*c, CLS_ALONE)) >= speedup)
+
+    for target in (1.3, 1.7, 2.1, 2.9):
+        found = allocate(profile, costs, target)
+        assert costs.speedup(found) >= target
+        assert found[ENCODERS:] == (CLS_ALONE,)
+        # Costs are rounded up, by less than a bin of 400 for each encoder.
+        assert best(target) - 1e-9 <= predicted(found) <= best(target * (1 + 1.5 * (ENCODERS + 1) / 400)) + 1e-9
+
+
+def test_damages_are_those_of_models_that_extract(model, batches):
+    configuration = (0.8, 0.5, 0.2)
+    full, reduced = (
+        np.concatenate([ops.convert_to_numpy(one(batch)) for batch in batches])
+        for one in (model, with_retention(model, configuration))
+    )
+    found = Calibration(model, batches, is_regression=False).damage(configuration)
+    assert found == pytest.approx(damage(full, reduced, False), rel=1e-4)
+    assert Calibration(model, batches, is_regression=False).damage((1.0, 1.0, 1.0)) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_profile_falls_to_zero(model, batches):
+    profile = Calibration(model, batches, is_regression=False).profile()
+    assert profile.damages.shape == (ENCODERS - 1, len(profile.fractions))
+    assert np.all(np.diff(profile.damages, axis=1) <= 0)
+    assert not profile.damages[:, -1].any()
+    assert profile.damages[0, 0] > 0
+    np.testing.assert_allclose(profile.at(np.array([0.7]))[0], profile.damages[0, 5:7].mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("target", [1.5, 2.5])
+def test_the_search_meets_its_target_and_refining_lowers_the_damage(model, batches, costs, target):
+    search = Calibration(model, batches, is_regression=False)
+    start = search.search(costs, target, refinements=0)
+    found = search.search(costs, target, refinements=20)
+    assert search.damage(found) <= search.damage(start)
+    for configuration in (start, found):
+        assert costs.speedup(configuration) == pytest.approx(target, rel=0.1)  # rows are whole: 7 of 23 or 8
+        assert costs.speedup(configuration) >= target * (1 - 1e-9)
+    assert found == Calibration(model, batches, is_regression=False).search(costs, target, refinements=20)
+    geometric = fit_to_budget((0.5, 0.25, 0.125), costs, target)
+    assert search.damage(found) <= search.damage(geometric) * 1.05
+
+
+def test_the_fastest_within_a_loss_is_found_by_bisection():
+    def search(target):
+        return (round(1 / target, 4),)
+
+    found = bisect_speedup(search, lambda kept: kept[0], lowest=0.4, largest_speedup=16.0, steps=12)
+    assert 0.4 <= found[0] < 0.402
+    assert bisect_speedup(search, lambda kept: 0.0, lowest=0.4, largest_speedup=16.0) is None

@@ -1,0 +1,195 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+from scipy import special
+from tiny_bert import random_inputs, tiny_config
+
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.tasks import get_task
+from powerbert_tf.models.classifier import BertClassifier, with_retention
+from powerbert_tf.models.config import BertConfig
+from powerbert_tf.training.elastic import DrawConfigurations, draw_configuration, sandwich
+from powerbert_tf.training.loop import task_loss
+from powerbert_tf.training.optimizer import BertAdam
+
+CONFIG = tiny_config(dropout=0.0)
+N = 23
+SMALLEST = (0.53, 0.29, 0.11)
+DRAWN = (0.83, 0.61, 0.61)
+
+
+def dense_model(num_outputs=11):
+    keras.utils.set_random_seed(5)
+    model = BertClassifier(BertConfig(**CONFIG), num_outputs, N)
+    for variable in model.trainable_variables:  # no attention is uniform, no logit near 0
+        variable.assign(variable * 7.0 if "kernel" in variable.name or "embeddings" in variable.name else variable)
+    return model
+
+
+def batch_of(size=7, classes=11, seed=0):
+    labels = np.random.default_rng(seed).integers(classes, size=size)
+    return random_inputs(CONFIG, batch=size, length=N, seed=seed), labels
+
+
+def loss_of(is_regression):
+    return keras.losses.MeanSquaredError() if is_regression else keras.losses.SparseCategoricalCrossentropy(True)
+
+
+@pytest.mark.parametrize("is_regression", [False, True])
+def test_where_all_is_kept_the_loss_is_the_tasks(is_regression):
+    dense = dense_model(1 if is_regression else 11)
+    model, _ = sandwich(dense, is_regression, (1.0, 1.0, 1.0), num_random=2)
+    inputs, labels = batch_of()
+    model.compile(BertAdam(1e-3), loss_of(is_regression))
+    logits = model(inputs)
+    assert logits.shape == (4, 7, 1 if is_regression else 11)
+    expected = loss_of(is_regression)(labels, dense(inputs))
+    np.testing.assert_allclose(model.compute_loss(y=labels, y_pred=logits), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("is_regression", [False, True])
+def test_the_loss_equals_that_of_models_that_extract(is_regression):
+    dense = dense_model(1 if is_regression else 11)
+    model, _ = sandwich(dense, is_regression, SMALLEST)
+    model.set_configurations([SMALLEST, DRAWN])
+    assert model.configurations == [SMALLEST, DRAWN]
+    inputs, labels = batch_of()
+    model.compile(BertAdam(1e-3), loss_of(is_regression), run_eagerly=True)
+
+    full, *others = (np.asarray(with_retention(dense, kept)(inputs), "float64") for kept in (None, SMALLEST, DRAWN))
+    assert min(np.abs(other - full).max() for other in others) > 0.01  # they do eliminate something
+    if is_regression:
+        task = np.mean((full[:, 0] - labels) ** 2)
+        distances = [np.mean((other - full) ** 2) for other in others]
+    else:
+        log_probs, *other_log_probs = (special.log_softmax(logits, axis=-1) for logits in (full, *others))
+        task = -np.mean(log_probs[np.arange(7), labels])
+        distances = [np.mean(np.sum(np.exp(log_probs) * (log_probs - other), axis=-1)) for other in other_log_probs]
+    loss = model.compute_loss(y=labels, y_pred=model(inputs, training=True))
+    np.testing.assert_allclose(loss, task + np.mean(distances), rtol=1e-4)
+
+
+@pytest.mark.parametrize("is_regression", [False, True])
+def test_examples_of_weight_0_are_as_if_they_were_not_there(is_regression):
+    model, _ = sandwich(dense_model(1 if is_regression else 11), is_regression, SMALLEST)
+    model.compile(BertAdam(1e-3), task_loss(get_task("STS-B" if is_regression else "SST-2")))
+    inputs, labels = batch_of()
+    first = {name: values[:5] for name, values in inputs.items()}
+    weights = np.array([1, 1, 1, 1, 1, 0, 0], "float32")
+    expected = model.compute_loss(y=labels[:5], y_pred=model(first))
+    found = model.compute_loss(y=labels, y_pred=model(inputs), sample_weight=weights)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_the_full_model_learns_nothing_from_the_others():
+    model, _ = sandwich(dense_model(), False, SMALLEST)
+    model.compile(BertAdam(1e-3), loss_of(False))
+    labels = np.array([3, 1])
+    logits = np.random.default_rng(1).normal(size=(3, 2, 11)).astype("float32")
+    other = logits.copy()
+    other[1:] *= 5.0
+    gradients = []
+    for values in (logits, other):
+        predicted = tf.constant(values)
+        with tf.GradientTape() as tape:
+            tape.watch(predicted)
+            loss = model.compute_loss(y=labels, y_pred=predicted)
+        gradients.append(tape.gradient(loss, predicted).numpy())
+    np.testing.assert_allclose(gradients[0][0], gradients[1][0], atol=1e-7)
+    probabilities = special.softmax(logits[0], axis=-1)
+    np.testing.assert_allclose(gradients[0][0], (probabilities - np.eye(11)[labels]) / 2, atol=1e-6)
+    assert np.abs(gradients[0][1:]).max() > 0.01
+
+
+def test_draws_never_increase_stay_in_range_and_cover_it():
+    random = np.random.default_rng(3)
+    smallest = (0.7, 0.4, 0.4, 0.13, 0.02)
+    draws = np.array([draw_configuration(smallest, random) for _ in range(2003)])
+    assert (np.diff(draws, axis=1) <= 0).all()
+    assert (draws >= smallest).all()
+    assert (draws <= 1).all()
+    np.testing.assert_array_equal(draws, np.round(draws, 4))
+    # A tenth of the draws and more in each quarter between the smallest and the full one, at the end of the stack.
+    counts, _ = np.histogram(draws[:, -1], bins=np.linspace(0.02, 1, 5))
+    assert counts.min() > 200
+    # Both ends are reached, at each encoder.
+    assert (draws.min(axis=0) < np.array(smallest) + 0.05).all()
+    assert (draws.max(axis=0) > 0.97).all()
+
+
+def test_draws_are_seeded_and_differ_from_step_to_step():
+    def seen(seed):
+        model, callbacks = sandwich(dense_model(), False, SMALLEST, num_random=2, seed=seed)
+        (draw,) = callbacks
+        assert isinstance(draw, DrawConfigurations)
+        draw.set_model(model)
+        draw.on_train_begin()
+        configurations = []
+        for step in range(3):
+            draw.on_train_batch_begin(step)
+            smallest, *drawn = model.configurations
+            assert smallest == SMALLEST
+            configurations += drawn
+        return configurations
+
+    first = seen(seed=7)
+    assert len(set(first)) == 6
+    assert seen(seed=7) == first
+    assert not set(seen(seed=8)) & set(first)
+
+
+def test_training_changes_the_dense_weights_and_no_fraction(tmp_path):
+    dense = dense_model()
+    names = [variable.path for variable in dense.variables]
+    before = [variable.numpy() for variable in dense.trainable_variables]
+    model, callbacks = sandwich(dense, False, SMALLEST)
+    assert len(model.trainable_variables) == len(before)
+    model.compile(BertAdam(1e-3), loss_of(False), jit_compile=False)
+    inputs, labels = batch_of(size=13)
+    history = model.fit(inputs, labels, batch_size=13, epochs=13, verbose=0, callbacks=callbacks)
+    assert history.history["loss"][-1] < 0.8 * history.history["loss"][0]
+    assert model.configurations[0] == SMALLEST
+    assert all(np.any(old != new.numpy()) for old, new in zip(before, dense.trainable_variables, strict=True))
+
+    assert [variable.path for variable in dense.variables] == names
+    dense.save_weights(tmp_path / "dense.weights.h5")
+    restored = BertClassifier(BertConfig(**CONFIG), 11, N)
+    restored.load_weights(tmp_path / "dense.weights.h5")
+    np.testing.assert_array_equal(restored(inputs), dense(inputs))
+
+
+def test_one_trace_serves_all_configurations():
+    traces = []
+
+    class Loss(keras.losses.Loss):
+        def call(self, y_true, y_pred):
+            traces.append(1)
+            return keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+
+    model, callbacks = sandwich(dense_model(), False, SMALLEST)
+    model.compile(BertAdam(1e-3), Loss(), jit_compile=False)
+    inputs, labels = batch_of(size=14)
+    model.fit(inputs, labels, batch_size=7, epochs=1, verbose=0, callbacks=callbacks)
+    once = len(traces)
+    model.fit(inputs, labels, batch_size=7, epochs=3, verbose=0, callbacks=callbacks)
+    assert len(traces) == once
+
+
+def test_what_does_not_fit_is_refused():
+    dense = dense_model()
+    with pytest.raises(InputError, match="2 entries; expected 3"):
+        sandwich(dense, False, (0.5, 0.25))
+    with pytest.raises(ValueError, match=r"smallest=\(5, 3, 2\); expected fractions"):
+        sandwich(dense, False, (5, 3, 2))
+    with pytest.raises(ValueError, match="num_random=-1; expected at least 0"):
+        sandwich(dense, False, SMALLEST, num_random=-1)
+
+
+def test_the_configuration_of_the_model_gives_the_model_back():
+    model, _ = sandwich(dense_model(), True, SMALLEST, num_random=2)
+    again = type(model).from_config(model.get_config())
+    assert again.get_config() == model.get_config()
+    assert again.configurations == [SMALLEST] * 3
+    assert ops.shape(again(batch_of()[0])) == (3 + 1, 7, 11)
