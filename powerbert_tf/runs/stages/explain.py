@@ -10,8 +10,14 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.glue import Split
 from powerbert_tf.elimination.retention import format_configuration
-from powerbert_tf.reports.explain_page import explain_page
-from powerbert_tf.reports.explanations import Explanation, as_table, as_text, explain_batches, word_statistics
+from powerbert_tf.reports.word_inspector import (
+    Explanation,
+    as_table,
+    as_text,
+    explain_batches,
+    explain_page,
+    word_statistics,
+)
 from powerbert_tf.runs.run import Run
 
 _PAGE, _TEXT, _WORDS, _TABLE = "index.html", "explain.txt", "words.csv", "pieces.csv"

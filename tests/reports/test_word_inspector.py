@@ -10,8 +10,14 @@ from tiny_bert import random_inputs, tiny_config, vocabulary
 
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.config import BertConfig
-from powerbert_tf.reports.explain_page import explain_page
-from powerbert_tf.reports.explanations import Explanation, as_table, as_text, explain, word_statistics
+from powerbert_tf.reports.word_inspector import (
+    Explanation,
+    as_table,
+    as_text,
+    explain_batches,
+    explain_page,
+    word_statistics,
+)
 
 CONFIG = tiny_config()  # 3 encoders
 N = 23
@@ -42,7 +48,7 @@ def test_examples_come_in_the_order_of_the_batches_with_both_models_answers():
     labels = np.arange(8) % 7
     words = vocabulary(97)
     spelled = [(word.upper(), word < "m") for word in words]
-    found = list(explain(dense, reduced, batches, numbers, spelled, labels=labels))
+    found = list(explain_batches(dense, reduced, batches, numbers, spelled, labels=labels))
     assert [one.number for one in found] == list(numbers)
     assert [one.label for one in found] == list(labels[numbers])
     logits = [np.concatenate([ops.convert_to_numpy(model(batch)) for batch in batches]) for model in (dense, reduced)]
@@ -54,22 +60,19 @@ def test_examples_come_in_the_order_of_the_batches_with_both_models_answers():
     ]
     assert [one.pieces for one in found] == [[words[token].upper() for token in row] for row in ids]
     assert [one.begins for one in found] == [[words[token] < "m" for token in row] for row in ids]
-    assert [one.kept for one in found] == [[min(11, len(row)), min(5, len(row)), 1] for row in ids]
+    kept = [[int(np.sum(one.outlives > encoder)) for encoder in range(3)] for one in found]
+    assert kept == [[min(11, len(row)), min(5, len(row)), 1] for row in ids]
 
 
 def test_a_regression_is_answered_by_its_logit():
     dense = BertClassifier(BertConfig(**CONFIG), 1, N)
     batch = random_inputs(CONFIG, batch=5, length=19)
-    (one, *_) = explain(dense, dense, [batch], range(5), [(word, True) for word in vocabulary(97)], is_regression=True)
+    (one, *_) = explain_batches(
+        dense, dense, [batch], range(5), [(word, True) for word in vocabulary(97)], is_regression=True
+    )
     np.testing.assert_allclose(one.dense, ops.convert_to_numpy(dense(batch))[0], atol=1e-6)
     assert one.label is None
     assert as_text(one).startswith(f"example 0: dense {one.dense[0]:.3f}, reduced {one.reduced[0]:.3f}\n")
-
-
-def test_kept_and_eliminated():
-    assert example().kept == [4, 3, 1]
-    # Of 2 x 6 rows before the last encoder 2 + 0 + 2 + 1 + 2 + 0 are computed.
-    assert example().eliminated == pytest.approx(5 / 12)
 
 
 def test_the_table_has_a_row_a_word_piece():

@@ -1,8 +1,11 @@
 """Which words a reduced model throws away, and whether it answers otherwise for it: as a table, and as text."""
 
 import dataclasses
+import importlib.resources
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +14,7 @@ from scipy import special
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.trace import trace_elimination
 
+_LOWEST, _STEPS = ord("#"), 90  # of scores, a character each; "#" has no escape in JSON, nor has what follows but "\\"
 _FEWEST = 5  # occurrences of a word-piece that is spoken of
 
 
@@ -37,17 +41,6 @@ class Explanation:
     dense: np.ndarray
     reduced: np.ndarray
     label: float | None
-
-    @property
-    def kept(self) -> list[int]:
-        """How many word-pieces outlive each encoder, L ints."""
-        return [int(np.sum(self.outlives > encoder)) for encoder in range(len(self.scores))]
-
-    @property
-    def eliminated(self) -> float:
-        """The share of rows that no encoder but the last had to compute for having been eliminated before."""
-        rows = np.minimum(self.outlives, len(self.scores) - 1).sum()
-        return 1 - rows / (len(self.pieces) * max(len(self.scores) - 1, 1))
 
 
 def explain_batches(
@@ -173,3 +166,54 @@ def _answers(one: Explanation, classes: Sequence[str]) -> str:
     if one.label is None:
         return text
     return f"{text}, right {classes[int(one.label)] if classes else f'{one.label:.3f}'}"
+
+
+def explain_page(
+    explanations: Sequence[Explanation], title: str, facts: Sequence[str], classes: Sequence[str] = ()
+) -> str:
+    """The page as HTML, all it needs within.
+
+    Args:
+        explanations: What to show.
+        title: Of the page.
+        facts: Said below the title.
+        classes: Names of the answers; none of a regression.
+    """
+    encoders = len(explanations[0].scores) if explanations else 1
+    content = {
+        "title": title,
+        "facts": list(facts),
+        "classes": list(classes),
+        "encoders": encoders,
+        "examples": [_example(one) for one in explanations],
+        "statistics": [
+            [row[0], int(row[1]), *(round(share, 3) for share in row[2:])]
+            for row in word_statistics(explanations).itertuples(index=False, name=None)
+        ],
+    }
+    template = importlib.resources.files("powerbert_tf.reports").joinpath("word_inspector.html")
+    # Nothing in the data can end the script element that holds it.
+    data = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return template.read_text(encoding="utf-8").replace("__DATA__", data)
+
+
+def _example(one: Explanation) -> dict[str, Any]:
+    # [CLS] stays whatever it scores, and scores so high that the others could not be told apart beside it.
+    scores = np.where(np.arange(len(one.pieces)) == 0, np.nan, one.scores)
+    largest = np.nan_to_num(np.nanmax(scores, axis=-1, initial=0.0))
+    return {
+        "number": one.number,
+        "words": [[piece, int(begins)] for piece, begins in zip(one.pieces, one.begins, strict=True)],
+        "outlives": one.outlives.tolist(),
+        "scores": ["".join(map(_character, row, [top] * len(row))) for row, top in zip(scores, largest, strict=True)],
+        "largest": [round(float(top), 4) for top in largest],
+        "dense": [round(float(value), 4) for value in one.dense],
+        "reduced": [round(float(value), 4) for value in one.reduced],
+        "label": one.label,
+    }
+
+
+def _character(score: float, largest: float) -> str:
+    if np.isnan(score):
+        return " "
+    return chr(_LOWEST + round(_STEPS * float(score / largest))) if largest else chr(_LOWEST)
