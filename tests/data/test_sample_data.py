@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.data import sample
 from powerbert_tf.data.sample import __main__ as command
+from powerbert_tf.data.sample.files import write_sample
 from powerbert_tf.data.tasks import TASKS
 
 SAMPLE = pathlib.Path(__file__).parents[2] / "glue_data" / "sample"
@@ -114,7 +114,7 @@ def test_committed_files_are_what_the_generator_writes(tmp_path):
 
 @pytest.mark.parametrize("name", ["MNLI-m", "MNLI-mm"])
 def test_either_mnli_task_writes_both_genres(tmp_path, name):
-    sample.write_sample(tmp_path / "deep" / "folder", TASKS[name])
+    write_sample(tmp_path / "deep" / "folder", TASKS[name])
     names = {f"MNLI/{path.name}" for path in (tmp_path / "deep" / "folder").iterdir()}
     assert names == {name for name, _, _ in FILES if name.startswith("MNLI/")} | {"MNLI/SAMPLE.md"}
 
@@ -124,7 +124,7 @@ def test_unknown_folder_is_refused(tmp_path):
         name, folder = "AX", "AX"
 
     with pytest.raises(InputError, match="AX"):
-        sample.write_sample(tmp_path, Stranger())
+        write_sample(tmp_path, Stranger())
 
 
 @pytest.mark.parametrize(("name", "header", "rows"), FILES)
