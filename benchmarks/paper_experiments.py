@@ -17,8 +17,8 @@ from powerbert_tf.latency.costs import Costs, count_costs, fit_to_budget
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.reports.summary import summarize_cost
 from powerbert_tf.runs.run import Run
-from powerbert_tf.training.loop import predict_logits
-from powerbert_tf.training.retraining import retrain_model
+from powerbert_tf.training.evaluation import predict_logits
+from powerbert_tf.training.train import TrainingSetup, retrain_model
 
 PUBLISHED = {"Attn-WS": "attention", "Head-WS": "head", "Rand-WS": "random"}
 STRATEGIES = {**PUBLISHED, "weighted Attn-WS": "weighted"}
@@ -209,16 +209,7 @@ def _metric_of(run: Run, model: BertClassifier, dev: EncodedSplit, epochs: int) 
     if epochs:
         with tempfile.TemporaryDirectory() as folder:
             settings = run.settings.replace(epochs_retrain=epochs, distillation="logits")
-            splits = run.split("train"), dev
-            retrain_model(
-                model,
-                run.dense_model(),
-                run.task,
-                *splits,
-                settings.training,
-                settings.inference,
-                Path(folder),
-                "re-train",
-            )
+            setup = TrainingSetup(run.task, run.split("train"), dev, settings.training, settings.inference)
+            retrain_model(model, run.dense_model(), setup, Path(folder), "re-train")
     logits = predict_logits(model, dev, run.settings.inference.in_plain_graph())
     return compute_metrics(run.task, dev.labels, logits)[run.task.metrics[0]]

@@ -30,8 +30,9 @@ from powerbert_tf.search.soft import WIDTH, BudgetController
 from powerbert_tf.training.distribution.processes import is_chief
 from powerbert_tf.training.distribution.strategies import distributing
 from powerbert_tf.training.elastic import sandwich
-from powerbert_tf.training.loop import Recipe, predict_logits, task_loss, train
+from powerbert_tf.training.evaluation import predict_logits
 from powerbert_tf.training.losses import distillation_loss
+from powerbert_tf.training.train import Recipe, TrainingSetup, train
 
 KINDS = ("finetune", "retrain", "paper", "soft", "elastic")
 _EPOCHS = 5
@@ -126,7 +127,7 @@ def run_kind(job: Job, kind: str) -> dict[str, Any]:
     model = made_up_model(config, job, seed=3)
     trained, trainer, recorder = model, None, _Recorder()
     callbacks: list[keras.callbacks.Callback] = [recorder]
-    loss = task_loss(task)
+    loss = None
     if kind == "retrain":
         trained = model.with_slots(retention_configuration=(0.6,) * config.num_hidden_layers)
         teacher = made_up_model(config, job, seed=4)
@@ -146,9 +147,8 @@ def run_kind(job: Job, kind: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         own = Path(os.environ.get("SCALE_FOLDER", folder)) / kind
         own.mkdir(parents=True, exist_ok=True)
-        outcome = train(
-            trained, task, train_split, dev_split, settings.training, settings.inference, own, recipe, trainer
-        )
+        setup = TrainingSetup(task, train_split, dev_split, settings.training, settings.inference)
+        outcome = train(trained, setup, own, recipe, trainer)
     logits = predict_logits(trained, dev_split, settings.inference)
     arrays = [keras.ops.convert_to_numpy(weight).astype("float64") for weight in trained.weights]
     return {

@@ -25,7 +25,7 @@ from powerbert_tf.latency.timing import device_name
 from powerbert_tf.models.classifier import with_retention
 from powerbert_tf.models.compilation import compiled_once
 from powerbert_tf.tokenizers.word_pieces import Tokenizer, is_cased, read_vocabulary
-from powerbert_tf.training.loop import task_loss
+from powerbert_tf.training.losses import task_loss
 from powerbert_tf.training.optimizer import BertAdam
 
 FLAGS = flags.FLAGS

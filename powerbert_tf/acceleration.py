@@ -29,7 +29,7 @@ from powerbert_tf.runs.preparation import check_plan, prepare
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import FIELDS, Settings, resolve_settings
 from powerbert_tf.runs.stage_runner import run_stage
-from powerbert_tf.training.loop import evaluate_model, predict_logits
+from powerbert_tf.training.evaluation import evaluate_model, predict_logits
 
 # What accelerate has arguments for, or decides itself.
 _NOT_SETTINGS = ("task", "checkpoint", "output_dir", "data_dir", "target_speedup", "retention_configuration")

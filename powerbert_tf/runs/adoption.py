@@ -16,7 +16,7 @@ from powerbert_tf.data.sources import Source
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.runs.folder import RESULT_FILE
 from powerbert_tf.runs.run import Run
-from powerbert_tf.training.loop import evaluate_model
+from powerbert_tf.training.evaluation import evaluate_model
 from powerbert_tf.training.state import WEIGHTS_FILE
 
 _SHOWN_LABELS = 5

@@ -27,6 +27,7 @@ from powerbert_tf.runs.folder import RunFolder
 from powerbert_tf.runs.settings import Settings, names_of_stage
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 from powerbert_tf.training.distribution.processes import by_chief, num_processes
+from powerbert_tf.training.train import TrainingSetup
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,6 +54,11 @@ class Run:
         if name == "train" and self.settings.inputs.train_examples:
             split = split.sample(self.settings.inputs.train_examples, seed=0)
         return load_encoded(split, self.tokenizer, self.settings.inputs.max_seq_length, self.cache_folder)
+
+    def training_setup(self) -> TrainingSetup:
+        """The data and settings of a training stage."""
+        settings = self.settings
+        return TrainingSetup(self.task, self.split("train"), self.split("dev"), settings.training, settings.inference)
 
     def new_model(self, **kwargs) -> BertClassifier:
         """A model of the checkpoint's size with new weights."""

@@ -6,6 +6,8 @@ Cross-entropy in which classes weigh differently.
 import keras
 from keras import ops
 
+from powerbert_tf.data.tasks import Task
+
 DISTILLATIONS = ("logits", "kl", "none")
 _TEMPERATURE = 2.0
 
@@ -70,3 +72,12 @@ class WeightedCrossEntropy(keras.losses.Loss):
 
     def get_config(self):
         return {**super().get_config(), "class_weights": self.class_weights}
+
+
+def task_loss(task: Task) -> keras.losses.Loss:
+    """The loss of logits `[B, C]` against labels `[B]`."""
+    if task.is_regression:
+        return keras.losses.MeanSquaredError(reduction=REDUCTION)
+    if task.class_weights:
+        return WeightedCrossEntropy(task.class_weights, reduction=REDUCTION)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=REDUCTION)

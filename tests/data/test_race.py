@@ -25,7 +25,8 @@ from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.predict_request import read_predict_request
 from powerbert_tf.runs.settings import resolve_settings
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
-from powerbert_tf.training.loop import predict_logits, task_loss
+from powerbert_tf.training.evaluation import predict_logits
+from powerbert_tf.training.losses import task_loss
 
 ARTICLES = {"train": 7, "dev": 3, "test": 2}  # of each level
 K = 4

@@ -17,8 +17,7 @@ from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.compilation import compiled, compiled_once, compiling, recorded_compilations
 from powerbert_tf.models.config import BertConfig
 from powerbert_tf.training.callbacks import BuildSteps
-from powerbert_tf.training.loop import task_loss
-from powerbert_tf.training.losses import distillation_loss
+from powerbert_tf.training.losses import distillation_loss, task_loss
 from powerbert_tf.training.optimizer import BertAdam
 
 CONFIG = BertConfig(**tiny_config(num_hidden_layers=2))

@@ -19,8 +19,7 @@ from powerbert_tf.models.compilation import compiled
 from powerbert_tf.models.config import BertConfig
 from powerbert_tf.search.soft import WIDTH
 from powerbert_tf.training.elastic import sandwich
-from powerbert_tf.training.loop import task_loss
-from powerbert_tf.training.losses import distillation_loss
+from powerbert_tf.training.losses import distillation_loss, task_loss
 from powerbert_tf.training.optimizer import BertAdam, WarmupLinearDecay
 
 CONFIG = BertConfig(**tiny_config(num_hidden_layers=2))

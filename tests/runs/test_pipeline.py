@@ -489,7 +489,7 @@ def test_the_log_tells_the_wait_for_input(finished, settings_for, monkeypatch, c
     rows_of = [json.loads(line) for line in (finished / "SST-2" / "finetune" / "log.jsonl").read_text().splitlines()]
     assert len(rows_of) == 2
     assert all(0 < row["input_wait_share"] < 1 for row in rows_of)
-    monkeypatch.setattr("powerbert_tf.training.loop.InputWait.take", lambda wait: 1e6)  # seconds: longer than all
+    monkeypatch.setattr("powerbert_tf.training.train.InputWait.take", lambda wait: 1e6)  # seconds: longer than all
     pipeline.run(settings_for(epochs=1), "finetune")
     assert re.search(r"epoch 1: .*; \d+% of the training time waited for input", capsys.readouterr().out)
 

@@ -15,7 +15,7 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.termination import Terminated, heeding_sigterm
 from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.settings import resolve_settings
-from powerbert_tf.training import loop
+from powerbert_tf.training import train
 from powerbert_tf.training.state import TrainingState
 
 STEPS = 5  # an epoch; 53 rows in batches of 13
@@ -145,14 +145,14 @@ def test_sigterm_in_a_step_and_in_an_evaluation(fine_tuning, world, monkeypatch)
         pipeline.run(settings, "finetune")
     monkeypatch.undo()
 
-    evaluate = loop.evaluate_model
+    evaluate = train.evaluate_model
 
     def terminate_in_evaluation(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.01)
         return evaluate(*arguments)
 
-    monkeypatch.setattr(loop, "evaluate_model", terminate_in_evaluation)
+    monkeypatch.setattr(train, "evaluate_model", terminate_in_evaluation)
     with heeding_sigterm(), pytest.raises(Terminated, match=rf"^finetune: saved after step {STEPS} of 10$"):
         pipeline.run(settings, "finetune")
     assert not (folder / "finetune.partial" / "log.jsonl").exists()

@@ -11,7 +11,7 @@ from powerbert_tf.data.tasks import get_task
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.config import BertConfig
 from powerbert_tf.training.elastic import DrawConfigurations, draw_configuration, sandwich
-from powerbert_tf.training.loop import task_loss
+from powerbert_tf.training.losses import task_loss
 from powerbert_tf.training.optimizer import BertAdam
 
 CONFIG = tiny_config(dropout=0.0)

@@ -4,8 +4,7 @@ import keras
 import numpy as np
 
 from powerbert_tf.data.tasks import TASKS
-from powerbert_tf.training.loop import task_loss
-from powerbert_tf.training.losses import WeightedCrossEntropy
+from powerbert_tf.training.losses import WeightedCrossEntropy, task_loss
 
 LOGITS = np.array([[1.0, -2.0, 0.5], [0.1, 0.2, 0.3], [3.0, 0.0, -1.0]], "float32")
 LABELS = np.array([2, 0, 0])

@@ -12,7 +12,8 @@ from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.stages.search import make_calibration, meet_speedup
 from powerbert_tf.training.distribution.processes import by_chief
 from powerbert_tf.training.elastic import sandwich
-from powerbert_tf.training.loop import Recipe, evaluate_model, task_loss, train
+from powerbert_tf.training.evaluation import evaluate_model
+from powerbert_tf.training.train import Recipe, train
 
 
 def elastic(run: Run, folder: Path) -> dict[str, Any]:
@@ -25,22 +26,10 @@ def elastic(run: Run, folder: Path) -> dict[str, Any]:
     recipe = Recipe(
         title="elastic",
         rate=run.settings.training.learning_rate_retrain,
-        epochs=run.settings.training.epochs,
-        loss=task_loss(run.task),
         keep_last=True,  # later epochs have seen more configurations; dev scores of the full model say little of them
         callbacks=callbacks,
     )
-    outcome = train(
-        dense,
-        run.task,
-        run.split("train"),
-        run.split("dev"),
-        run.settings.training,
-        run.settings.inference,
-        folder,
-        recipe,
-        trainer=model,
-    )
+    outcome = train(dense, run.training_setup(), folder, recipe, trainer=model)
     return {
         "metric": run.task.metrics[0],
         "metrics": outcome.metrics,

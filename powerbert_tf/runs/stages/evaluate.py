@@ -15,7 +15,7 @@ from powerbert_tf.models.precision import computing_in
 from powerbert_tf.reports.summary import summarize_cost
 from powerbert_tf.runs.run import Run
 from powerbert_tf.training.distribution.processes import by_chief
-from powerbert_tf.training.loop import evaluate_model, predict_logits
+from powerbert_tf.training.evaluation import evaluate_model, predict_logits
 
 
 def evaluate(run: Run, folder: Path) -> dict[str, Any]:

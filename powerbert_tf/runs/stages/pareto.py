@@ -21,8 +21,8 @@ from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.stages.search import make_calibration, meet_speedup
 from powerbert_tf.search.calibrate import Calibration
 from powerbert_tf.training.distribution.processes import by_chief, is_chief
-from powerbert_tf.training.loop import evaluate_model
-from powerbert_tf.training.retraining import retrain_model
+from powerbert_tf.training.evaluation import evaluate_model
+from powerbert_tf.training.train import retrain_model
 
 _SCHEDULES = {"uniform": uniform_schedule, "geometric": geometric_schedule}
 _SCHEDULE_END = 0.1  # before it is fitted to a budget
@@ -65,17 +65,7 @@ def pareto(run: Run, folder: Path) -> dict[str, Any]:
             student = with_retention(run.dense_model(), configuration, selection=selection)
             weights = folder / f"{target:g}x"
             by_chief(functools.partial(weights.mkdir, exist_ok=True))  # with checkpoints of an interrupted run
-            retrain_model(
-                student,
-                dense,
-                run.task,
-                run.split("train"),
-                dev,
-                settings.training,
-                settings.inference,
-                weights,
-                f"retrain {target:g}x",
-            )
+            retrain_model(student, dense, run.training_setup(), weights, f"retrain {target:g}x")
             add("calibrate, re-trained", target, student)
     elastic = run.folder.result("elastic")
     if elastic is not None:

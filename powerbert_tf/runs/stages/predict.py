@@ -14,7 +14,7 @@ from powerbert_tf.data.tasks import GlueTask
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.prediction.columns import answer_columns, answer_names, probability_columns
 from powerbert_tf.runs.run import Run
-from powerbert_tf.training.loop import predict_logits
+from powerbert_tf.training.evaluation import predict_logits
 
 PREDICTIONS_FILE = "predictions.csv"
 _BLOCK = 8192  # rows that are spelled at once

@@ -24,7 +24,7 @@ from powerbert_tf.reports.sections import headline, report_sections
 from powerbert_tf.reports.tensorboard import write_tensorboard
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import TRAINING_STAGES
-from powerbert_tf.training.loop import predict_logits
+from powerbert_tf.training.evaluation import predict_logits
 from powerbert_tf.training.state import LOG_FILE
 
 _QUANTILES = (0.5, 0.95, 0.99)

@@ -4,22 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from powerbert_tf.runs.run import Run
-from powerbert_tf.training.retraining import retrain_model
+from powerbert_tf.training.train import retrain_model
 
 
 def retrain(run: Run, folder: Path) -> dict[str, Any]:
     """Trains the model of the search, or of `--retention_configuration`; returns what `result.json` says."""
     configuration = run.configuration()
     model = run.searched_model().with_slots(retention_configuration=configuration)
-    result = retrain_model(
-        model,
-        run.dense_model(),
-        run.task,
-        run.split("train"),
-        run.split("dev"),
-        run.settings.training,
-        run.settings.inference,
-        folder,
-        "retrain",
-    )
+    result = retrain_model(model, run.dense_model(), run.training_setup(), folder, "retrain")
     return {**result, "retention_configuration": list(configuration)}

@@ -16,7 +16,8 @@ from powerbert_tf.runs.run import Run
 from powerbert_tf.search.calibrate import Calibration, bisect_speedup
 from powerbert_tf.search.soft import WIDTH, BudgetController
 from powerbert_tf.training.distribution.processes import by_chief
-from powerbert_tf.training.loop import Recipe, evaluate_model, task_loss, train
+from powerbert_tf.training.evaluation import evaluate_model
+from powerbert_tf.training.train import Recipe, train
 
 _TOLERANCE = 0.03  # of the logarithm of a measured speed-up
 _ATTEMPTS = 4
@@ -57,26 +58,13 @@ def _soft(run: Run, folder: Path) -> dict[str, Any]:
 
     recipe = Recipe(
         title="search",
-        rate=run.settings.training.learning_rate,
-        epochs=run.settings.training.epochs,
         decays=False,  # how long it runs, it finds out
-        loss=task_loss(run.task),
         keep_last=True,  # earlier epochs had not got to the target
         evaluated=lambda: with_retention(dense, controller.configuration, selection=run.settings.search.selection),
         callbacks=[controller],
         log=log,
     )
-    outcome = train(
-        dense,
-        run.task,
-        run.split("train"),
-        run.split("dev"),
-        run.settings.training,
-        run.settings.inference,
-        folder,
-        recipe,
-        trainer=gated,
-    )
+    outcome = train(dense, run.training_setup(), folder, recipe, trainer=gated)
     if not controller.converged:
         say(
             "  the search ran out of steps before its fractions came to rest; the target is met all the same, more "
@@ -102,30 +90,11 @@ def _paper(run: Run, folder: Path) -> dict[str, Any]:
             "retention_configuration": list(configuration_from_masses(model.masses)),
         }
 
-    recipe = Recipe(
-        title="search",
-        rate=run.settings.training.learning_rate,
-        epochs=run.settings.training.epochs,
-        loss=task_loss(run.task),
-        keep_last=True,  # later epochs have eliminated more
-        log=log,
-    )
-    outcome = train(
-        model,
-        run.task,
-        run.split("train"),
-        run.split("dev"),
-        run.settings.training,
-        run.settings.inference,
-        folder,
-        recipe,
-    )
+    # Later epochs have eliminated more.
+    recipe = Recipe(title="search", keep_last=True, log=log)
+    setup = run.training_setup()
     return {
-        "metric": run.task.metrics[0],
-        "metrics": outcome.metrics,
-        "epoch": outcome.epoch,
-        "examples": len(run.split("dev")),
-        "train_examples": len(run.split("train")),
+        **setup.result(train(model, setup, folder, recipe)),
         "masses": model.masses,
         "retention_configuration": list(configuration_from_masses(model.masses)),
     }

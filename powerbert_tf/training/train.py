@@ -1,0 +1,356 @@
+"""One training stage: epochs over the training split, dev metrics after each, and the weights that are kept."""
+
+import dataclasses
+import functools
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from powerbert_tf.batches.batching import Batches, EncodedSplit, training_batches
+from powerbert_tf.batches.settings import InferenceSettings
+from powerbert_tf.common.files import replacing
+from powerbert_tf.common.reporting import ProgressBar, say
+from powerbert_tf.common.termination import at_once
+from powerbert_tf.data.metrics import format_metrics
+from powerbert_tf.data.tasks import Task
+from powerbert_tf.elimination.retention import format_configuration
+from powerbert_tf.models.classifier import BertClassifier
+from powerbert_tf.models.compilation import recorded_compilations
+from powerbert_tf.training.callbacks import BuildSteps, InputWait, LossWatch, deterministic_clock
+from powerbert_tf.training.distribution.jax_devices import JaxTrainer, on_jax
+from powerbert_tf.training.distribution.processes import is_chief, wait_for_all
+from powerbert_tf.training.distribution.replicas import ReplicaTrainer
+from powerbert_tf.training.distribution.strategies import active_layout, active_strategy
+from powerbert_tf.training.evaluation import evaluate_model, predict_logits
+from powerbert_tf.training.losses import distillation_loss, task_loss
+from powerbert_tf.training.optimizer import BertAdam, WarmupLinearDecay
+from powerbert_tf.training.settings import TrainingSettings
+from powerbert_tf.training.state import LOG_FILE, WEIGHTS_FILE, TrainingState, fingerprint, fit_on
+
+_LONG_WAIT = 0.05  # share of the training time spent waiting for input that is worth a remark
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOutcome:
+    """The epoch whose weights were kept.
+
+    Attributes:
+        epoch: Its number, from 1; 0 for the weights before training.
+        metrics: Dev metrics, the main one first.
+    """
+
+    epoch: int
+    metrics: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSetup:
+    """The data and settings that all training stages of a run share.
+
+    Attributes:
+        task: Gives loss and metrics.
+        train: Training split, with labels.
+        dev: Dev split, with labels.
+        settings: Batch size, seed and so on.
+        inference: How batches are padded and models are evaluated.
+    """
+
+    task: Task
+    train: EncodedSplit
+    dev: EncodedSplit
+    settings: TrainingSettings
+    inference: InferenceSettings
+
+    def evaluate(self, model: BertClassifier) -> dict[str, float]:
+        """Dev metrics of a model, the main one first."""
+        return evaluate_model(model, self.task, self.dev, self.inference)
+
+    def result(self, outcome: TrainingOutcome) -> dict[str, Any]:
+        """What a training stage writes to `result.json`."""
+        return {
+            "metric": self.task.metrics[0],
+            "metrics": outcome.metrics,
+            "epoch": outcome.epoch,
+            "examples": len(self.dev),
+            "train_examples": len(self.train),
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What distinguishes one training stage from another.
+
+    Attributes:
+        title: Shown in the progress bar and in messages.
+        rate: Peak learning rate; None for `--learning_rate`.
+        epochs: Number of epochs; None for `--epochs`.
+        decays: Whether the rate warms up and decays; a stage that stops by itself keeps it constant.
+        loss: Loss of logits against the labels of the training split; None for the task's.
+        keep_last: Whether to keep the weights of the last epoch instead of the best one.
+        start: Dev metrics before training, if those weights are to be kept when no epoch is better.
+        evaluated: Makes the model to evaluate after an epoch; by default the saved one is evaluated.
+        callbacks: Further callbacks.
+        log: Makes further entries of an epoch's log: JSON values by name.
+    """
+
+    title: str
+    rate: float | None = None
+    epochs: int | None = None
+    decays: bool = True
+    loss: keras.losses.Loss | None = None
+    keep_last: bool = False
+    start: dict[str, float] | None = None
+    evaluated: Callable[[], BertClassifier] | None = None
+    callbacks: Sequence[keras.callbacks.Callback] = ()
+    log: Callable[[], dict[str, Any]] = dict
+
+
+def train(
+    model: BertClassifier, setup: TrainingSetup, folder: Path, recipe: Recipe, trainer: keras.Model | None = None
+) -> TrainingOutcome:
+    """Trains a model; writes `log.jsonl` (one object per epoch) and `model.weights.h5` into `folder`.
+
+    Keeps the weights of the epoch with the best main dev metric, the earlier one among equals, or those of the last
+    epoch if the recipe says so. The log counts the seconds of training and evaluation, without compilation.
+
+    Args:
+        model: The model to evaluate and save; holds the kept weights afterwards.
+        setup: Data and settings.
+        folder: An existing folder.
+        recipe: What is particular to this stage.
+        trainer: The model to train, which shares the weights; None for the model itself.
+
+    Raises:
+        InputError: The loss is no longer a finite number.
+    """
+    settings, inference = setup.settings, setup.inference
+    rate, epochs = recipe.rate or settings.learning_rate, recipe.epochs or settings.epochs
+    loss = recipe.loss or task_loss(setup.task)
+    steps_per_epoch = math.ceil(len(setup.train) / settings.batch_size)
+    input_wait = InputWait(deterministic_clock if settings.deterministic else tf.timestamp)
+    make_optimizer = functools.partial(_optimizer, settings, rate, steps_per_epoch * epochs, recipe.decays)
+    engine = _engine(settings, inference.jit_compile, make_optimizer, loss, input_wait, model, trainer)
+    keeper = _EpochKeeper(model, setup, folder, recipe, input_wait)
+    state = TrainingState(
+        folder,
+        {
+            "title": recipe.title,
+            "epochs": epochs,
+            "rate": rate,
+            "batch_size": settings.batch_size,
+            "seed": settings.seed,
+            "examples": len(setup.train),
+            "weights": fingerprint(model),
+        },
+        title=recipe.title,
+        steps_per_epoch=steps_per_epoch,
+        epochs=epochs,
+        minutes=settings.checkpoint_minutes,
+        every=settings.checkpoint_steps,
+        remembering=[*recipe.callbacks, keeper],
+    )
+    keeper.save_start()
+    batches = training_batches(
+        setup.train,
+        settings.batch_size,
+        epochs,
+        settings.seed,
+        inference.padding,
+        inference.length_buckets,
+        fill=inference.jit_compile,
+    )
+    of_each_shape = batches.of_each_length()
+    to_build = engine.batches(of_each_shape if inference.jit_compile else of_each_shape.first(1))
+    build = keras.callbacks.Callback() if on_jax() else BuildSteps(recipe.title, to_build)
+    watching = [LossWatch(recipe.title, state), ProgressBar(recipe.title, state.step), *recipe.callbacks]
+    fit_on(
+        engine.model,
+        state,
+        batches,
+        engine.measured_batches,
+        [*engine.callbacks, *watching, keeper, state],
+        at_first=build,
+        fit=engine.fit,
+    )
+    wait_for_all()  # for the weights, which the chief writes
+    model.load_weights(folder / WEIGHTS_FILE)
+    return keeper.outcome
+
+
+def retrain_model(
+    model: BertClassifier, dense: BertClassifier, setup: TrainingSetup, folder: Path, title: str
+) -> dict[str, Any]:
+    """Trains a reduced model towards the answers of the model it was made from.
+
+    Keeps the weights of the best epoch, or those before training if no epoch is better.
+
+    Args:
+        model: The reduced model; holds the kept weights afterwards.
+        dense: The fine-tuned model, the teacher, which shares no weights with `model`. With `--distillation`, its
+            logits take the place of the training labels.
+        setup: Data and settings.
+        folder: Gets `model.weights.h5` and `log.jsonl`.
+        title: Shown in the progress bar.
+
+    Returns:
+        What `result.json` says.
+    """
+    settings = setup.settings
+    before = setup.evaluate(model)
+    say(f"  before re-training: {format_metrics(before)}")
+    loss = None
+    if settings.distillation != "none":
+        loss = distillation_loss(settings.distillation)
+        # Computed once, as the teacher does not change.
+        labels = predict_logits(dense, setup.train, setup.inference)
+        setup = dataclasses.replace(setup, train=dataclasses.replace(setup.train, labels=labels))
+    recipe = Recipe(
+        title=title, rate=settings.learning_rate_retrain, epochs=settings.epochs_retrain, loss=loss, start=before
+    )
+    outcome = train(model, setup, folder, recipe)
+    if outcome.epoch == 0:
+        say("  no epoch is better: the weights stay as they were")
+    return {**setup.result(outcome), "metrics_before": before}
+
+
+def _optimizer(settings: TrainingSettings, rate: float, num_steps: int, decays: bool) -> BertAdam:
+    return BertAdam(
+        WarmupLinearDecay(rate, num_steps, settings.warmup_proportion) if decays else rate,
+        retention_rate_ratio=settings.learning_rate_soft_extract / rate,
+        weight_decay=settings.weight_decay or None,
+        global_clipnorm=settings.clipnorm or None,
+    )
+
+
+def _engine(
+    settings: TrainingSettings,
+    jit_compile: bool,
+    make_optimizer: Callable[[], BertAdam],
+    loss: keras.losses.Loss,
+    input_wait: InputWait,
+    model: BertClassifier,
+    trainer: keras.Model | None,
+) -> "OneDevice | ReplicaTrainer | JaxTrainer":
+    """What runs the steps: Keras on one device, ours on several."""
+
+    def head(of: keras.Model) -> keras.Model:
+        # The model itself stays without an optimizer, whose state would be saved with its weights.
+        return keras.Model(of.input, of.output, name=of.name) if trainer is None else of
+
+    if strategy := active_strategy():
+        return ReplicaTrainer(
+            trainer or model, head, strategy, make_optimizer, loss, settings.batch_size, input_wait.add
+        )
+    if on_jax():
+        return JaxTrainer(trainer or model, head, active_layout(), make_optimizer, loss, settings.batch_size)
+    of_one = head(trainer or model)
+    of_one.compile(make_optimizer(), loss, jit_compile=jit_compile)
+    return OneDevice(of_one, input_wait)
+
+
+class OneDevice:
+    """Training by Keras; it has what `replicas.ReplicaTrainer` has.
+
+    Attributes:
+        model: Compiled.
+        callbacks: None.
+        fit: The model's own.
+
+    Args:
+        model: See there.
+        input_wait: Of the batches.
+    """
+
+    def __init__(self, model: keras.Model, input_wait: InputWait):
+        self.model = model
+        self.callbacks: list[keras.callbacks.Callback] = []
+        self.fit = model.fit
+        self._input_wait = input_wait
+
+    def batches(self, batches: Batches) -> tf.data.Dataset:
+        """With labels."""
+        return batches.dataset(with_labels=True)
+
+    def measured_batches(self, batches: Batches) -> tf.data.Dataset:
+        """What `fit` takes."""
+        return self._input_wait.measured(self.batches(batches))
+
+
+class _EpochKeeper(keras.callbacks.Callback):
+    """Evaluates on dev after each epoch, writes the log, and saves the weights to keep."""
+
+    def __init__(
+        self, saved: BertClassifier, setup: TrainingSetup, folder: Path, recipe: Recipe, input_wait: InputWait
+    ):
+        super().__init__()
+        self.saved = saved
+        self.setup = setup
+        self.folder = folder
+        self.recipe = recipe
+        self.input_wait = input_wait
+        self.outcome = TrainingOutcome(0, recipe.start or {setup.task.metrics[0]: -math.inf})  # any epoch is better
+
+    def save_start(self) -> None:
+        """Saves the weights as they are if they may turn out best and no better ones are there yet."""
+        if self.recipe.start and is_chief() and not (self.folder / WEIGHTS_FILE).exists():
+            self._save()
+
+    def get_state(self):
+        self._waited += self.input_wait.take()
+        seconds = time.perf_counter() - self._began
+        return {**dataclasses.asdict(self.outcome), "seconds": seconds, "waited": self._waited}
+
+    def set_state(self, values):
+        self.outcome = TrainingOutcome(values["epoch"], values["metrics"])
+        self._began, self._waited = time.perf_counter() - values["seconds"], values["waited"]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._began, self._waited = time.perf_counter(), 0.0
+        self.input_wait.take()  # forget the time before this epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        train_seconds = time.perf_counter() - self._began
+        wait_share = (self._waited + self.input_wait.take()) / train_seconds
+        setup, evaluated = self.setup, self.saved
+        with at_once(), recorded_compilations() as compilations:
+            if self.recipe.evaluated:  # a new model each time: compiling it would take longer than running it
+                evaluated = self.recipe.evaluated()
+                setup = dataclasses.replace(setup, inference=setup.inference.in_plain_graph())
+            metrics = setup.evaluate(evaluated)
+        eval_seconds = time.perf_counter() - self._began - train_seconds - compilations.seconds
+        more = self.recipe.log()
+        row: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "loss": float(np.asarray(logs["loss"])),
+            "metrics": metrics,
+            "train_seconds": round(train_seconds, 1),
+            "input_wait_share": round(wait_share, 4),
+            "eval_seconds": round(eval_seconds, 1),
+            **more,
+        }
+        line = f"  epoch {epoch + 1}: {format_metrics(metrics)}"
+        if "retention_configuration" in more:
+            line += f", keeps {format_configuration(more['retention_configuration'])}"
+        if wait_share > _LONG_WAIT:
+            line += f"; {wait_share:.0%} of the training time waited for input"
+        if is_chief():
+            with (self.folder / LOG_FILE).open("a", encoding="utf-8") as log:
+                log.write(json.dumps(row) + "\n")
+        say(line)
+        main = setup.task.metrics[0]
+        if self.recipe.keep_last or metrics[main] > self.outcome.metrics[main]:
+            self.outcome = TrainingOutcome(epoch + 1, metrics)
+            if is_chief():
+                self._save()
+        self._began, self._waited = time.perf_counter(), 0.0
+
+    def _save(self):
+        with replacing(self.folder / WEIGHTS_FILE, suffix=".weights.h5") as partial:
+            self.saved.save_weights(partial)
