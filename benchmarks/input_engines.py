@@ -62,7 +62,7 @@ def build(job: Job) -> tuple[int, Callable[[], Any], Callable[[Any], Iterable[tu
     """Number of rows, what is timed, and how to read ids and segments from what it gives."""
     from powerbert_tf.checkpoints import find_checkpoint
     from powerbert_tf.data.datasets import load_dataset
-    from powerbert_tf.data.glue import Split
+    from powerbert_tf.data.splits import Split
     from powerbert_tf.data.tasks import get_task
     from powerbert_tf.tokenizers.word_pieces import Tokenizer, is_cased, read_vocabulary
 

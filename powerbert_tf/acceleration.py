@@ -15,11 +15,11 @@ from powerbert_tf.batches.batching import encode_split
 from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.common.errors import InputError, NoGainError
 from powerbert_tf.common.reporting import say
-from powerbert_tf.data.glue import Split
 from powerbert_tf.data.metrics import predictions_from_logits
 from powerbert_tf.data.own_data import OwnData
 from powerbert_tf.data.settings import DataSettings
 from powerbert_tf.data.sources import is_in_memory, memory_source
+from powerbert_tf.data.splits import Split
 from powerbert_tf.export.saved_model import next_version, write_server_files
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.precision import computing_in

@@ -13,8 +13,8 @@ from powerbert_tf.batches.buckets import choose_buckets, padded_lengths
 from powerbert_tf.batches.encoded_rows import HeldValues, Pieces
 from powerbert_tf.batches.order import EpochsInOrder, RowsOfBatches, cut_from_the_end, longest_of, order_by_length
 from powerbert_tf.common.machine import usable_cores
-from powerbert_tf.data.glue import Split
 from powerbert_tf.data.race import input_texts
+from powerbert_tf.data.splits import Split
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
 PADDINGS = ("batch", "max")

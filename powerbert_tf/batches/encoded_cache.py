@@ -22,7 +22,7 @@ from powerbert_tf.batches.batching import EncodedSplit, encode_split
 from powerbert_tf.batches.encoded_rows import FileValues, HeldValues, Pieces, Values
 from powerbert_tf.common.files import remove_unfinished, replacing
 from powerbert_tf.common.scratch import FileReader
-from powerbert_tf.data.glue import Split
+from powerbert_tf.data.splits import Split
 from powerbert_tf.data.text_columns import in_blocks
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 

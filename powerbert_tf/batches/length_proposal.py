@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from powerbert_tf.batches.batching import encode_split
-from powerbert_tf.data.glue import Split
+from powerbert_tf.data.splits import Split
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
 _SHARE = 99  # percent of the texts that are to be whole

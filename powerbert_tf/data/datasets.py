@@ -9,9 +9,10 @@ from pathlib import Path
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.reporting import say
-from powerbert_tf.data.glue import Split, read_tsv
+from powerbert_tf.data.glue import read_tsv
 from powerbert_tf.data.race import read_race
 from powerbert_tf.data.sample.files import MARK, write_sample
+from powerbert_tf.data.splits import Split
 from powerbert_tf.data.tasks import AX, AX_SPLIT, ChoiceTask, GlueTask
 from powerbert_tf.data.text_columns import in_blocks
 from powerbert_tf.data.tfds import is_prepared, load_from_tfds, tfds_folder

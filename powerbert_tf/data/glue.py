@@ -1,6 +1,5 @@
 """Reads one tab-separated GLUE file."""
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,53 +8,14 @@ import numpy as np
 from absl import logging
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.splits import Split
 from powerbert_tf.data.tasks import Layout
-from powerbert_tf.data.text_columns import take_texts
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MAX_BAD_SHARE = 0.01
 _MAX_DETAILED = 5
 _MAX_QUOTED = 40
 _LARGEST_SCORE = float(np.finfo(np.float32).max)
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """The rows of one split, in the order of the file.
-
-    Attributes:
-        texts: One column of n texts, or two for a task on pairs; lists, but where there are very many. Of multiple
-            choice: articles, questions, and K columns of options.
-        labels: int32 [n], positions in the task's classes; float32 [n], scores, for a regression; None for test.
-        indices: The n GLUE indices of a test split, as the file spells them, or `file:line` of a user's own; None for
-            train and dev.
-        bad_rows: Number of rows left out because they could not be read.
-        choices: K; 1 where an example is one input of a model.
-    """
-
-    texts: tuple[Sequence[str], ...]
-    labels: np.ndarray | None
-    indices: Sequence[str] | None
-    bad_rows: int = 0
-    choices: int = 1
-
-    def __len__(self) -> int:
-        return len(self.texts[0])
-
-    def sample(self, count: int, seed: int) -> "Split":
-        """Some of the rows, drawn with a seed and in the order of the file; all where there are no more."""
-        if count >= len(self):
-            return self
-        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
-
-    def take(self, rows: np.ndarray) -> "Split":
-        """Some of the rows, `[k]` numbers, in that order."""
-        return dataclasses.replace(
-            self,
-            texts=tuple(take_texts(column, rows) for column in self.texts),
-            labels=None if self.labels is None else self.labels[rows],
-            indices=None if self.indices is None else take_texts(self.indices, rows),
-        )
 
 
 class _UnreadableRowError(Exception):

@@ -14,12 +14,12 @@ import numpy as np
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.datasets import Dataset
-from powerbert_tf.data.glue import Split
 from powerbert_tf.data.labels import are_real_valued, draw_dev_rows, find_classes, label_problem, parse_number
 from powerbert_tf.data.metrics import choose_metrics
 from powerbert_tf.data.rejected import RejectedRows, bad_rows_message
 from powerbert_tf.data.settings import DataSettings
 from powerbert_tf.data.sources import FileSource, Source, TfdsSource
+from powerbert_tf.data.splits import Split
 from powerbert_tf.data.tables import Row, Table
 from powerbert_tf.data.tasks import PUBLISHED, TASKS, OwnTask
 from powerbert_tf.data.text_columns import TextWriter

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.data.glue import Split
+from powerbert_tf.data.splits import Split
 from powerbert_tf.data.tasks import ChoiceTask
 
 LEVELS = ("middle", "high")

@@ -17,7 +17,7 @@ import numpy as np
 from absl import logging
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.data.glue import Split
+from powerbert_tf.data.splits import Split
 from powerbert_tf.data.tables import Row, Table
 from powerbert_tf.data.tables.row import cell_text, text_problem
 from powerbert_tf.data.tasks import GlueTask

@@ -10,7 +10,7 @@ from scipy import special
 from powerbert_tf.batches.batching import EncodedSplit, encode_split, grouped_rows, pad_rows
 from powerbert_tf.batches.buckets import choose_buckets, padded_lengths
 from powerbert_tf.batches.settings import InferenceSettings
-from powerbert_tf.data.glue import Split
+from powerbert_tf.data.splits import Split
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.compilation import compiled_once

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from powerbert_tf.batches.batching import encode_split, held_split, prediction_batches, training_batches
 from powerbert_tf.batches.order import epoch_order
-from powerbert_tf.data.glue import Split
+from powerbert_tf.data.splits import Split
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
 LENGTHS = (3, 17, 5, 9, 2, 21, 4)

@@ -7,7 +7,7 @@ from safetensors.numpy import load_file, save_file
 from powerbert_tf.batches import encoded_cache
 from powerbert_tf.batches.batching import encode_split
 from powerbert_tf.batches.encoded_cache import load_encoded
-from powerbert_tf.data.glue import Split
+from powerbert_tf.data.splits import Split
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "##c"]

@@ -12,8 +12,8 @@ import tensorflow_datasets as tfds
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data import datasets
 from powerbert_tf.data import tfds as tfds_data
-from powerbert_tf.data.glue import Split
 from powerbert_tf.data.sample.files import write_sample
+from powerbert_tf.data.splits import Split
 from powerbert_tf.data.tasks import TASKS, get_task
 
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "glue_data"

@@ -17,8 +17,8 @@ from powerbert_tf.batches.encoded_cache import load_encoded
 from powerbert_tf.checkpoints import load_classifier
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.datasets import load_dataset
-from powerbert_tf.data.glue import Split
 from powerbert_tf.data.race import option_pairs
+from powerbert_tf.data.splits import Split
 from powerbert_tf.data.tasks import PUBLISHED, RACE, get_task
 from powerbert_tf.prediction.settings import PredictSettings
 from powerbert_tf.runs import pipeline

@@ -16,10 +16,10 @@ from powerbert_tf.batches.encoded_rows import FileValues
 from powerbert_tf.common import scratch
 from powerbert_tf.common.scratch import new_array
 from powerbert_tf.data import text_columns
-from powerbert_tf.data.glue import Split
 from powerbert_tf.data.own_data import load_own_data
 from powerbert_tf.data.rejected import write_rejected
 from powerbert_tf.data.settings import DataSettings
+from powerbert_tf.data.splits import Split
 from powerbert_tf.data.text_columns import StoredTexts
 from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.request import read_request

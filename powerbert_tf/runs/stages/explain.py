@@ -8,7 +8,7 @@ import numpy as np
 from powerbert_tf.batches.batching import EncodedSplit, encode_split, prediction_batches
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.reporting import say
-from powerbert_tf.data.glue import Split
+from powerbert_tf.data.splits import Split
 from powerbert_tf.elimination.retention import format_configuration
 from powerbert_tf.reports.word_inspector import (
     Explanation,
