@@ -13,10 +13,10 @@ from powerbert_tf.export.cards import quality_rows
 from powerbert_tf.reports.acceleration import make_report
 from powerbert_tf.reports.pareto import Baseline, Point, pareto_table
 from powerbert_tf.reports.sections import headline
+from powerbert_tf.reports.seeds import format_seeds, summarize_seeds
 from powerbert_tf.runs.folder import RESULT_FILE
 from powerbert_tf.runs.plan import plan_stages
 from powerbert_tf.runs.preparation import prepare
-from powerbert_tf.runs.seeds import format_seeds, summarize_seeds
 from powerbert_tf.runs.settings import STAGES, resolve_settings
 from powerbert_tf.runs.summaries import as_evaluated, print_summary
 from powerbert_tf.runs.trained import load_trained

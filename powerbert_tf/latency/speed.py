@@ -11,6 +11,7 @@ import numpy as np
 from powerbert_tf.batches.batching import EncodedSplit, pad_rows
 from powerbert_tf.batches.buckets import choose_buckets, padded_lengths
 from powerbert_tf.batches.settings import InferenceSettings
+from powerbert_tf.latency.costs import GROUPED
 from powerbert_tf.latency.timing import device_name, measure_latency
 from powerbert_tf.models.classifier import BertClassifier
 
@@ -18,7 +19,6 @@ _BATCHES = 8  # that are measured on, spread over all lengths
 _EXAMPLES = 48  # at least
 _REPEATS = 5
 
-GROUPED = "grouped by length"
 # Ways of running the dense model: what `latency_batches` calls the padding, and what people do.
 BASELINES = {"grouped": GROUPED, "batch": "padded to the batch", "max": "padded to N"}
 

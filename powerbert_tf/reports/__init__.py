@@ -1,5 +1,5 @@
-"""Numbers to pages, tables and plots: the report, the word inspector and the Pareto curve.
+"""Numbers as pages, tables and plots: the report, the word inspector, the Pareto curve, the closing tables.
 
-Imports `common`, `data`, `elimination` and `models`. A new section, figure or page goes here; reading a run's
-results is up to `runs/stages/report.py`.
+Imports `common`, `data`, `elimination`, `models` and `latency`. A new section, figure or page goes here; reading a
+run's results is up to `runs`.
 """

@@ -22,8 +22,8 @@ SERIES = ("#1f77c4", "#d0621b", "#1f9a76", "#b9659d", "#8a7a1a", "#6d6fd1", "#7c
 _PROPERTIES = {INK: "--text", LINE: "--line", **{color: f"--series-{i}" for i, color in enumerate(SERIES)}}
 
 _WIDTH = 5.4  # inches of 72 points: as wide as a telephone, so that text is as large there as it is here
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
-_DASHES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+DASHES = ("-", "--", "-.", ":")
 _STYLE: dict[str, Any] = {
     "font.size": 11,
     "axes.titlesize": 11,
@@ -65,8 +65,8 @@ def _look(index: int) -> dict[str, Any]:
     """Told apart by colour, marker and line, so that no colour is needed."""
     return {
         "color": SERIES[index % len(SERIES)],
-        "marker": _MARKERS[index % len(_MARKERS)],
-        "linestyle": _DASHES[index % len(_DASHES)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "linestyle": DASHES[index % len(DASHES)],
     }
 
 
@@ -80,7 +80,7 @@ def draw_lengths(edges: Sequence[int], histogram: Mapping[str, Sequence[float]])
     """
     figure, axes = _figure(2.6)
     for index, (name, shares) in enumerate(histogram.items()):
-        axes.stairs(shares, edges, color=SERIES[index], linestyle=_DASHES[index], linewidth=1.8, label=name)
+        axes.stairs(shares, edges, color=SERIES[index], linestyle=DASHES[index], linewidth=1.8, label=name)
     axes.set_xlabel("word-pieces")
     axes.set_ylabel("share of examples")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

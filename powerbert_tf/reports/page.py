@@ -1,45 +1,91 @@
-"""A report as a page, one file without a network, and as Markdown with its figures beside it."""
+"""What a report is made of, and a report written as a page, one file without a network, or as Markdown."""
 
+import dataclasses
 import importlib.resources
 import re
 from collections.abc import Sequence
 from html import escape
 
-from powerbert_tf.reports.blocks import Block, Plot, Section, Table
+from matplotlib.figure import Figure
+
 from powerbert_tf.reports.figures import inline_svg
 
-_WIDE = 8.0  # inches from which a figure is scrolled and not shrunk on a narrow screen
+_WIDE = 8.0  # inches from which a figure is scrolled, not shrunk, on a narrow screen
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows of text.
+
+    Attributes:
+        header: Names of the columns.
+        rows: One text per column; the first names the row.
+        caption: What the table shows.
+        numbers: Whether all columns but the first hold numbers, which are aligned to the right.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str
+    numbers: bool = True
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plot:
+    """A figure.
+
+    Attributes:
+        name: Of its file, without suffix; unique in a report.
+        figure: As drawn, see `figures`.
+        caption: What it shows, also for those who cannot see it.
+    """
+
+    name: str
+    figure: Figure
+    caption: str
+
+
+Block = str | Table | Plot  # a text is a paragraph
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """Part of a report.
+
+    Attributes:
+        name: Of its anchor.
+        title: Its heading.
+        blocks: What it holds, in order.
+    """
+
+    name: str
+    title: str
+    blocks: Sequence[Block]
 
 
 def report_page(title: str, sections: Sequence[Section]) -> str:
-    """The page as HTML, all it needs within; there is no script in it.
-
-    Args:
-        title: Of the page.
-        sections: What it tells.
-    """
-    template = (
-        importlib.resources.files("powerbert_tf.reports").joinpath("report_page.html").read_text(encoding="utf-8")
-    )
+    """The page as HTML, complete in itself and without scripts."""
+    template = importlib.resources.files("powerbert_tf.reports").joinpath("report_page.html")
     links = "\n".join(f'<li><a href="#{one.name}">{escape(one.title)}</a></li>' for one in sections)
     body = "\n".join(_section(one) for one in sections)
     parts = {"TITLE": escape(title), "LINKS": links, "SECTIONS": body}
-    return re.sub("__(TITLE|LINKS|SECTIONS)__", lambda found: parts[found.group(1)], template)
+    text = template.read_text(encoding="utf-8")
+    return re.sub("__(TITLE|LINKS|SECTIONS)__", lambda found: parts[found.group(1)], text)
 
 
 def report_markdown(title: str, sections: Sequence[Section], figures: str) -> str:
-    """The same as Markdown.
-
-    Args:
-        title: Of the report.
-        sections: What it tells.
-        figures: Folder of the figures, `<name>.svg`, as seen from the file.
-    """
+    """The same as Markdown; `figures` is the folder of `<name>.svg`, relative to the file."""
     parts = [f"# {_plain(title)}"]
     for section in sections:
         parts.append(f"## {_plain(section.title)}")
         parts += [_markdown(block, figures) for block in section.blocks]
     return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = False) -> str:
+    """A table, of Markdown cells; `numbers` aligns all columns but the first to the right."""
+    align = ["---", *["---:" if numbers else "---"] * (len(header) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, align, *rows))
 
 
 def _section(section: Section) -> str:
@@ -53,38 +99,32 @@ def _section(section: Section) -> str:
 def _html(block: Block) -> str:
     if isinstance(block, str):
         return f"<p>{escape(block)}</p>"
-    if isinstance(block, Plot):
-        kind = "wide" if block.figure.get_figwidth() > _WIDE else "narrow"
-        svg = inline_svg(block.figure, block.name, block.caption)
-        # What is scrolled must be reached by the keyboard.
-        scrolled = f' tabindex="0" role="group" aria-label="{escape(block.caption)}"' if kind == "wide" else ""
-        return (
-            f'<figure class="{kind}"><div class="scroll"{scrolled}>{svg}</div>'
-            f"<figcaption>{escape(block.caption)}.</figcaption></figure>"
-        )
-    return _table(block)
+    # The keyboard must reach whatever scrolls.
+    scrolled = f' tabindex="0" role="group" aria-label="{escape(block.caption)}"'
+    if isinstance(block, Table):
+        return f'<div class="scroll"{scrolled}>{_table(block)}</div>'
+    kind = "wide" if block.figure.get_figwidth() > _WIDE else "narrow"
+    svg = inline_svg(block.figure, block.name, block.caption)
+    return (
+        f'<figure class="{kind}"><div class="scroll"{scrolled if kind == "wide" else ""}>{svg}</div>'
+        f"<figcaption>{escape(block.caption)}.</figcaption></figure>"
+    )
 
 
 def _table(table: Table) -> str:
-    kinds = ["", *(["number"] if table.numbers else [""]) * (len(table.header) - 1)]
+    number = ' class="number"' if table.numbers else ""
 
-    def cells(tag: str, texts: Sequence[str], attributes: str = "") -> list[str]:
-        return [
-            f"<{tag}{attributes}{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{escape(text)}</{tag}>"
-            for text, kind in zip(texts, kinds, strict=True)
-        ]
+    def row(texts: Sequence[str], tag: str, scope: str) -> str:
+        first, *others = map(escape, texts)
+        attributes = (' scope="col"' if tag == "th" else "") + number
+        return (
+            f'<tr><th scope="{scope}">{first}</th>{"".join(f"<{tag}{attributes}>{one}</{tag}>" for one in others)}</tr>'
+        )
 
-    head = "".join(cells("th", table.header, ' scope="col"'))
-    rows = []
-    for row in table.rows:
-        first, *others = cells("td", row)
-        first = first.replace("<td", '<th scope="row"', 1).removesuffix("</td>") + "</th>"
-        rows.append(f"<tr>{first}{''.join(others)}</tr>")
-    # What is scrolled must be reached by the keyboard.
+    rows = "\n".join(row(texts, "td", "row") for texts in table.rows)
     return (
-        f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(table.caption)}"><table>'
-        f"<caption>{escape(table.caption)}</caption>"
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody></table></div>"
+        f"<table><caption>{escape(table.caption)}</caption><thead>{row(table.header, 'th', 'col')}</thead>\n"
+        f"<tbody>\n{rows}\n</tbody></table>"
     )
 
 
@@ -93,16 +133,10 @@ def _markdown(block: Block, figures: str) -> str:
         return _plain(block)
     if isinstance(block, Plot):
         return f"![{_plain(block.caption)}]({figures}/{block.name}.svg)"
-    align = ["---", *["---:" if block.numbers else "---"] * (len(block.header) - 1)]
-    rows = [[_cell(text) for text in row] for row in (block.header, *block.rows)]
-    lines = [rows[0], align, *rows[1:]]
-    return f"{_plain(block.caption)}:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return _plain(text).replace("|", "\\|")
+    header, *rows = [[_plain(text).replace("|", "\\|") for text in row] for row in (block.header, *block.rows)]
+    return f"{_plain(block.caption)}:\n\n{markdown_table(header, rows, block.numbers)}"
 
 
 def _plain(text: str) -> str:
-    """A text that Markdown takes for nothing else."""
+    """Escapes whatever Markdown would not take for plain text."""
     return re.sub(r"([\\`*_<>\[\]#])", r"\\\1", text)

@@ -1,13 +1,16 @@
-"""What a run comes to: the metric before and after, the word-vectors kept, the multiply-adds saved."""
+"""The closing table of a run: metrics before and after, tokens kept, multiply-adds saved, and speed."""
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from powerbert_tf.elimination.retention import EncoderSize, is_fractional, kept_lengths, multiply_adds
+from powerbert_tf.latency.costs import GROUPED
+
+# How batches of the dense model are padded -> the key of the speed-up over it in the result of `evaluate`.
+DENSE_SPEEDUPS = {"padded to N": "padded", "padded to the batch": "batch", GROUPED: "grouped"}
 
 
 def summarize_cost(
@@ -46,80 +49,67 @@ def summarize_cost(
     }
 
 
-@dataclasses.dataclass(frozen=True)
-class RunSummary:
-    """What the closing table tells."""
+def format_summary(task: str, source: str, max_seq_length: int, evaluated: Mapping[str, Any]) -> str:
+    """The closing table of a run.
 
-    task: str
-    data: str
-    metrics_before: dict[str, float]
-    metrics_after: dict[str, float]
-    configuration: Sequence[float]
-    max_seq_length: int
-    cost: dict[str, Any]
-    speedup: dict[str, Any]
-    rounding: dict[str, Any] | None = None
-
-
-def format_summary(summary: RunSummary) -> str:
-    """The closing table of a run."""
+    Args:
+        task: Its name.
+        source: Where the data came from; `sample` is the generated one.
+        max_seq_length: N.
+        evaluated: `result.json` of the stage `evaluate`.
+    """
+    after, cost, speedup = evaluated["reduced"]["metrics"], evaluated["multiply_adds"], evaluated["speedup"]
+    configuration = evaluated["retention_configuration"]
     metrics = pd.DataFrame(
-        [
-            (name, before, summary.metrics_after[name], summary.metrics_after[name] - before)
-            for name, before in summary.metrics_before.items()
-        ],
+        [(name, before, after[name], after[name] - before) for name, before in evaluated["dense"]["metrics"].items()],
         columns=["dev metric", "fine-tuned", "reduced", "difference"],
     )
-    fractional = is_fractional(summary.configuration)
     encoders = pd.DataFrame(
         [
-            (number, str(kept), summary.cost["mean_length"], mean)
-            for number, (kept, mean) in enumerate(
-                zip(summary.configuration, summary.cost["kept"], strict=True), start=1
-            )
+            (number, str(kept), cost["mean_length"], mean)
+            for number, (kept, mean) in enumerate(zip(configuration, cost["kept"], strict=True), start=1)
         ],
-        columns=["encoder", "keeps (share)" if fractional else "keeps at most", "mean words", "mean words kept"],
+        columns=[
+            "encoder",
+            "keeps (share)" if is_fractional(configuration) else "keeps at most",
+            "mean tokens",
+            "mean tokens kept",
+        ],
     )
     labels = {
-        "padded": f"both padded to N = {summary.max_seq_length} (the paper's way)",
+        "padded": f"both padded to N = {max_seq_length} (the paper's way)",
         "unpadded": "both without padding (what grouping by length gives)",
         "padded_to_unpadded": "fine-tuned padded to N, reduced without padding",
     }
     costs = pd.DataFrame(
         [
-            (label, summary.cost[key]["dense"] / 1e6, summary.cost[key]["reduced"] / 1e6, summary.cost[key]["saved"])
+            (label, cost[key]["dense"] / 1e6, cost[key]["reduced"] / 1e6, cost[key]["saved"])
             for key, label in labels.items()
         ],
-        columns=["million multiply-adds an example", "fine-tuned", "reduced", "times fewer"],
+        columns=["million multiply-adds per example", "fine-tuned", "reduced", "times fewer"],
     )
-    speedup = summary.speedup
+    milliseconds = speedup["milliseconds"]
     speeds = pd.DataFrame(
-        [
-            (f"fine-tuned, {way}", speedup["milliseconds"][f"dense, {way}"], speedup[key])
-            for key, way in (
-                ("padded", "padded to N"),
-                ("batch", "padded to the batch"),
-                ("grouped", "grouped by length"),
-            )
-        ],
-        columns=[f"milliseconds of a batch of {speedup['batch_size']}", "milliseconds", "reduced is faster, times"],
+        [(f"fine-tuned, {way}", milliseconds[f"dense, {way}"], speedup[key]) for way, key in DENSE_SPEEDUPS.items()],
+        columns=[f"a batch of {speedup['batch_size']}", "milliseconds", "reduced is faster, times"],
     )
-    reduced = speedup["milliseconds"]["reduced, grouped by length"]
-    measured = f"reduced, grouped by length: {reduced:.1f} ms; predicted {speedup['predicted']:.2f}x against grouped"
-    note = "\nOn the generated sample: these figures say nothing about the task." if summary.data == "sample" else ""
-    tables = (
+    rounding = evaluated.get("rounding")
+    parts = [
+        task,
         metrics.to_string(index=False, float_format="{:.4f}".format),
-        *([] if summary.rounding is None else [_format_rounding(summary.rounding)]),
+        *([] if rounding is None else [_format_rounding(rounding)]),
         encoders.to_string(index=False, float_format="{:.1f}".format),
         costs.to_string(index=False, float_format="{:.2f}".format),
         speeds.to_string(index=False, float_format="{:.2f}".format),
-        measured,
-    )
-    return f"{summary.task}\n\n" + "\n\n".join(tables) + note
+        f"reduced, grouped by length: {milliseconds['reduced, grouped by length']:.1f} ms; predicted "
+        f"{speedup['predicted']:.2f}x against fine-tuned, grouped by length",
+    ]
+    note = "\nOn the generated sample: these figures say nothing about the task." if source == "sample" else ""
+    return "\n\n".join(parts) + note
 
 
 def _format_rounding(rounding: dict[str, Any]) -> str:
-    """What half precision changed, of both models."""
+    """What half precision changed in both models."""
     names = {"dense": "fine-tuned", "reduced": "reduced"}
     rows = [
         (names[model], name, exact, exact + rounding[model]["difference"][name], rounding[model]["difference"][name])

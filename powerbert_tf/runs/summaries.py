@@ -7,10 +7,10 @@ from typing import Any, cast
 from powerbert_tf.common.files import write_json
 from powerbert_tf.common.reporting import say
 from powerbert_tf.reports.pareto import MAX_LOSS
-from powerbert_tf.reports.summary import RunSummary, format_summary
+from powerbert_tf.reports.seeds import format_seeds, summarize_seeds
+from powerbert_tf.reports.summary import format_summary
 from powerbert_tf.runs.folder import RunFolder
 from powerbert_tf.runs.run import Run
-from powerbert_tf.runs.seeds import format_seeds, summarize_seeds
 from powerbert_tf.runs.settings import Settings
 from powerbert_tf.runs.stages.pareto import average_pareto
 from powerbert_tf.runs.stages.report import tell_spread
@@ -21,18 +21,8 @@ def print_summary(run: Run) -> None:
     evaluated = run.folder.result("evaluate")
     if evaluated is None:
         return
-    summary = RunSummary(
-        task=run.task.name,
-        data=run.dataset.source,
-        metrics_before=evaluated["dense"]["metrics"],
-        metrics_after=evaluated["reduced"]["metrics"],
-        configuration=evaluated["retention_configuration"],
-        max_seq_length=run.settings.inputs.max_seq_length,
-        cost=evaluated["multiply_adds"],
-        speedup=evaluated["speedup"],
-        rounding=evaluated.get("rounding"),
-    )
-    say(f"\n{format_summary(summary)}")
+    summary = format_summary(run.task.name, run.dataset.source, run.settings.inputs.max_seq_length, evaluated)
+    say(f"\n{summary}")
 
 
 def tell_seeds(settings: Settings, root: Path, folders: dict[int, RunFolder], wanted: Collection[str]) -> None:

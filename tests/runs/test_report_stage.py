@@ -14,8 +14,7 @@ from selenium_chromium import CHROMIUM, DRIVER, open_page
 from tiny_task import NUM_ROWS, write_checkpoint, write_data
 
 from powerbert_tf.data.metrics import METRICS
-from powerbert_tf.reports.blocks import Plot
-from powerbert_tf.reports.page import report_markdown, report_page
+from powerbert_tf.reports.page import Plot, report_markdown, report_page
 from powerbert_tf.reports.sections import report_sections
 from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.settings import resolve_settings
@@ -159,7 +158,7 @@ def test_seeds_tell_their_spread(world, settings_for):
     values = [result(folder, "evaluate")["reduced"]["metrics"]["accuracy"] for folder in folders]
     for folder in folders:
         text = (folder / "report" / "report.md").read_text()
-        assert "no spread is known" not in text
+        assert "spread unknown" not in text
         assert f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}" in text
 
 

@@ -12,11 +12,10 @@ import numpy as np
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.metrics import format_metrics
 from powerbert_tf.elimination.retention import Configuration, geometric_schedule, uniform_schedule
-from powerbert_tf.latency.costs import fit_to_budget
-from powerbert_tf.latency.speed import BASELINES, GROUPED, describe_measurement, measure_baselines, measure_speedup
+from powerbert_tf.latency.costs import GROUPED, fit_to_budget
+from powerbert_tf.latency.speed import BASELINES, describe_measurement, measure_baselines, measure_speedup
 from powerbert_tf.models.classifier import BertClassifier, with_retention
-from powerbert_tf.reports.pareto import MAX_LOSS, Baseline, Point
-from powerbert_tf.reports.pareto_files import write_pareto
+from powerbert_tf.reports.pareto import MAX_LOSS, Baseline, Point, write_pareto
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.stages.search import make_calibration, meet_speedup
 from powerbert_tf.search.calibrate import Calibration

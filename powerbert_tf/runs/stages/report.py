@@ -17,9 +17,8 @@ from powerbert_tf.common.reporting import say
 from powerbert_tf.data.metrics import METRICS, compare_answers, confusion, predictions_from_logits, reliability
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.operations import account_for
-from powerbert_tf.reports.blocks import Plot
 from powerbert_tf.reports.figures import svg_text
-from powerbert_tf.reports.page import report_markdown, report_page
+from powerbert_tf.reports.page import Plot, report_markdown, report_page
 from powerbert_tf.reports.sections import headline, report_sections
 from powerbert_tf.reports.tensorboard import write_tensorboard
 from powerbert_tf.runs.run import Run

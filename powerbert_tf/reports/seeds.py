@@ -1,4 +1,4 @@
-"""What several runs come to that differ in the seed alone: mean and spread."""
+"""Mean and spread over runs that differ only in the seed."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ import pandas as pd
 
 from powerbert_tf.common.errors import InputError
 
-_SPEEDUPS = {
+SPEEDUPS = {
     "grouped": "both grouped by length",
     "padded": "dense padded to N",
     "predicted": "grouped, predicted",
@@ -20,7 +20,7 @@ def summarize_seeds(results: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """Mean and spread over seeds.
 
     Args:
-        results: Seed -> contents of `evaluate/result.json`. Its `speedup` may be missing, or entries of it.
+        results: Seed -> contents of `evaluate/result.json`. Its `speedup`, or entries of it, may be missing.
 
     Returns:
         Ready for JSON:
@@ -28,9 +28,9 @@ def summarize_seeds(results: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
             `metric`: Name of the main metric.
             `dense`, `reduced`: Dev metric -> statistics.
             `difference`: Dev metric -> statistics of reduced - dense, each seed's own two models.
-            `speedup`: `grouped`, `padded` and `predicted` -> statistics; those that a run has.
+            `speedup`: `grouped`, `padded` and `predicted` -> statistics, where a run has them.
         Statistics are `mean`, `std` (sample standard deviation; None for one run), `minimum`, `maximum` and `runs`
-        (how many runs they are of).
+        (how many runs they cover).
 
     Raises:
         InputError: No results, or results of different tasks.
@@ -41,13 +41,14 @@ def summarize_seeds(results: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     first, names = results[seeds[0]], list(results[seeds[0]]["dense"]["metrics"])
     for seed in seeds:
         _require_same_metrics(seed, results[seed], first["metric"], names)
-    dense = {name: [results[seed]["dense"]["metrics"][name] for seed in seeds] for name in names}
-    reduced = {name: [results[seed]["reduced"]["metrics"][name] for seed in seeds] for name in names}
-    # Paired: a seed that fine-tunes well also re-trains well, and that is no part of what elimination does.
+    dense, reduced = (
+        {name: [results[seed][model]["metrics"][name] for seed in seeds] for name in names} for model in _MODELS
+    )
+    # Paired: a seed that fine-tunes well also re-trains well, which has nothing to do with elimination.
     difference = {
         name: [after - before for before, after in zip(dense[name], reduced[name], strict=True)] for name in names
     }
-    speedup = {name: [(results[seed].get("speedup") or {}).get(name) for seed in seeds] for name in _SPEEDUPS}
+    speedup = {name: [(results[seed].get("speedup") or {}).get(name) for seed in seeds] for name in SPEEDUPS}
     present = {name: [value for value in values if value is not None] for name, values in speedup.items()}
     return {
         "seeds": seeds,
@@ -64,22 +65,21 @@ def format_seeds(summary: Mapping[str, Any], task: str) -> str:
 
     Args:
         summary: From `summarize_seeds`.
-        task: Its name, and what was compared where that is not `evaluate`.
+        task: Its name, and what was compared if not `evaluate`.
     """
     seeds = summary["seeds"]
     title = f"{task}, mean ± standard deviation over {len(seeds)} seeds ({', '.join(map(str, seeds))})"
     if len(seeds) == 1:
-        title = f"{task}, seed {seeds[0]} alone: no spread is known"
+        title = f"{task}, seed {seeds[0]} alone: spread unknown"
     metrics = pd.DataFrame(
         [
             (
                 name,
-                _mean_and_std(dense, ".4f"),
-                _mean_and_std(summary["reduced"][name], ".4f"),
-                _mean_and_std(summary["difference"][name], "+.4f"),
-                _range(summary["difference"][name], "+.4f"),
+                *(mean_and_std(summary[of][name], ".4f") for of in _MODELS),
+                mean_and_std(difference, "+.4f"),
+                _range(difference, "+.4f"),
             )
-            for name, dense in summary["dense"].items()
+            for name, difference in summary["difference"].items()
         ],
         columns=["dev metric", "fine-tuned", "reduced", "difference", "lowest to highest"],
     )
@@ -87,7 +87,7 @@ def format_seeds(summary: Mapping[str, Any], task: str) -> str:
     if summary["speedup"]:
         speedups = pd.DataFrame(
             [
-                (_SPEEDUPS[name], _mean_and_std(values, ".2f"), _range(values, ".2f"), values["runs"])
+                (SPEEDUPS[name], mean_and_std(values, ".2f"), _range(values, ".2f"), values["runs"])
                 for name, values in summary["speedup"].items()
             ],
             columns=["speed-up", "times faster", "lowest to highest", "seeds"],
@@ -112,9 +112,10 @@ def _statistics(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _mean_and_std(values: Mapping[str, Any], form: str) -> str:
-    deviation = "-" if values["std"] is None else format(values["std"], form.removeprefix("+"))
-    return f"{values['mean']:{form}} ± {deviation}"
+def mean_and_std(values: Mapping[str, Any], form: str) -> str:
+    """Statistics of `summarize_seeds` as text, such as `0.8300 ± 0.0400`; of one run, the value."""
+    deviation = "" if values["std"] is None else f" ± {values['std']:{form.removeprefix('+')}}"
+    return f"{values['mean']:{form}}{deviation}"
 
 
 def _range(values: Mapping[str, Any], form: str) -> str:

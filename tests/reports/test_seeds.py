@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.runs.seeds import format_seeds, summarize_seeds
+from powerbert_tf.reports.seeds import format_seeds, summarize_seeds
 
 DENSE = {11: 0.83, 3: 0.87, 7: 0.79}
 REDUCED = {11: 0.81, 3: 0.88, 7: 0.76}
@@ -91,8 +91,8 @@ def test_one_seed_has_no_spread():
     assert summary["difference"]["f1"]["std"] is None
     assert summary["speedup"] == {}
     lines = [" ".join(line.split()) for line in format_seeds(summary, "MRPC").splitlines()]
-    assert lines[0] == "MRPC, seed 7 alone: no spread is known"
-    assert lines[3] == "f1 0.7900 ± - 0.7600 ± - -0.0300 ± - -"
+    assert lines[0] == "MRPC, seed 7 alone: spread unknown"
+    assert lines[3] == "f1 0.7900 0.7600 -0.0300 -"
     assert len(lines) == 5
 
 
