@@ -12,11 +12,11 @@ from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.config import BertConfig
 from powerbert_tf.reports.word_inspector import (
     Explanation,
-    as_table,
-    as_text,
     explain_batches,
-    explain_page,
-    word_statistics,
+    explanation_text,
+    inspector_page,
+    token_statistics,
+    token_table,
 )
 
 CONFIG = tiny_config()  # 3 encoders
@@ -27,8 +27,8 @@ NAN = np.nan
 def example(**changes):
     values = {
         "number": 17,
-        "pieces": ["[CLS]", "un", "believ", "able", "film", "[SEP]"],
-        "begins": [True, True, False, False, True, True],
+        "tokens": ["[CLS]", "un", "believ", "able", "film", "[SEP]"],
+        "begins_word": [True, True, False, False, True, True],
         "outlives": np.array([3, 0, 2, 1, 2, 0]),
         "scores": np.array(
             [[0.5, 0.1, 0.9, 0.4, 1.8, 0.0], [0.5, NAN, 0.6, 0.1, 0.7, NAN], [0.0, NAN, 0.3, NAN, 0.2, NAN]]
@@ -58,8 +58,8 @@ def test_examples_come_in_the_order_of_the_batches_with_both_models_answers():
     ids = [
         row[mask == 1] for batch in batches for row, mask in zip(batch["token_ids"], batch["padding_mask"], strict=True)
     ]
-    assert [one.pieces for one in found] == [[words[token].upper() for token in row] for row in ids]
-    assert [one.begins for one in found] == [[words[token] < "m" for token in row] for row in ids]
+    assert [one.tokens for one in found] == [[words[token].upper() for token in row] for row in ids]
+    assert [one.begins_word for one in found] == [[words[token] < "m" for token in row] for row in ids]
     kept = [[int(np.sum(one.outlives > encoder)) for encoder in range(3)] for one in found]
     assert kept == [[min(11, len(row)), min(5, len(row)), 1] for row in ids]
 
@@ -72,19 +72,19 @@ def test_a_regression_is_answered_by_its_logit():
     )
     np.testing.assert_allclose(one.dense, ops.convert_to_numpy(dense(batch))[0], atol=1e-6)
     assert one.label is None
-    assert as_text(one).startswith(f"example 0: dense {one.dense[0]:.3f}, reduced {one.reduced[0]:.3f}\n")
+    assert explanation_text(one).startswith(f"example 0: dense {one.dense[0]:.3f}, reduced {one.reduced[0]:.3f}\n")
 
 
-def test_the_table_has_a_row_a_word_piece():
-    table = as_table([example(), example(number=19, label=None)])
+def test_the_table_has_one_row_per_token():
+    table = token_table([example(), example(number=19, label=None)])
     assert list(table.columns) == ["example", "position", "piece", "outlives", "score_1", "score_2", "score_3"]
     assert table.shape == (12, 7)
     row = table.iloc[6 + 2]
     assert tuple(row) == (19, 2, "believ", 2, 0.9, 0.6, 0.3)
 
 
-def test_text_shows_dots_in_place_of_what_was_eliminated():
-    assert as_text(example(), ["bad", "good"]).splitlines() == [
+def test_text_shows_dots_in_place_of_eliminated_tokens():
+    assert explanation_text(example(), ["bad", "good"]).splitlines() == [
         "example 17: dense good (0.750), reduced bad (0.625), right good",
         "    input  [CLS] unbelievable film [SEP]",
         "encoder 1  [CLS] ··believable film ·····",
@@ -92,14 +92,14 @@ def test_text_shows_dots_in_place_of_what_was_eliminated():
     ]
 
 
-def test_statistics_are_shares_of_a_word_pieces_occurrences():
+def test_statistics_are_shares_of_a_tokens_occurrences():
     pieces = ["[CLS]", "a", "b", "a"]
-    one = example(pieces=pieces, begins=[True] * 4, outlives=np.array([3, 0, 2, 1]), scores=np.zeros((3, 4)))
-    other = example(pieces=pieces, outlives=np.array([3, 2, 0, 0]), scores=np.zeros((3, 4)))
-    statistics = word_statistics([one, other], fewest=2)
+    one = example(tokens=pieces, begins_word=[True] * 4, outlives=np.array([3, 0, 2, 1]), scores=np.zeros((3, 4)))
+    other = example(tokens=pieces, outlives=np.array([3, 2, 0, 0]), scores=np.zeros((3, 4)))
+    statistics = token_statistics([one, other], fewest=2)
     assert statistics.values.tolist() == [["a", 4, 0.5, 0.25], ["b", 2, 0.5, 0.5]]
     assert list(statistics.columns) == ["piece", "count", "encoder_1", "encoder_2"]
-    assert word_statistics([one, other], fewest=3)["piece"].tolist() == ["a"]
+    assert token_statistics([one, other], fewest=3)["piece"].tolist() == ["a"]
 
 
 def data_of(page):
@@ -107,7 +107,7 @@ def data_of(page):
 
 
 def test_the_page_holds_the_data():
-    data = data_of(explain_page([example()], "A title", ["one fact"], ["bad", "good"]))
+    data = data_of(inspector_page([example()], "A title", ["one fact"], ["bad", "good"]))
     assert (data["title"], data["facts"], data["classes"], data["encoders"]) == (
         "A title",
         ["one fact"],
@@ -128,14 +128,14 @@ def test_the_page_holds_the_data():
 
 def test_no_text_gets_out_of_its_place_in_the_page():
     hostile = ["[CLS]", "</script><script>alert(1)</script>", "<!--", "\u2028", "\\", '"', "'", "&lt;", "__DATA__"]
-    one = example(pieces=hostile, begins=[True] * 9, outlives=np.zeros(9, int), scores=np.zeros((3, 9)))
-    page = explain_page([one], "</title>", ["<b>"], ["<i>", "</script>"])
+    one = example(tokens=hostile, begins_word=[True] * 9, outlives=np.zeros(9, int), scores=np.zeros((3, 9)))
+    page = inspector_page([one], "</title>", ["<b>"], ["<i>", "</script>"])
     assert page.count("</script>") == 2  # the data's and the program's
     assert [text for text, _ in data_of(page)["examples"][0]["words"]] == hostile
 
 
 def test_the_page_asks_for_nothing_from_outside():
-    page = explain_page([example()], "A title", [])
+    page = inspector_page([example()], "A title", [])
     assert not re.search(r"(src|href|action)\s*=|url\(|https?:|@import|fetch\(|XMLHttp", page)
 
 
@@ -144,11 +144,14 @@ def test_a_thousand_long_examples_fit_into_a_page_of_5_mb():
     pieces = ["[CLS]", *(f"word{number}" for number in random.integers(1000, size=126)), "[SEP]"]
     many = [
         example(
-            pieces=pieces, begins=[True] * 128, outlives=random.integers(13, size=128), scores=random.random((12, 128))
+            tokens=pieces,
+            begins_word=[True] * 128,
+            outlives=random.integers(13, size=128),
+            scores=random.random((12, 128)),
         )
         for _ in range(1000)
     ]
-    assert len(explain_page(many, "A title", []).encode()) < 5e6
+    assert len(inspector_page(many, "A title", []).encode()) < 5e6
 
 
 @pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver on this machine")
@@ -159,7 +162,7 @@ def test_of_many_classes_the_right_one_and_the_likeliest_stand_first(tmp_path):
     dense = np.arange(1, 12) / 66
     one = example(dense=dense, reduced=dense[[*range(7), 10, 8, 9, 7]], label=2)  # h is likelier to the reduced model
     path = tmp_path / "index.html"
-    path.write_text(explain_page([one], "A title", [], classes), encoding="utf-8")
+    path.write_text(inspector_page([one], "A title", [], classes), encoding="utf-8")
     with open_page(path) as browser:
         first, others = browser.find_elements(By.CSS_SELECTOR, "#detail tbody")
         names = [row.text for row in first.find_elements(By.CSS_SELECTOR, "th")]

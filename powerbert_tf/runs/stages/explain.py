@@ -12,11 +12,11 @@ from powerbert_tf.data.splits import Split
 from powerbert_tf.elimination.retention import format_configuration
 from powerbert_tf.reports.word_inspector import (
     Explanation,
-    as_table,
-    as_text,
     explain_batches,
-    explain_page,
-    word_statistics,
+    explanation_text,
+    inspector_page,
+    token_statistics,
+    token_table,
 )
 from powerbert_tf.runs.run import Run
 
@@ -48,17 +48,17 @@ def explain(run: Run, folder: Path) -> dict[str, Any]:
         ),
         key=lambda one: one.number,
     )
-    as_table(explanations).to_csv(folder / _TABLE, index=False)
-    word_statistics(explanations, fewest=1).to_csv(folder / _WORDS, index=False)
+    token_table(explanations).to_csv(folder / _TABLE, index=False)
+    token_statistics(explanations, fewest=1).to_csv(folder / _WORDS, index=False)
     file = _TEXT if run.settings.reports.format == "text" else _PAGE
     if run.settings.reports.format == "text":
-        shown = [as_text(one, run.task.classes) for one in explanations]
+        shown = [explanation_text(one, run.task.classes) for one in explanations]
         (folder / file).write_text("\n\n".join(shown) + "\n", encoding="utf-8")
         say("\n\n".join(shown[:_PRINTED]))
         if len(shown) > _PRINTED:
             say(f"  … and {len(shown) - _PRINTED} more in {file}")
     else:
-        page = explain_page(explanations, f"{run.task.name}: what the model reads", _facts(run), run.task.classes)
+        page = inspector_page(explanations, f"{run.task.name}: what the model reads", _facts(run), run.task.classes)
         (folder / file).write_text(page, encoding="utf-8")
     return {"examples": len(explanations), "file": file, "disagreements": _disagreements(run, explanations)}
 
