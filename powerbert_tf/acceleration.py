@@ -23,7 +23,7 @@ from powerbert_tf.data.splits import Split
 from powerbert_tf.export.saved_model import next_version, write_server_files
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.precision import computing_in
-from powerbert_tf.reports.acceleration import AccelerationReport, make_report
+from powerbert_tf.reports.acceleration_report import AccelerationReport, make_report
 from powerbert_tf.runs.adoption import adopt, find_trained, keep_weights, load_labeled, put_result
 from powerbert_tf.runs.preparation import check_plan, prepare
 from powerbert_tf.runs.run import Run

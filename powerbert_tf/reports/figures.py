@@ -1,7 +1,4 @@
-"""The figures of a report, small enough for a telephone, in colours that `svg_text` can hand over to a page.
-
-Figures as SVG: a file, or part of a page that lends them its colours and its font.
-"""
+"""The figures of a report, small enough for a telephone, and SVG: as a file, or as part of a page in its colours."""
 
 import io
 import re
@@ -15,13 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-# Colours that a page may replace, by the names of its custom properties; in a file they are as they stand here. The
-# series are of equal weight on white and on black, and told apart with any colour vision.
+# A page replaces these colours with its custom properties; a file keeps them. The series have equal weight on white and
+# on black, and are told apart with any colour vision.
 INK, LINE = "#1b1b1e", "#c9c9d2"
 SERIES = ("#1f77c4", "#d0621b", "#1f9a76", "#b9659d", "#8a7a1a", "#6d6fd1", "#7c7c84")
 _PROPERTIES = {INK: "--text", LINE: "--line", **{color: f"--series-{i}" for i, color in enumerate(SERIES)}}
 
-_WIDTH = 5.4  # inches of 72 points: as wide as a telephone, so that text is as large there as it is here
+_WIDTH = 5.4  # inches of 72 points: the width of a telephone, which then shows text at its size here
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 DASHES = ("-", "--", "-.", ":")
 _STYLE: dict[str, Any] = {
@@ -62,7 +59,7 @@ def _figure(height: float = 3.0) -> tuple[Figure, Axes]:
 
 
 def _look(index: int) -> dict[str, Any]:
-    """Told apart by colour, marker and line, so that no colour is needed."""
+    """Lines differ in colour, marker and dashes, so that they can be told apart without colour."""
     return {
         "color": SERIES[index % len(SERIES)],
         "marker": MARKERS[index % len(MARKERS)],
@@ -72,16 +69,11 @@ def _look(index: int) -> dict[str, Any]:
 
 @_styled
 def draw_lengths(edges: Sequence[int], histogram: Mapping[str, Sequence[float]]) -> Figure:
-    """Shares of examples by their word-pieces.
-
-    Args:
-        edges: Of the bins, one more than there are.
-        histogram: Share of examples in each bin, by split.
-    """
+    """Shares of examples by number of tokens: of each split one share per bin, between n + 1 edges."""
     figure, axes = _figure(2.6)
     for index, (name, shares) in enumerate(histogram.items()):
         axes.stairs(shares, edges, color=SERIES[index], linestyle=DASHES[index], linewidth=1.8, label=name)
-    axes.set_xlabel("word-pieces")
+    axes.set_xlabel("tokens")
     axes.set_ylabel("share of examples")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylim(0)
@@ -96,8 +88,8 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], metric: str, kept: int | None
     Args:
         rows: Of `log.jsonl`.
         metric: The main metric.
-        kept: The epoch whose weights were kept; None where there was none to choose.
-        start: The metric before training, where it is known.
+        kept: The epoch whose weights were kept, or None.
+        start: The metric before training, or None.
     """
     figure = Figure(figsize=(_WIDTH, 3.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
@@ -121,14 +113,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], metric: str, kept: int | None
 
 @_styled
 def draw_by_encoder(x: Sequence[float], lines: Sequence[Sequence[float]], x_label: str, y_label: str) -> Figure:
-    """A line an encoder.
-
-    Args:
-        x: `[n]`.
-        lines: `[L][n]`.
-        x_label: What x is.
-        y_label: What the lines are of.
-    """
+    """One line per encoder: `x` is `[n]`, `lines` is `[L][n]`."""
     figure, axes = _figure(3.2)
     for index, line in enumerate(lines):
         axes.plot(x, line, **_look(index), label=f"encoder {index + 1}")
@@ -143,18 +128,13 @@ def draw_by_encoder(x: Sequence[float], lines: Sequence[Sequence[float]], x_labe
 
 @_styled
 def draw_kept(kept: Sequence[float], mean_length: float) -> Figure:
-    """Mean number of word-vectors that leave each encoder, beside those that enter the first.
-
-    Args:
-        kept: `[L]`.
-        mean_length: Of the input.
-    """
+    """Mean number of word-vectors that each encoder keeps, `[L]`, and of those that enter the first."""
     figure, axes = _figure(2.6)
     encoders = range(1, len(kept) + 1)
     axes.bar(encoders, kept, color=SERIES[0], width=0.7)
     axes.axhline(mean_length, color=SERIES[1], linestyle="--", label=f"input, {mean_length:.1f}")
     for encoder, value in zip(encoders, kept, strict=True):
-        # Beside the input's line, not across it.
+        # Above the input's line, not across it.
         place = mean_length if 0.85 * mean_length < value < mean_length else value
         axes.annotate(f"{value:.1f}", (encoder, place), (0, 2), textcoords="offset points", ha="center", fontsize=10)
     axes.set_xlabel("encoder")
@@ -168,14 +148,10 @@ def draw_kept(kept: Sequence[float], mean_length: float) -> Figure:
 
 @_styled
 def draw_reliability(models: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Accuracy against confidence.
-
-    Args:
-        models: `Reliability.to_json` by the model's name.
-    """
+    """Accuracy against confidence; `models` holds `Reliability.to_json` by the model's name."""
     figure, axes = _figure(3.4)
     lowest = min(min(found["confidence"] + found["accuracy"]) for found in models.values())
-    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label="as often right as told")
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label="perfectly calibrated")
     for index, (name, found) in enumerate(models.items()):
         label = f"{name}, error {found['error']:.3f}"
         axes.plot(found["confidence"], found["accuracy"], **_look(index), label=label)
@@ -202,13 +178,7 @@ def draw_points(points: Sequence[Sequence[float]]) -> Figure:
 
 @_styled
 def draw_bars(names: Sequence[str], values: Sequence[float], unit: str) -> Figure:
-    """Bars from top to bottom, each with its value and how many times less than the first it is.
-
-    Args:
-        names: Written above the bars.
-        values: Their lengths.
-        unit: Of the values.
-    """
+    """Bars from top to bottom, with their names, values, and how many times less than the first each is."""
     figure, axes = _figure(0.5 + 0.66 * len(values))
     places = range(len(values))
     axes.barh(places, values, color=SERIES[0], height=0.36)
@@ -227,25 +197,20 @@ def draw_bars(names: Sequence[str], values: Sequence[float], unit: str) -> Figur
 
 
 def svg_text(figure: Figure, name: str) -> str:
-    """A figure as an SVG file's text, the same for the same figure.
-
-    Args:
-        figure: What to draw.
-        name: Told to readers of the file; no two figures of a page have the same.
-    """
+    """A figure as the text of an SVG file, the same for the same figure; `name` is its title, unique in a page."""
     written = io.StringIO()
-    # Text stays text, which can be read aloud and found; neither the date nor random names.
+    # Text stays text, which can be read aloud and found; no date and no random names.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
         figure.savefig(written, format="svg", metadata={"Date": None, "Title": name}, transparent=True)
     return written.getvalue()
 
 
 def inline_svg(figure: Figure, name: str, description: str) -> str:
-    """A figure as an element of a page: it takes the page's width, colours and font, and has a description.
+    """A figure as an element of a page, with the page's width, colours and font.
 
     Args:
         figure: What to draw.
-        name: Begins the ids in it, so that several stand in one page.
+        name: Begins the ids in it, so that a page can hold several figures.
         description: For those who cannot see it.
     """
     text = svg_text(figure, name)

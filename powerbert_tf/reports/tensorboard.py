@@ -6,14 +6,14 @@ from typing import Any
 
 import tensorflow as tf
 
-# What tf.summary.scalar adds; that function itself needs TensorBoard, which whoever only writes need not have.
+# What tf.summary.scalar adds. That function itself needs TensorBoard, which writing does not.
 _SCALAR = tf.compat.v1.SummaryMetadata(
     plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"), data_class="DATA_CLASS_SCALAR"
 )
 
 
 def write_tensorboard(folder: Path, curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Writes event files, a folder a stage: loss, dev metrics, and where a search logs them masses and configuration.
+    """Writes event files, one folder per stage: loss, dev metrics, and the masses and configurations of a search.
 
     Args:
         folder: To write into.
@@ -23,13 +23,13 @@ def write_tensorboard(folder: Path, curves: Mapping[str, Sequence[Mapping[str, A
         writer = tf.summary.create_file_writer(str(folder / stage))
         with writer.as_default():
             for row in rows:
-                for name, value in scalars(row).items():
+                for name, value in _scalars(row).items():
                     tf.summary.write(name, tf.constant(value, tf.float32), step=row["epoch"], metadata=_SCALAR)
         writer.close()
 
 
-def scalars(row: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of an epoch, by the names that TensorBoard shows."""
+def _scalars(row: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of an epoch, by their names in TensorBoard."""
     found = {"loss": row["loss"], **{f"dev/{name}": value for name, value in row["metrics"].items()}}
     for key in ("masses", "retention_configuration", "fractions"):
         for encoder, value in enumerate(row.get(key, ()), start=1):

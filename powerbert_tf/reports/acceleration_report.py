@@ -9,29 +9,29 @@ import numpy as np
 from powerbert_tf.data.metrics import METRICS, format_metrics
 from powerbert_tf.elimination.retention import format_configuration
 
-_LEAST_GAIN = 1.05  # times faster; less is within what measurements vary
+_LEAST_GAIN = 1.05  # times faster; measurements vary by less
 
 
 @dataclasses.dataclass(frozen=True)
 class AccelerationReport:
-    """Figures of the dev split.
+    """Quality and speed on the dev split.
 
     Attributes:
         metric: The main one of the metrics.
         original: Metrics of the model as it was.
         reduced: Metrics of the reduced model.
-        agreement: Share of the answers that are the original's; of a regression, their correlation.
-        predicted_speedup: Against the original on the same length-grouped batches, by the costs of its parts.
+        agreement: Share of answers that are the original's, or for a regression their correlation.
+        predicted_speedup: By the costs of its parts, against the original on the same length-grouped batches.
         measured_speedup: The same, measured.
-        measured_speedup_over_padded: Against the original padded to N, measured.
-        milliseconds: Of a batch, by what was run.
+        measured_speedup_over_padded: Measured against the original padded to N.
+        milliseconds: Per batch, by model and padding.
         batch_size: Of these batches.
-        device: Where.
-        retention_configuration: What each encoder keeps of an example's length.
+        device: On which it was measured.
+        retention_configuration: Share of an example's length that each encoder keeps.
         max_seq_length: N.
         examples: Of the dev split.
         retrained: Whether weights were trained.
-        no_gain: Why the reduced model is not worth having; empty where it is.
+        no_gain: Why the reduced model is not worth having; empty if it is.
     """
 
     metric: str
@@ -58,7 +58,7 @@ class AccelerationReport:
             f"on {self.examples} dev examples",
             f"keeps {format_configuration(self.retention_configuration)} of each example's length",
             f"{self.measured_speedup:.2f}x faster on length-grouped batches of {self.batch_size} (predicted "
-            f"{self.predicted_speedup:.2f}x), {self.measured_speedup_over_padded:.2f}x than padded to "
+            f"{self.predicted_speedup:.2f}x), {self.measured_speedup_over_padded:.2f}x faster than padded to "
             f"{self.max_seq_length}; {self.device}",
         ]
         return "\n".join([*lines, *([f"no gain here: {self.no_gain}"] if self.no_gain else [])])
@@ -72,15 +72,15 @@ def make_report(
     retrained: bool,
     reason: str = "",
 ) -> AccelerationReport:
-    """The report on two models that have been evaluated.
+    """The report on two evaluated models.
 
     Args:
         evaluated: `result.json` of the stage `evaluate`.
         labels: Of the dev split, `[n]`.
-        is_regression: What they are.
+        is_regression: Whether the labels are numbers, not classes.
         max_seq_length: N.
         retrained: Whether weights were trained.
-        reason: Why there is no gain, where that is known already.
+        reason: Why there is no gain, if that is already known.
     """
     speedup = evaluated["speedup"]
     report = AccelerationReport(
@@ -107,21 +107,21 @@ def _why_no_gain(report: AccelerationReport, labels: np.ndarray, is_regression: 
     if report.measured_speedup < _LEAST_GAIN:
         return (
             f"measured, it is {report.measured_speedup:.2f}x as fast on the same length-grouped batches, where "
-            f"{report.predicted_speedup:.2f}x was predicted; what is left to gain is padding, if any: run the original "
-            "on batches grouped by length."
+            f"{report.predicted_speedup:.2f}x was predicted. Only padding is left to save: run the original on batches "
+            "grouped by length."
         )
     constant = 0.0 if is_regression else best_constant(report.metric, labels)
     if report.reduced[report.metric] <= constant < report.original[report.metric]:
         remedy = "a lower target_speedup" if report.retrained else "retrain=True, or a lower target_speedup"
         return (
-            f"its {report.metric} of {report.reduced[report.metric]:.4f} is no better than that of one answer to "
-            f"everything, {constant:.4f}; expected of {remedy}."
+            f"its {report.metric} of {report.reduced[report.metric]:.4f} is no better than giving the same answer to "
+            f"everything, {constant:.4f}; try {remedy}."
         )
     return ""
 
 
 def best_constant(metric: str, labels: np.ndarray) -> float:
-    """The metric of one and the same answer to everything, the best of them.
+    """The best value of a metric that one and the same answer to everything reaches.
 
     Args:
         metric: A name in `metrics.METRICS`.
