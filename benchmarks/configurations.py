@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from powerbert_tf.elimination.retention import EncoderSize, round_up
+from powerbert_tf.elimination.operations import EncoderSize
+from powerbert_tf.elimination.retention import round_up
 from powerbert_tf.latency.costs import Costs, count_costs, fit_to_budget
 
 # The published configuration of RTE, N = 256, as fractions: the same at 256, in proportion elsewhere.

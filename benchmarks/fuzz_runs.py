@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks import fuzz_corpus as corpus
 from benchmarks.fuzz_kind import Kind, require
 from benchmarks.fuzz_mutations import mutate_json
-from powerbert_tf.elimination.retention_file import RETENTION_FILE, read_retention
+from powerbert_tf.elimination.retention import RETENTION_FILE, read_retention
 from powerbert_tf.export.cards import quality_rows
 from powerbert_tf.reports.acceleration_report import make_report
 from powerbert_tf.reports.pareto import Baseline, Point, pareto_table

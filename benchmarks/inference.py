@@ -13,7 +13,8 @@ from benchmarks.command import FLAGS, check_agreement, define_grid_flags, measur
 from benchmarks.configurations import RETENTION
 from benchmarks.inference_report import write_report
 from benchmarks.random_checkpoint import SHAPES
-from powerbert_tf.elimination.retention import multiply_adds, parse_configuration
+from powerbert_tf.elimination.operations import multiply_adds
+from powerbert_tf.elimination.retention import parse_configuration
 
 # Of logits of about 1: KerasHub takes the tanh approximation of GELU, and 12 encoders add up.
 _TOLERANCE = {"float32": 2e-3, "mixed_float16": 0.05, "mixed_bfloat16": 0.2}

@@ -12,7 +12,8 @@ import numpy as np
 from benchmarks.paper_models import Inputs, cosine_similarities, first_encoders, logits_without, mutual_information
 from powerbert_tf.batches.batching import EncodedSplit, prediction_batches
 from powerbert_tf.data.metrics import compute_metrics
-from powerbert_tf.elimination.retention import geometric_schedule, multiply_adds
+from powerbert_tf.elimination.operations import multiply_adds
+from powerbert_tf.elimination.retention import geometric_schedule
 from powerbert_tf.latency.costs import Costs, count_costs, fit_to_budget
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.reports.summary import summarize_cost

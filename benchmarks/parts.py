@@ -18,14 +18,13 @@ from benchmarks.configurations import RETENTION, with_fewer_multiply_adds
 from benchmarks.engine import Job
 from benchmarks.random_checkpoint import SHAPES
 from benchmarks.tables import measured_on, table
-from powerbert_tf.elimination.retention import (
+from powerbert_tf.elimination.operations import (
     EncoderSize,
     attention_multiply_adds,
-    kept_lengths,
     last_multiply_adds,
-    parse_configuration,
     update_multiply_adds,
 )
+from powerbert_tf.elimination.retention import kept_lengths, parse_configuration
 from powerbert_tf.latency.costs import CostTable
 from powerbert_tf.latency.encoder_costs import measure_costs
 

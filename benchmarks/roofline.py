@@ -70,7 +70,7 @@ class Product:
 
 
 def products(config: BertConfig, configuration: Sequence[float] | None, batch: int, length: int) -> list[Product]:
-    """Products of matrices of the encoders, in their order; see `powerbert_tf.elimination.retention.multiply_adds`.
+    """Products of matrices of the encoders, in their order; see `powerbert_tf.elimination.operations.multiply_adds`.
 
     Args:
         config: Sizes.

@@ -23,7 +23,7 @@ from benchmarks.scale_processes import run_job
 from benchmarks.scale_worker import KINDS, Job
 from benchmarks.tables import measured_on, table
 from powerbert_tf.common.files import replacing, write_json
-from powerbert_tf.elimination.retention import multiply_adds
+from powerbert_tf.elimination.operations import multiply_adds
 from powerbert_tf.models.config import BertConfig
 
 TOLERANCE = 1e-4  # of the loss of a step

@@ -134,7 +134,7 @@ def run_kind(job: Job, kind: str) -> dict[str, Any]:
         train_split = dataclasses.replace(train_split, labels=predict_logits(teacher, train_split, settings.inference))
         loss = distillation_loss("logits")
     elif kind == "paper":
-        trained = model.with_slots(soft_extract=True, mass_penalty=0.01)
+        trained = model.with_slots(soft_extract=True, lambda_=0.01)
     elif kind == "soft":
         trainer = model.with_slots(gate_width=WIDTH)
         lengths = grouped_lengths(dev_split.lengths, 8)

@@ -16,7 +16,7 @@ from benchmarks.command import FLAGS, check_agreement, define_grid_flags, measur
 from benchmarks.configurations import RETENTION, with_fewer_multiply_adds
 from benchmarks.random_checkpoint import SHAPES
 from benchmarks.training_report import write_report
-from powerbert_tf.elimination.retention import multiply_adds
+from powerbert_tf.elimination.operations import multiply_adds
 
 _TIMES_FEWER = 3.0  # multiply-adds of the encoders, re-training
 # Of a loss of about 1: KerasHub takes the tanh approximation of GELU, and 12 encoders add up.

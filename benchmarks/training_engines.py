@@ -54,7 +54,7 @@ def _ours(kind: str, jit_compile: bool = False) -> Callable[[Job], Built]:
         labels, after_step = "labels", lambda: None
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         if kind == "paper":
-            model = model.with_slots(soft_extract=True, mass_penalty=1e-3)
+            model = model.with_slots(soft_extract=True, lambda_=1e-3)
         elif kind == "soft":
             model, after_step = _gated(model)
         elif kind == "re-training":

@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from powerbert_tf.acceleration import accelerate
     from powerbert_tf.checkpoints import load_classifier
-    from powerbert_tf.elimination.retention_file import read_retention
+    from powerbert_tf.elimination.retention import read_retention
+    from powerbert_tf.elimination.significance import register_score
     from powerbert_tf.models.classifier import with_retention
 
 __version__ = "0.1.0"
-__all__ = ["accelerate", "load_classifier", "read_retention", "with_retention"]
+__all__ = ["accelerate", "load_classifier", "read_retention", "register_score", "with_retention"]
 
-# Imported when they are asked for, so that plain arithmetic needs no Keras.
+# Imported on first use, so that plain arithmetic needs no Keras.
 _PLACES = {
     "accelerate": "powerbert_tf.acceleration",
     "load_classifier": "powerbert_tf.checkpoints",
-    "read_retention": "powerbert_tf.elimination.retention_file",
+    "read_retention": "powerbert_tf.elimination.retention",
+    "register_score": "powerbert_tf.elimination.significance",
     "with_retention": "powerbert_tf.models.classifier",
 }
 

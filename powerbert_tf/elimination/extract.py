@@ -24,7 +24,7 @@ import numpy as np
 from keras import ops
 
 from powerbert_tf.elimination.retention import PARTS, parts_of, rows_kept
-from powerbert_tf.elimination.significance import SELECTIONS, ranking_scores, ranks, significance_scores, static_scores
+from powerbert_tf.elimination.significance import find_score, ranking_scores, ranks, score_rows
 
 
 def soft_scale(scores, retention_parameters):
@@ -149,28 +149,26 @@ class _Selection(keras.layers.Layer):
     """What the layers share: the order in which word-vectors matter.
 
     Attributes:
-        mask_dtype: Type of the padding mask that comes out; None for that of the one that goes in.
-        diagonal: See `significance_scores`.
+        mask_dtype: Type of the padding mask that leaves; None for the type of the one that enters.
 
     Args:
         max_seq_length: N.
-        selection: `"attention"` (Attn-WS), `"weighted"` (the same, weighted by the norms of values), or one of the
-            static `"head"` (Head-WS) and `"random"` (Rand-WS).
-        padding_queries_vote: See `significance_scores`.
+        selection: Name of the score, see `significance.score_names`: `"attention"` (Attn-WS), `"weighted"` (the same,
+            weighted by the norms of values), one of the static `"head"` (Head-WS) and `"random"` (Rand-WS), or a name
+            that was given to `register_score`.
+        padding_queries_vote: Whether the attention that padding pays counts, as in the original release.
         seed: Which positions `"random"` keeps.
 
     Raises:
-        ValueError: `selection` is none of `SELECTIONS`.
+        InputError: `selection` is unknown.
     """
 
     mask_dtype: str | None = None
-    diagonal = None
 
     def __init__(self, max_seq_length, selection="attention", padding_queries_vote=False, seed=0, **kwargs):
-        # What is learned here, and gates, are float32 in every precision: ranks and shares would round elsewhere.
+        # Learned parameters and gates are float32 in every precision: others would change ranks and shares.
         super().__init__(autocast=False, **kwargs)
-        if selection not in SELECTIONS:
-            raise ValueError(f"selection={selection!r}; expected one of {', '.join(SELECTIONS)}.")
+        find_score(selection)
         self.max_seq_length = max_seq_length
         self.selection = selection
         self.padding_queries_vote = padding_queries_vote
@@ -179,19 +177,17 @@ class _Selection(keras.layers.Layer):
     def build(self, attention_probs_shape, padding_mask_shape, input_mask_shape):
         """Nothing to build, unless a subclass learns something."""
 
+    def scores(self, attention_probs, padding_mask, value=None):
+        """The score of each row, `[B, T]`, or `[1, T]` of a static one, float32."""
+        votes = ops.ones_like(padding_mask) if self.padding_queries_vote else padding_mask
+        return score_rows(
+            self.selection, attention_probs, votes, value, max_seq_length=self.max_seq_length, seed=self.seed
+        )
+
     def ranking_scores(self, attention_probs, padding_mask, value=None, pin_cls=True):
-        """Scores `[B, T]` float32 in whose descending order the word-vectors matter."""
-        if self.selection == "weighted" and value is None:
-            raise ValueError("value=None; expected the values [B, A, T, D], which selection='weighted' asks for.")
-        if self.selection in ("attention", "weighted"):
-            weighing = value if self.selection == "weighted" else None
-            votes = self.padding_queries_vote
-            scores = significance_scores(attention_probs, padding_mask, votes, weighing, self.diagonal)
-        else:
-            # Departure: the paper's static strategies may keep padding and drop words; here padding is last as well.
-            length = ops.shape(padding_mask)[1]
-            scores = ops.expand_dims(static_scores(self.selection, length, self.max_seq_length, self.seed), axis=0)
-        return ranking_scores(scores, padding_mask, pin_cls)
+        """Scores `[B, T]` float32 that rank [CLS] first and padding last."""
+        # Departure: the paper's static strategies may keep padding and eliminate words; here padding is always last.
+        return ranking_scores(self.scores(attention_probs, padding_mask, value), padding_mask, pin_cls)
 
     def get_config(self):
         return {
@@ -231,14 +227,14 @@ class SoftExtract(_Selection):
 
     Args:
         max_seq_length: N, the number of retention parameters.
-        mass_penalty: Coefficient of this encoder's mass in the loss; lambda * j for encoder j (1-based).
+        coefficient: Weight of this encoder's mass in the loss; lambda * j for encoder j (1-based).
         pin_cls: Whether [CLS] has rank 0. The original release ranks it like any other word-vector.
         **kwargs: `selection`, `padding_queries_vote` and `seed`, see `_Selection`; and the layer's own.
     """
 
-    def __init__(self, max_seq_length, mass_penalty=0.0, pin_cls=True, **kwargs):
+    def __init__(self, max_seq_length, coefficient=0.0, pin_cls=True, **kwargs):
         super().__init__(max_seq_length, **kwargs)
-        self.mass_penalty = mass_penalty
+        self.coefficient = coefficient
         self.pin_cls = pin_cls
 
     def build(self, attention_probs_shape, padding_mask_shape, input_mask_shape):
@@ -246,7 +242,7 @@ class SoftExtract(_Selection):
             shape=(self.max_seq_length,),
             initializer="ones",
             constraint=UnitInterval(),
-            regularizer=MassPenalty(self.mass_penalty),
+            regularizer=MassPenalty(self.coefficient),
             name="retention_parameters",
         )
 
@@ -275,7 +271,14 @@ class SoftExtract(_Selection):
         return float(np.sum(self.retention_parameters.numpy(), dtype="float64"))
 
     def get_config(self):
-        return {**super().get_config(), "mass_penalty": self.mass_penalty, "pin_cls": self.pin_cls}
+        return {**super().get_config(), "coefficient": self.coefficient, "pin_cls": self.pin_cls}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        if "mass_penalty" in config:  # its name before
+            config["coefficient"] = config.pop("mass_penalty")
+        return cls(**config)
 
 
 @keras.saving.register_keras_serializable("powerbert_tf")

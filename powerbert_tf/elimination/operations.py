@@ -1,26 +1,72 @@
-"""Where the multiply-adds go between BERT as published, padded to N, and a reduced model on each example's own rows."""
+"""Multiply-adds of a stack of encoders, and what each way to skip some of them saves: plain arithmetic."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from powerbert_tf.elimination.retention import (
-    EncoderSize,
-    attention_multiply_adds,
-    kept_lengths,
-    multiply_adds,
-    update_multiply_adds,
-)
+from powerbert_tf.elimination.retention import kept_lengths
 
 
 @dataclasses.dataclass(frozen=True)
-class Gain:
-    """One step on the way.
+class EncoderSize:
+    """The sizes that the cost of a stack of encoders depends on: L, H and the feed-forward size."""
+
+    num_encoders: int
+    hidden_size: int
+    intermediate_size: int
+
+
+def attention_multiply_adds(size: EncoderSize, rows: int, kept: int) -> int:
+    """Multiply-adds of self-attention up to the outputs of its heads: for `kept` queries out of `rows`."""
+    projections = 3 * rows * size.hidden_size**2  # query, key, value
+    return projections + rows**2 * size.hidden_size + kept * rows * size.hidden_size  # scores; probabilities by values
+
+
+def update_multiply_adds(size: EncoderSize, kept: int) -> int:
+    """Multiply-adds of the output projection and the feed-forward network, for the rows that stay."""
+    return kept * size.hidden_size**2 + 2 * kept * size.hidden_size * size.intermediate_size
+
+
+def last_multiply_adds(size: EncoderSize, rows: int) -> int:
+    """Multiply-adds of the last encoder, which computes [CLS] only."""
+    projections = (2 * rows + 1) * size.hidden_size**2  # keys and values of all rows, one query
+    return projections + 2 * rows * size.hidden_size + update_multiply_adds(size, 1)
+
+
+def multiply_adds(size: EncoderSize, length: int, configuration: Sequence[float] | None = None) -> int:
+    """Multiply-adds of the encoders for one example, without embeddings, pooler and head (under 1 %).
+
+    The attention probabilities decide which rows stay. So encoder j projects and scores the rows that encoder j-1 kept,
+    and computes the rest for its own rows only. The last encoder computes [CLS] only.
+
+    Args:
+        size: The stack.
+        length: Rows that enter the first encoder, padding included if it is computed.
+        configuration: Retention configuration, or None for plain BERT.
+    """
+    *leaving, _ = kept_lengths(configuration, size.num_encoders, length)
+    entering = (length, *leaving)
+    inner = (
+        attention_multiply_adds(size, rows, kept) + update_multiply_adds(size, kept)
+        for rows, kept in zip(entering, leaving, strict=False)
+    )
+    return sum(inner) + last_multiply_adds(size, entering[-1])
+
+
+def mean_over_lengths(count: Callable[[int], int], lengths: np.ndarray) -> float:
+    """The mean of `count(length)` over examples whose tokens are `lengths`, `[n]`."""
+    rows, counts = np.unique(lengths, return_counts=True)
+    return float(np.average([count(int(length)) for length in rows], weights=counts))
+
+
+@dataclasses.dataclass(frozen=True)
+class SavingStep:
+    """One step from BERT as published to the reduced model.
 
     Attributes:
-        name: What is no longer computed.
-        multiply_adds: What is left after the step, a mean example, of the encoders.
+        name: What the step does.
+        multiply_adds: What the encoders still compute after it, for an average example.
         exact: Whether the step changes no logit.
     """
 
@@ -29,51 +75,43 @@ class Gain:
     exact: bool
 
 
-def account_for(
+def saving_steps(
     size: EncoderSize, configuration: Sequence[float], lengths: np.ndarray, max_seq_length: int
-) -> list[Gain]:
-    """The way from BERT as published to the reduced model, step by step.
+) -> list[SavingStep]:
+    """The steps from BERT as published to the reduced model; the first is BERT itself.
 
-    The order is part of the answer: what a step saves is saved of what the steps before it left.
+    Their order matters: each step saves from what the steps before it left.
 
     Args:
         size: The encoders.
         configuration: Retention configuration.
-        lengths: Word-pieces of each example, `[n]`.
+        lengths: Tokens of each example, `[n]`.
         max_seq_length: N.
-
-    Returns:
-        `padded to N`, where all begins, and then each step.
     """
-    rows, counts = np.unique(lengths, return_counts=True)
 
-    def mean(values: list[int]) -> float:
-        return float(np.average(values, weights=counts))
+    def published(length: int) -> int:
+        return size.num_encoders * (attention_multiply_adds(size, length, length) + update_multiply_adds(size, length))
 
-    dense = [multiply_adds(size, int(length)) for length in rows]
-    late = [_extracted_late(size, int(length), configuration) for length in rows]
-    early = [multiply_adds(size, int(length), configuration) for length in rows]
+    def dense(length: int) -> int:
+        return multiply_adds(size, length)
+
+    def early(length: int) -> int:
+        return multiply_adds(size, length, configuration)
+
+    def late(length: int) -> int:
+        # Self-attention also computes outputs, and projects them, for the rows that it then eliminates.
+        *leaving, _ = kept_lengths(configuration, size.num_encoders, length)
+        return early(length) + sum(
+            (rows - kept) * (rows * size.hidden_size + size.hidden_size**2)
+            for rows, kept in zip((length, *leaving), leaving, strict=False)
+        )
+
     return [
-        Gain("BERT as published, padded to N", _plain(size, max_seq_length), True),
-        Gain("of the last encoder [CLS] alone is computed", multiply_adds(size, max_seq_length), True),
-        Gain("padding removed: each example has its own rows", mean(dense), True),
-        Gain("word-vectors eliminated after self-attention, where the paper does", mean(late), False),
-        Gain("eliminated before self-attention computes their outputs", mean(early), True),
+        SavingStep("BERT as published, padded to N", published(max_seq_length), True),
+        SavingStep("the last encoder computes [CLS] only", dense(max_seq_length), True),
+        SavingStep("padding removed: each example has its own rows", mean_over_lengths(dense, lengths), True),
+        SavingStep(
+            "word-vectors eliminated after self-attention, as in the paper", mean_over_lengths(late, lengths), False
+        ),
+        SavingStep("eliminated before self-attention computes their outputs", mean_over_lengths(early, lengths), True),
     ]
-
-
-def _plain(size: EncoderSize, length: int) -> int:
-    """Of an encoder stack that computes all rows to the end."""
-    return size.num_encoders * (attention_multiply_adds(size, length, length) + update_multiply_adds(size, length))
-
-
-def _extracted_late(size: EncoderSize, length: int, configuration: Sequence[float]) -> int:
-    """Of a reduced model whose self-attention, its output projection included, is computed for rows about to leave."""
-    *leaving, _ = kept_lengths(configuration, size.num_encoders, length)
-    entering = (length, *leaving)
-    # What `multiply_adds` does not count: attention outputs, and their projection, of the rows that leave.
-    wasted = sum(
-        (rows - kept) * (rows * size.hidden_size + size.hidden_size**2)
-        for rows, kept in zip(entering, leaving, strict=False)
-    )
-    return multiply_adds(size, length, configuration) + wasted

@@ -1,21 +1,36 @@
-"""How many word-vectors each encoder keeps, and what that costs: plain arithmetic, no tensors.
+"""How many word-vectors each encoder keeps: retention configurations, and the file `retention.json` that holds one.
 
-A retention configuration has one entry an encoder: counts (ints, the paper's), or fractions of each example's own
-length (floats). Entry j says how many of an example's `n` word-vectors leave encoder j:
+A retention configuration has one entry per encoder: counts (ints, the paper's), or fractions of each example's own
+length (floats). Entry j says how many of an example's `n` word-vectors encoder j keeps, [CLS] always among them:
 
     counts      min(l_j, n)
     fractions   max(1, ceil(f_j * n))
+
+The file accompanies weights in other formats, which do not say what a model keeps:
+
+    {"max_seq_length": 128, "selection": "attention", "kind": "fractions", "values": [0.9, 0.6, 0.1]}
+
+`kind` is `counts` or `fractions`, `values` has one entry per encoder, and `selection` names the score by which
+word-vectors are ranked. `n` counts tokens without padding. Weights for several budgets have `budgets`, a list of
+objects with `target_speedup`, `kind` and `values`, beside the configuration of the full model.
 """
 
 import dataclasses
 import math
 import numbers
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.files import read_object, write_json
+from powerbert_tf.elimination.significance import score_names
 
 Configuration = tuple[int, ...] | tuple[float, ...]
+
+RETENTION_FILE = "retention.json"
+KINDS = ("counts", "fractions")
 
 # Fractions are whole numbers of these parts, so that ceil(f * n) is the same in Python and on every backend.
 PARTS = 10_000
@@ -165,46 +180,86 @@ def kept_lengths(configuration: Sequence[float] | None, num_encoders: int, lengt
 
 
 @dataclasses.dataclass(frozen=True)
-class EncoderSize:
-    """What the cost of a stack of encoders depends on: L, H and the feed-forward size."""
+class Retention:
+    """What a `retention.json` says.
 
-    num_encoders: int
-    hidden_size: int
-    intermediate_size: int
-
-
-def attention_multiply_adds(size: EncoderSize, rows: int, kept: int) -> int:
-    """Multiply-adds of self-attention up to its heads' outputs: all `rows` attend, `kept` of them are computed."""
-    projections = 3 * rows * size.hidden_size**2  # query, key, value
-    return projections + rows**2 * size.hidden_size + kept * rows * size.hidden_size  # scores; probabilities by values
-
-
-def update_multiply_adds(size: EncoderSize, kept: int) -> int:
-    """Multiply-adds of what follows on each row that stays: output projection and feed-forward network."""
-    return kept * size.hidden_size**2 + 2 * kept * size.hidden_size * size.intermediate_size
-
-
-def last_multiply_adds(size: EncoderSize, rows: int) -> int:
-    """Multiply-adds of the last encoder, whose only query, and only row, is [CLS]."""
-    projections = (2 * rows + 1) * size.hidden_size**2  # keys and values of all rows, one query
-    return projections + 2 * rows * size.hidden_size + update_multiply_adds(size, 1)
-
-
-def multiply_adds(size: EncoderSize, length: int, configuration: Sequence[float] | None = None) -> int:
-    """Multiply-adds of the encoders for one example; embeddings, pooler and head are left out (under 1 %).
-
-    Which rows stay is known as soon as the attention probabilities are: encoder j projects and scores the rows that
-    encoder j-1 left, and computes all else for the rows that it keeps. Of the last encoder [CLS] alone is computed.
-
-    Args:
-        size: The stack.
-        length: Rows that enter the first encoder, padding included if it is computed.
-        configuration: Retention configuration, or None for plain BERT.
+    Attributes:
+        values: The retention configuration, an entry an encoder.
+        max_seq_length: N.
+        selection: Name of the score that ranks word-vectors.
+        budgets: Further configurations of the same weights, by their target speed-up.
     """
-    *leaving, _ = kept_lengths(configuration, size.num_encoders, length)
-    entering = (length, *leaving)
-    inner = (
-        attention_multiply_adds(size, rows, kept) + update_multiply_adds(size, kept)
-        for rows, kept in zip(entering, leaving, strict=False)
+
+    values: Configuration
+    max_seq_length: int
+    selection: str = "attention"
+    budgets: Mapping[float, Configuration] = dataclasses.field(default_factory=dict)
+
+
+def write_retention(folder: Path, retention: Retention) -> None:
+    """Writes `retention.json` into a folder."""
+    budgets = [{"target_speedup": target, **_described(values)} for target, values in sorted(retention.budgets.items())]
+    write_json(
+        folder / RETENTION_FILE,
+        {
+            "max_seq_length": retention.max_seq_length,
+            "selection": retention.selection,
+            **_described(retention.values),
+            **({"budgets": budgets} if budgets else {}),
+        },
     )
-    return sum(inner) + last_multiply_adds(size, entering[-1])
+
+
+def read_retention(folder: str | os.PathLike[str]) -> Retention:
+    """Reads the `retention.json` of a folder.
+
+    Returns:
+        What it says; `load_classifier(folder, ..., retention_configuration=read_retention(folder).values)` is the
+        reduced model.
+
+    Raises:
+        InputError: The file is missing or damaged, or says what cannot be.
+    """
+    path = Path(folder) / RETENTION_FILE
+    try:
+        content = read_object(path)
+        length, selection = content["max_seq_length"], content["selection"]
+        if isinstance(length, bool) or not isinstance(length, int) or length < 1 or selection not in score_names():
+            raise ValueError(f"max_seq_length {length!r}, selection {selection!r}")
+        values = _configuration(content, length)
+        budgets = {_target(budget): _configuration(budget, length) for budget in content.get("budgets", ())}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected what an export writes.") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (KeyError, TypeError, ValueError, OverflowError) as error:  # json's and unicode's errors are ValueErrors
+        raise InputError(
+            f"{path}: no retention configuration ({type(error).__name__}: {error}); expected max_seq_length, "
+            f"selection ({', '.join(score_names())}), kind ({', '.join(KINDS)}) and values."
+        ) from None
+    return Retention(values, length, selection, budgets)
+
+
+def _described(values: Sequence[float]) -> dict[str, Any]:
+    return {"kind": KINDS[is_fractional(values)], "values": list(values)}
+
+
+def _target(budget: Mapping[str, Any]) -> float:
+    target = budget["target_speedup"]
+    if type(target) not in (int, float) or not 1 <= target < float("inf"):
+        raise ValueError(f"target_speedup {target!r}")
+    return float(target)
+
+
+def _configuration(content: Mapping[str, Any], max_seq_length: int) -> Configuration:
+    kind, values = content["kind"], content["values"]
+    if kind not in KINDS or not isinstance(values, list) or not values:
+        raise ValueError(f"kind {kind!r}, values {values!r}")
+    if kind == "fractions":
+        values = [float(value) if type(value) is int else value for value in values]  # JSON's 1 is 1.0
+    elif not all(type(value) is int for value in values):
+        raise ValueError(f"kind {kind!r}, values {values!r}")
+    checked = validate_configuration(values, len(values), max_seq_length)
+    if KINDS[is_fractional(checked)] != kind:
+        raise ValueError(f"kind {kind!r}, values {values!r}")
+    return checked

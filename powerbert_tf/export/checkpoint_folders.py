@@ -9,7 +9,7 @@ from typing import Any
 
 from powerbert_tf.checkpoints import google, hugging_face
 from powerbert_tf.common.files import write_json
-from powerbert_tf.elimination.retention_file import Retention, write_retention
+from powerbert_tf.elimination.retention import Retention, write_retention
 from powerbert_tf.export.request import ExportRequest
 from powerbert_tf.export.saved_model import TASK_FILE
 from powerbert_tf.tokenizers.files import write_tokenizer_folder, write_vocabulary

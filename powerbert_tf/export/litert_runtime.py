@@ -32,7 +32,6 @@ def write(
     Returns:
         The longest input that each file takes, by its name.
     """
-    model = _with_known_operations(model)
     files = {}
     with tempfile.TemporaryDirectory(dir=folder) as scratch, _quiet():
         functions = {f"length_{length}": _function(model, is_regression, length) for length in lengths}
@@ -77,21 +76,6 @@ def _function(model: BertClassifier, is_regression: bool, length: int) -> Any:
         return {"probabilities": ops.softmax(logits, axis=-1)}
 
     return serve
-
-
-def _with_known_operations(model: BertClassifier) -> BertClassifier:
-    """The same weights, with a diagonal that LiteRT knows: it has no operation for one."""
-    same = model.with_slots(retention_configuration=model.retention_configuration)
-    for slot in same.slots:
-        slot.diagonal = _flat_diagonal
-    return same
-
-
-def _flat_diagonal(attention_probs: Any) -> Any:
-    """Of T * T numbers every (T + 1)th, `[B, A, T, T]` -> `[B, A, T]`."""
-    batch, heads, length, _ = ops.shape(attention_probs)
-    flat = ops.reshape(attention_probs, (batch, heads, length * length))
-    return ops.take(flat, ops.arange(length, dtype="int32") * (length + 1), axis=2)
 
 
 @contextlib.contextmanager

@@ -1,10 +1,11 @@
-"""Writing an ONNX graph node by node: names are given out here, constants are kept once.
+"""The classifier as an ONNX graph, written node by node from its weights.
 
-The classifier as an ONNX graph, written layer by layer from its weights.
+`SCORE_WRITERS` says how each score of `elimination.significance` is written, by the same names. Static scores need no
+writer: they become constants.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -12,9 +13,10 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from powerbert_tf.common.errors import InputError
 from powerbert_tf.elimination.extract import Extract
 from powerbert_tf.elimination.retention import PARTS, parts_of
-from powerbert_tf.elimination.significance import RANKED_FIRST, RANKED_LAST, static_scores
+from powerbert_tf.elimination.significance import RANKED_FIRST, RANKED_LAST, find_score
 from powerbert_tf.models.classifier import INPUTS, BertClassifier
 
 OPSET = 20  # the first with Gelu
@@ -22,7 +24,7 @@ _IR_VERSION = 9  # that came with it: readers of that age take the file
 
 
 class GraphWriter:
-    """Nodes and constants of a graph to be; a tensor is known by its name."""
+    """Collects the nodes and constants of a graph; a tensor is known by its name, a constant is kept once."""
 
     def __init__(self):
         self._nodes: list[onnx.NodeProto] = []
@@ -113,7 +115,49 @@ class GraphWriter:
         return model
 
 
-_CLOSED = 1.0e9  # what masks a score, as in `encoder._attention_bias`
+def _received(graph: GraphWriter, probs: str, votes: str, size: str) -> str:
+    """Attention that each row receives from the others in each head, `[B, A, F]`."""
+    received = graph.node("MatMul", graph.unsqueeze(votes, 1, 2), probs)  # [B, A, 1, F]
+    received = graph.node("Squeeze", received, graph.constant([2]))
+    # The diagonal: of F * F numbers every (F + 1)th.
+    places = graph.node("Mul", graph.range(size), graph.node("Add", size, graph.constant(1)))
+    flat = graph.reshape(probs, 0, 0, graph.node("Mul", size, size))  # 0 keeps an axis
+    own = graph.node("Mul", graph.node("Gather", flat, places, axis=2), graph.unsqueeze(votes, 1))
+    return graph.node("Sub", received, own)
+
+
+def _attention(graph: GraphWriter, probs: str, votes: str, value: str, size: str) -> str:
+    return graph.node("ReduceSum", _received(graph, probs, votes, size), graph.constant([1]), keepdims=0)
+
+
+def _weighted(graph: GraphWriter, probs: str, votes: str, value: str, size: str) -> str:
+    norms = graph.node("ReduceL2", value, graph.constant([3]), keepdims=0)
+    weighted = graph.node("Mul", _received(graph, probs, votes, size), norms)
+    return graph.node("ReduceSum", weighted, graph.constant([1]), keepdims=0)
+
+
+# Score -> a function that adds its nodes to a graph: attention probabilities `[B, A, F, F]`, votes `[B, F]`, values
+# `[B, A, F, D]` (float32) and F (int64 `[1]`) -> scores `[B, F]` float32, each by the name of its tensor.
+SCORE_WRITERS: dict[str, Callable[[GraphWriter, str, str, str, str], str]] = {
+    "attention": _attention,
+    "weighted": _weighted,
+}
+
+
+def check_score(selection: str) -> None:
+    """Checks that models with a score can be written.
+
+    Raises:
+        InputError: There is neither a writer of this name nor a static score.
+    """
+    if not find_score(selection).is_static and selection not in SCORE_WRITERS:
+        raise InputError(
+            f"selection={selection!r} has no ONNX writer; expected one of {', '.join(SCORE_WRITERS)}, a static score, "
+            "or a name that was added to powerbert_tf.export.onnx_graph.SCORE_WRITERS."
+        )
+
+
+_CLOSED = 1.0e9  # subtracted from masked attention scores, as in `encoder._attention_bias`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,11 +182,16 @@ def build_onnx(model: BertClassifier, is_regression: bool = False) -> onnx.Model
 
     Args:
         model: Dense, or with extract layers.
-        is_regression: What the one output of the model means.
+        is_regression: Whether the output is the answer.
 
     Raises:
-        ValueError: The model has layers of a search in its slots.
+        InputError: The score of the model has no writer.
+        ValueError: The slots hold layers of a search, or the user's own.
     """
+    if model.slots:
+        check_score(model.selection)
+    if model.custom_slots:
+        raise ValueError("custom_slots are given; expected extract layers: ONNX cannot hold layers of your own.")
     return _Writer(model).write(is_regression)
 
 
@@ -283,7 +332,7 @@ class _Writer:
     def _extract(self, slot: Any, probs: str, value: str, rows: _Rows, length: str, own: str) -> tuple[str, _Rows]:
         """The rows that stay, and their attention probabilities, `[B, A, K, F]`."""
         if not isinstance(slot, Extract):
-            raise ValueError(f"slot {type(slot).__name__}; expected Extract: a search is not exported.")
+            raise ValueError(f"slot {type(slot).__name__}; expected Extract: models of a search cannot be exported.")
         graph = self._graph
         if isinstance(slot.num_kept, float):
             parts, unit = graph.constant(parts_of(slot.num_kept)), graph.constant(PARTS)
@@ -311,39 +360,21 @@ class _Writer:
         return self._graph.nodes("TopK", 2, values, number, axis=-1, largest=largest, sorted=1)
 
     def _ranking_scores(self, slot: Extract, probs: str, value: str, rows: _Rows) -> str:
-        """Scores `[B, F]`: padding below, and [CLS] above, every other row."""
-        graph = self._graph
-        if slot.selection in ("attention", "weighted"):
-            weighing = value if slot.selection == "weighted" else None
-            scores = self._significance(probs, rows, slot.padding_queries_vote, weighing)
+        """Scores `[B, F]`, with padding below and [CLS] above every other row."""
+        graph, score = self._graph, find_score(slot.selection)
+        if score.is_static:
+            positions = graph.weight(
+                (slot.selection, slot.seed), score.of_positions(slot.max_seq_length, slot.seed), "scores"
+            )
+            scores = graph.node("Slice", positions, graph.constant([0]), rows.size, graph.constant([0]))
         else:
-            length = slot.max_seq_length
-            static = keras.ops.convert_to_numpy(static_scores(slot.selection, length, length, slot.seed))
-            scores = graph.weight((slot.selection, slot.seed), static, "scores")
-            scores = graph.node("Slice", scores, graph.constant([0]), rows.size, graph.constant([0]))
+            votes = rows.mask
+            if slot.padding_queries_vote:
+                votes = graph.node("Max", votes, graph.constant(1, "float32"))
+            scores = SCORE_WRITERS[slot.selection](graph, probs, votes, value, rows.size)
         scores = graph.node("Where", graph.cast(rows.mask, "bool"), scores, graph.constant(RANKED_LAST, "float32"))
         is_cls = graph.node("Equal", graph.range(rows.size), graph.constant(0))
         return graph.node("Where", is_cls, graph.constant(RANKED_FIRST, "float32"), scores)
-
-    def _significance(self, probs: str, rows: _Rows, padding_queries_vote: bool, value: str | None) -> str:
-        """Attention that each row receives from the others, `[B, F]`."""
-        graph = self._graph
-        votes = rows.mask
-        if padding_queries_vote:
-            votes = graph.node("Max", votes, graph.constant(1, "float32"))
-        received = graph.node("MatMul", graph.unsqueeze(votes, 1, 2), probs)  # [B, A, 1, F]
-        received = graph.node("Squeeze", received, graph.constant([2]))
-        # The diagonal: of F * F numbers every (F + 1)th.
-        every = graph.node("Add", rows.size, graph.constant(1))
-        places = graph.node("Mul", graph.range(rows.size), every)
-        square = graph.node("Mul", rows.size, rows.size)
-        flat = graph.reshape(probs, -1, self._config.num_attention_heads, square)
-        own = graph.node("Mul", graph.node("Gather", flat, places, axis=2), graph.unsqueeze(votes, 1))
-        from_others = graph.node("Sub", received, own)  # [B, A, F]
-        if value is not None:
-            lengths = graph.node("ReduceL2", value, graph.constant([3]), keepdims=0)
-            from_others = graph.node("Mul", from_others, lengths)
-        return graph.node("ReduceSum", from_others, graph.constant([1]), keepdims=0)
 
     def _pick(self, tensor: str, width: list, numbers: str, outer: list, size: str) -> str:
         """Rows of each example, or of each of its heads: one flat gather.

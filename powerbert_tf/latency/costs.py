@@ -13,17 +13,13 @@ from typing import Any
 import numpy as np
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.elimination.retention import (
-    CLS_ALONE,
-    PARTS,
+from powerbert_tf.elimination.operations import (
     EncoderSize,
     attention_multiply_adds,
-    keep_all,
     last_multiply_adds,
-    round_up,
-    rows_kept,
     update_multiply_adds,
 )
+from powerbert_tf.elimination.retention import CLS_ALONE, PARTS, keep_all, round_up, rows_kept
 
 GROUPED = "grouped by length"  # the batches on which the dense model is the baseline of all speed-ups
 CURVES = ("attention", "extracting_attention", "update", "last", "outside")  # of a table, by rows

@@ -1,4 +1,4 @@
-"""The classifier: BERT's layers in a functional graph, with what is in the slots of its encoders.
+"""The classifier: BERT's layers in a functional graph, and the layers in the slots of its encoders.
 
 Axes: `B` batch, `T` rows of the input, `C` classes, `K` options of a question.
 """
@@ -9,6 +9,7 @@ import keras
 
 from powerbert_tf.elimination.extract import Extract, GatedExtract, SoftExtract
 from powerbert_tf.elimination.retention import keep_all, validate_configuration
+from powerbert_tf.elimination.significance import find_score
 from powerbert_tf.models.config import BertConfig
 from powerbert_tf.models.encoder import BertEmbeddings, EncoderBlock, bert_dense
 
@@ -19,31 +20,42 @@ INPUTS = ("token_ids", "segment_ids", "padding_mask")
 class BertClassifier(keras.Model):
     """Encoders, pooler and head: `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` -> logits `[B, C]`.
 
-    T is any length up to `max_seq_length`; padding is on the right. Of multiple choice an example is `choices` inputs
-    next to each other, each of which gets one logit: int32 `[B K, T]` -> logits `[B, K]`.
+    T is any length up to `max_seq_length`; padding is on the right. An example of multiple choice has `choices`
+    consecutive rows, and each of them gets one logit: int32 `[B K, T]` -> logits `[B, K]`.
+
+    The last encoder computes [CLS] only, because nothing else is read from it.
 
     Args:
         config: Sizes, a `BertConfig`.
         num_classes: C; 1 for a regression.
         max_seq_length: N.
-        retention_configuration: What each encoder keeps (extract layers): counts, or fractions of each example's own
-            length; see `elimination.retention`. None keeps all. Of the last encoder [CLS] alone is computed, whatever
-            its entry says: nothing else is read.
+        retention_configuration: How many word-vectors each encoder keeps (extract layers): counts, or fractions of each
+            example's own length; see `elimination.retention`. None keeps all. The entry of the last encoder changes
+            nothing.
         soft_extract: Whether each encoder has a soft-extract layer instead (the paper's search).
         gate_width: Width of the ramp of gated extraction instead, see `elimination.extract.gates`; None for no gates.
-        selection: `"attention"`, `"weighted"`, `"head"` or `"random"`, see `powerbert_tf.elimination.extract`.
-        padding_queries_vote: Whether padding votes for significance, as in the original release.
-        pin_cls: Whether soft-extract puts [CLS] first; None means that it does unless `padding_queries_vote`, so that
-            this one argument gives the original release's semantics.
-        mass_penalty: Lambda of the search loss, the coefficient of sum_j j * mass_j.
-        choices: K of multiple choice, with `num_classes` 1; else 1.
-        shared: Another classifier whose weights are these, or None for new ones; see `with_retention`.
-        **kwargs: The model's own.
+        custom_slots: Layers of your own instead, one or None for each encoder, None for the last. Each is called
+            between self-attention and the feed-forward network:
+
+                (word_vectors [B, F, H], attention_probs [B, A, F, F], padding_mask [B, F])
+                    -> (word_vectors [B, K, H], padding_mask [B, K])
+
+            Row 0 must stay [CLS]. The mask that the first slot receives is int32; one that returns another type should
+            return it everywhere. Keras saves and loads the layers as other custom layers.
+        selection: Name of the score that ranks word-vectors, see `elimination.significance.score_names`.
+        padding_queries_vote: Whether padding counts in significance scores, as in the original release.
+        pin_cls: Whether soft-extract ranks [CLS] first; None means the opposite of `padding_queries_vote`, so that this
+            one argument gives the semantics of the original release.
+        lambda_: Lambda of the paper's search, the coefficient of sum_j j * mass_j in the loss.
+        choices: K of multiple choice, with `num_classes` 1; otherwise 1.
+        shared: Another classifier whose weights this one uses, or None for new weights; see `with_retention`.
+        **kwargs: Arguments of `keras.Model`.
 
     Raises:
-        InputError: `retention_configuration` does not fit.
-        ValueError: More than one of `retention_configuration`, `soft_extract` and `gate_width` is given, `num_classes`
-            is below 1, or `max_seq_length` is outside 1 to the number of position embeddings.
+        InputError: `retention_configuration` does not fit, or `selection` is unknown.
+        ValueError: More than one of `retention_configuration`, `soft_extract`, `gate_width` and `custom_slots` is
+            given, `custom_slots` does not fit, `num_classes` is below 1, or `max_seq_length` is outside 1 to the number
+            of position embeddings.
     """
 
     def __init__(
@@ -54,10 +66,11 @@ class BertClassifier(keras.Model):
         retention_configuration=None,
         soft_extract=False,
         gate_width=None,
+        custom_slots=None,
         selection="attention",
         padding_queries_vote=False,
         pin_cls=None,
-        mass_penalty=0.0,
+        lambda_=0.0,
         choices=1,
         shared=None,
         **kwargs,
@@ -72,7 +85,15 @@ class BertClassifier(keras.Model):
                 f"max_seq_length={max_seq_length}; expected 1 to {config.max_length}, "
                 "the checkpoint's position embeddings."
             )
-        _require_one_kind_of_slot(retention_configuration, soft_extract, gate_width)
+        find_score(selection)
+        _require_one_kind_of_slot(
+            retention_configuration=retention_configuration is not None,
+            soft_extract=soft_extract,
+            gate_width=gate_width is not None,
+            custom_slots=custom_slots is not None,
+        )
+        if custom_slots is not None:
+            custom_slots = _checked_slots(custom_slots, config.num_hidden_layers)
         if retention_configuration is not None:
             retention_configuration = validate_configuration(
                 retention_configuration, config.num_hidden_layers, max_seq_length
@@ -83,13 +104,13 @@ class BertClassifier(keras.Model):
             soft_extract,
             gate_width,
             pin_cls=not padding_queries_vote if pin_cls is None else pin_cls,
-            mass_penalty=mass_penalty,
+            lambda_=lambda_,
             max_seq_length=max_seq_length,
             selection=selection,
             padding_queries_vote=padding_queries_vote,
         )
         layers = _shared_layers(shared) if shared is not None else _new_layers(config, num_classes, max_seq_length)
-        encoders = _encoder_blocks(config, slots, None if shared is None else shared.encoders)
+        encoders = _encoder_blocks(config, slots, custom_slots, None if shared is None else shared.encoders)
         super().__init__(**_classifier_graph(config, encoders, choices, **layers), **kwargs)
 
         self.config = config
@@ -101,7 +122,7 @@ class BertClassifier(keras.Model):
         self.selection = selection
         self.padding_queries_vote = padding_queries_vote
         self.pin_cls = pin_cls
-        self.mass_penalty = mass_penalty
+        self.lambda_ = lambda_
         self.choices = choices
         self.encoders = encoders
 
@@ -112,19 +133,24 @@ class BertClassifier(keras.Model):
 
     @property
     def slots(self):
-        """The extract layers, of the encoders that have one."""
+        """The extract layers of the encoders that have one."""
         return [encoder.extract for encoder in self.encoders if encoder.extract is not None]
 
+    @property
+    def custom_slots(self):
+        """The user's own layers, one or None for each encoder; None without any."""
+        slots = [encoder.custom_slot for encoder in self.encoders]
+        return None if all(slot is None for slot in slots) else slots
+
     def with_slots(self, **slots):
-        """A model with the same weights, shared and not copied, and other extract slots.
+        """A model that shares this model's weights, with other slots.
 
         Args:
-            **slots: `retention_configuration`, `soft_extract`, `gate_width`, `selection` and so on; what is not given
-                of the first three is off, of the others as it is here.
+            **slots: `retention_configuration`, `soft_extract`, `gate_width`, `custom_slots`, `selection` and so on. Of
+                the first four, those that are not given are off; the others stay as they are.
         """
-        config = self.get_config()
-        config.update(retention_configuration=None, soft_extract=False, gate_width=None)
-        return type(self)(**{**config, **slots}, shared=self)
+        empty = {"retention_configuration": None, "soft_extract": False, "gate_width": None, "custom_slots": None}
+        return type(self)(**{**self.get_config(), **empty, **slots}, shared=self)
 
     def get_config(self):
         return {
@@ -135,51 +161,60 @@ class BertClassifier(keras.Model):
             "retention_configuration": self.retention_configuration,
             "soft_extract": self.soft_extract,
             "gate_width": self.gate_width,
+            "custom_slots": self.custom_slots
+            and [None if slot is None else keras.saving.serialize_keras_object(slot) for slot in self.custom_slots],
             "selection": self.selection,
             "padding_queries_vote": self.padding_queries_vote,
             "pin_cls": self.pin_cls,
-            "mass_penalty": self.mass_penalty,
+            "lambda_": self.lambda_,
             "choices": self.choices,
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**config)
+        config = dict(config)
+        if "mass_penalty" in config:  # its name before
+            config["lambda_"] = config.pop("mass_penalty")
+        with keras.saving.custom_object_scope(custom_objects or {}):
+            return cls(**config)
 
 
 def with_retention(model, configuration, **kwargs):
-    """The same model, its weights shared and not copied, with another retention configuration.
+    """A model that shares the weights of another, with another retention configuration.
 
     Args:
         model: A `BertClassifier`.
-        configuration: Counts or fractions, one an encoder; None keeps all.
+        configuration: Counts or fractions, one per encoder; None keeps all.
         **kwargs: Such as `selection`; the others stay as they are.
 
     Returns:
         A `BertClassifier`; training one trains both.
 
     Raises:
-        InputError: `configuration` does not fit.
+        InputError: `configuration` does not fit, or `selection` is unknown.
     """
     return model.with_slots(retention_configuration=configuration, **kwargs)
 
 
-def _require_one_kind_of_slot(retention_configuration, soft_extract, gate_width):
-    given = {
-        "retention_configuration": retention_configuration is not None,
-        "soft_extract": soft_extract,
-        "gate_width": gate_width is not None,
-    }
-    if sum(given.values()) > 1:
-        names = " and ".join(name for name, is_given in given.items() if is_given)
+def _require_one_kind_of_slot(**is_given):
+    if sum(is_given.values()) > 1:
+        names = " and ".join(name for name, given in is_given.items() if given)
         raise ValueError(f"{names} are given; expected one of them.")
 
 
-def _slots(num_encoders, configuration, soft_extract, gate_width, *, pin_cls, mass_penalty, **common):
-    """The extract layer of each encoder; None where all rows stay, and in the last one, of which [CLS] alone is read.
+def _checked_slots(slots, num_encoders):
+    """Layers of the user's own, deserialised where they come from a configuration."""
+    if len(slots) != num_encoders:
+        raise ValueError(f"custom_slots: {len(slots)} entries; expected {num_encoders}, a layer or None per encoder.")
+    if slots[-1] is not None:
+        raise ValueError("custom_slots: the last entry is a layer; expected None: that encoder computes [CLS] only.")
+    return [keras.saving.deserialize_keras_object(slot) if isinstance(slot, dict) else slot for slot in slots]
 
-    Soft-extract is in the last one, too: it learns a mass for it, and [CLS] has a rank. Where that is always 0, no
-    other row is computed.
+
+def _slots(num_encoders, configuration, soft_extract, gate_width, *, pin_cls, lambda_, **common):
+    """The extract layer of each encoder; None where all rows stay, and in the last encoder.
+
+    Soft-extract also has a layer in the last encoder, which learns a mass there.
     """
 
     def named(index):
@@ -187,7 +222,7 @@ def _slots(num_encoders, configuration, soft_extract, gate_width, *, pin_cls, ma
 
     if soft_extract:
         return [
-            SoftExtract(mass_penalty=mass_penalty * (index + 1), pin_cls=pin_cls, **named(index))
+            SoftExtract(coefficient=lambda_ * (index + 1), pin_cls=pin_cls, **named(index))
             for index in range(num_encoders)
         ]
     slots = [None] * num_encoders
@@ -196,13 +231,13 @@ def _slots(num_encoders, configuration, soft_extract, gate_width, *, pin_cls, ma
             slots[index] = GatedExtract(width=gate_width, **named(index))
         elif configuration is not None:
             before = (keep_all(configuration, common["max_seq_length"]), *configuration)[index]
-            # Where nothing leaves, neither scores nor a gather are computed.
+            # An encoder that eliminates nothing computes neither scores nor a gather.
             slots[index] = Extract(configuration[index], **named(index)) if configuration[index] < before else None
     return slots
 
 
-def _encoder_blocks(config, slots, shared):
-    """The encoders: with the weights of the blocks `shared`, or new ones; where they share one set, the first one's."""
+def _encoder_blocks(config, slots, custom_slots, shared):
+    """The encoders, with the weights of the blocks `shared` or new ones; ALBERT's all use those of the first."""
     encoders = []
     for index, slot in enumerate(slots):
         first = encoders[0] if config.shares_encoders and encoders else None
@@ -210,10 +245,11 @@ def _encoder_blocks(config, slots, shared):
             config,
             slot,
             cls_only=index == config.num_hidden_layers - 1 and (slot is None or slot.pin_cls),
+            custom_slot=None if custom_slots is None else custom_slots[index],
             shared=first if shared is None else shared[index],
             name=f"encoder_{index}",
         )
-        # At once: the others take over the first one's layers.
+        # Now, because the others take over the layers of the first.
         block.build((None, None, config.hidden_size), (None, None), (None, None))
         encoders.append(block)
     return encoders

@@ -8,7 +8,7 @@ from typing import Any
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import read_object
-from powerbert_tf.elimination.retention import EncoderSize
+from powerbert_tf.elimination.operations import EncoderSize
 from powerbert_tf.models.architectures import ARCHITECTURES, REQUIRED, supported
 
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "tanh")
@@ -143,7 +143,7 @@ class BertConfig:
 
     @property
     def encoder_size(self) -> EncoderSize:
-        """What `powerbert_tf.elimination.retention.multiply_adds` wants to know."""
+        """What `powerbert_tf.elimination.operations.multiply_adds` wants to know."""
         return EncoderSize(self.num_hidden_layers, self.hidden_size, self.intermediate_size)
 
 

@@ -1,4 +1,4 @@
-"""BERT's layers: embeddings, and an encoder block with one optional slot; without `elimination` still BERT's.
+"""BERT's layers: embeddings, and an encoder block with an optional slot. With empty slots they are plain BERT.
 
 Axes: `B` batch, `T` rows of the input, `F` rows that enter an encoder, `K` rows that leave it, `A` heads,
 `D` size of a head, `H = A * D` hidden size, `I` feed-forward size, `C` classes.
@@ -25,18 +25,18 @@ _ACTIVATIONS = {
 
 
 def bert_dense(units, config, activation=None, **kwargs):
-    """A dense layer on rows, initialised as BERT's; `activation` is one of `bert_config.ACTIVATIONS`."""
+    """A dense layer on rows, initialised as BERT's; `activation` is one of `config.ACTIVATIONS`."""
     initializer = keras.initializers.TruncatedNormal(stddev=config.initializer_range)
     return FusedDense(units, activation=_ACTIVATIONS.get(activation), kernel_initializer=initializer, **kwargs)
 
 
 def _softmax(scores):
-    """Softmax over the last axis, without Keras's warning that over one row, as where [CLS] is alone, it is 1."""
+    """Softmax over the last axis, without Keras's warning where [CLS] is alone and the result is 1."""
     return ops.ones_like(scores) if scores.shape[-1] == 1 else ops.softmax(scores, axis=-1)
 
 
 def _attention_bias(mask, dtype):
-    """What masks scores `[B, A, F, F]`: log(gate) for each key; about -infinity for 0, in a mask of integers, too."""
+    """Added to attention scores `[B, A, F, F]`: log(gate) of each key, about -infinity for 0 or an integer mask's 0."""
     # Finite in float16, too; after the softmax it is an exact zero in every precision.
     closed = -3.0e4 if dtype == "float16" else -1.0e9
     if keras.backend.is_float_dtype(mask.dtype):
@@ -63,16 +63,16 @@ class _BertLayer(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("powerbert_tf")
 class BertEmbeddings(_BertLayer):
-    """Sum of word-piece, position and segment embeddings, normalised, and projected where it is narrower than H.
+    """Sum of token, position and segment embeddings, normalised, and projected to H where it has another width.
 
     Args:
         config: Sizes.
-        max_seq_length: N; longer inputs are refused.
-        **kwargs: The layer's own.
+        max_seq_length: N; longer inputs raise an error.
+        **kwargs: Arguments of `keras.layers.Layer`.
     """
 
     def __init__(self, config, max_seq_length, **kwargs):
-        # Else half precision would cast the whole table for the few rows that are looked up.
+        # Otherwise half precision casts the whole table to look up a few rows.
         super().__init__(config, autocast=False, **kwargs)
         self.max_seq_length = max_seq_length
 
@@ -104,7 +104,7 @@ class BertEmbeddings(_BertLayer):
         if isinstance(length, int) and length > self.max_seq_length:
             raise ValueError(f"token_ids: {length} columns; expected at most max_seq_length={self.max_seq_length}.")
         config = self.config
-        # Padding is on the right, so that real word-pieces have the first positions.
+        # Padding is on the right, so tokens have the first positions.
         positions = self.position_embeddings[config.position_offset : config.position_offset + length]
         word_vectors = ops.take(self.word_embeddings, token_ids, axis=0) + positions
         if config.type_vocab_size == 1:
@@ -127,7 +127,7 @@ class BertEmbeddings(_BertLayer):
 
 @keras.saving.register_keras_serializable("powerbert_tf")
 class SelfAttention(_BertLayer):
-    """Multi-head self-attention in two steps, between which an encoder chooses the queries that it goes on with."""
+    """Multi-head self-attention in two steps, between which an encoder may eliminate queries."""
 
     def build(self, word_vectors_shape, padding_mask_shape):
         hidden_size = self.config.hidden_size
@@ -138,7 +138,7 @@ class SelfAttention(_BertLayer):
         self.dropout = keras.layers.Dropout(self.config.attention_probs_dropout_prob)
 
     def attend(self, word_vectors, padding_mask, cls_only=False):
-        """Who attends to whom.
+        """Computes the attention probabilities.
 
         Args:
             word_vectors: `[B, F, H]`.
@@ -168,7 +168,7 @@ class SelfAttention(_BertLayer):
         return _softmax(scores + bias), value
 
     def gather_heads(self, attention_probs, value, training=False):
-        """`[B, A, Q, F]`, `[B, A, F, D]` -> what the heads found, `[B, Q, H]`."""
+        """Computes the outputs of the heads: `[B, A, Q, F]`, `[B, A, F, D]` -> `[B, Q, H]`."""
         context = ops.matmul(self.dropout(attention_probs, training=training), value)  # [B, A, Q, D]
         batch, _, queries, _ = ops.shape(context)
         return ops.reshape(ops.transpose(context, (0, 2, 1, 3)), (batch, queries, self.config.hidden_size))
@@ -181,19 +181,21 @@ def _rows(word_vectors):
 
 @keras.saving.register_keras_serializable("powerbert_tf")
 class EncoderBlock(_BertLayer):
-    """Self-attention, the optional extract slot, feed-forward network.
+    """Self-attention, an optional slot, feed-forward network.
 
     Args:
         config: Sizes.
-        extract: None (plain BERT), or a layer that says which rows stay, see `elimination.extract`. Only theirs is
-            computed of all that follows the attention probabilities.
-        cls_only: Whether only the row of [CLS] leaves, so that no other is computed: for the last encoder, of which
-            nothing else is read. There is nothing to choose then, and no slot but one that scales [CLS] (`cls_scale`).
-        shared: Another block whose weights are these, or None for new ones.
-        **kwargs: The layer's own.
+        extract: None (plain BERT), or a layer that decides from the attention probabilities which rows stay, see
+            `elimination.extract`. All that follows them is computed for those rows only.
+        cls_only: Whether the block computes [CLS] only: for the last encoder, whose other rows nobody reads. It then
+            has no slot, unless the slot can scale [CLS] alone (`cls_scale`).
+        custom_slot: A layer `(word_vectors, attention_probs, padding_mask) -> (word_vectors, padding_mask)` between
+            self-attention and the feed-forward network, or None. See `BertClassifier`.
+        shared: Another block whose weights this one uses, or None for new weights. Slots are never shared.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
-        ValueError: `extract` and `cls_only` are both given, and `extract` does not say what becomes of [CLS] alone.
+        ValueError: The block has more than one slot, or computes [CLS] only and has a slot that needs other rows.
     """
 
     _SUBLAYERS = (
@@ -205,9 +207,14 @@ class EncoderBlock(_BertLayer):
         "dropout",
     )
 
-    def __init__(self, config, extract=None, cls_only=False, shared=None, **kwargs):
+    def __init__(self, config, extract=None, cls_only=False, custom_slot=None, shared=None, **kwargs):
         super().__init__(config, **kwargs)
-        self.extract = keras.saving.deserialize_keras_object(extract) if isinstance(extract, dict) else extract
+        self.extract, self.custom_slot = (
+            keras.saving.deserialize_keras_object(slot) if isinstance(slot, dict) else slot
+            for slot in (extract, custom_slot)
+        )
+        if custom_slot is not None and (cls_only or extract is not None):
+            raise ValueError("custom_slot is given with extract or cls_only; expected one of them.")
         if cls_only and extract is not None and not hasattr(self.extract, "cls_scale"):
             raise ValueError("extract and cls_only are given; expected one of them.")
         self.cls_only = cls_only
@@ -221,6 +228,8 @@ class EncoderBlock(_BertLayer):
         shape = (None, config.hidden_size)
         if self.extract is not None and not self.extract.built:
             self.extract.build((None, config.num_attention_heads, None, None), (None, None), (None, None))
+        if self.custom_slot is not None:
+            self._custom_slot_spec("int32")
         if self._is_shared:
             return
         self.attention = SelfAttention(config, name="attention")
@@ -241,14 +250,26 @@ class EncoderBlock(_BertLayer):
         """`[B, F, H]`, `[B, F]`, `[B, T]` -> `[B, K, H]`, `[B, K]`; K = F without extraction."""
         word_vectors, attention_probs, value, stays = self.choose(word_vectors, padding_mask, input_mask)
         context = self.attention.gather_heads(attention_probs, value, training)
-        return self.update(word_vectors, context, stays.get("scale"), training), stays["padding_mask"]
+        if self.custom_slot is None:
+            return self.update(word_vectors, context, stays.get("scale"), training), stays["padding_mask"]
+        rows = ops.reshape(self.add_context(word_vectors, context, training), ops.shape(word_vectors))
+        word_vectors, padding_mask = self.custom_slot(rows, attention_probs, padding_mask)
+        return ops.reshape(self.feed_forward(_rows(word_vectors), training), ops.shape(word_vectors)), padding_mask
+
+    def _custom_slot_spec(self, mask_dtype):
+        """Calls the custom slot on symbolic tensors, which builds it as Keras builds any layer."""
+        return self.custom_slot(
+            keras.KerasTensor((None, None, self.config.hidden_size), dtype=self.compute_dtype),
+            keras.KerasTensor((None, self.config.num_attention_heads, None, None), dtype=self.compute_dtype),
+            keras.KerasTensor((None, None), dtype=mask_dtype),
+        )
 
     def choose(self, word_vectors, padding_mask, input_mask):
-        """All that needs every row, and which rows go on.
+        """Computes what needs every row, and decides which rows stay.
 
         Returns:
             Word-vectors that stay `[B, K, H]`, their attention probabilities `[B, A, K, F]`, the values `[B, A, F, D]`,
-            and what the slot says.
+            and the answer of the extract layer.
         """
         attention_probs, value = self.attention.attend(word_vectors, padding_mask, self.cls_only)
         stays = {"padding_mask": padding_mask}
@@ -264,22 +285,26 @@ class EncoderBlock(_BertLayer):
         return word_vectors, attention_probs, value, stays
 
     def update(self, word_vectors, context, scale=None, training=False):
-        """All that follows on each row that stays.
+        """Computes the rest of the block for the rows that stay.
 
         Args:
             word_vectors: `[B, K, H]`.
-            context: What the heads found for them, `[B, K, H]`.
+            context: Outputs of the heads for them, `[B, K, H]`.
             scale: Of soft-extract, `[B, K]`, or None for 1.
             training: Whether dropout acts.
 
         Returns:
             `[B, K, H]`.
         """
-        attended = self.dropout(self.attention.output_projection(_rows(context)), training=training)
-        rows = self.attention_layer_norm(_rows(word_vectors) + attended)
+        rows = self.add_context(word_vectors, context, training)
         if scale is not None:
             rows = rows * ops.cast(ops.reshape(scale, (-1, 1)), rows.dtype)
         return ops.reshape(self.feed_forward(rows, training), ops.shape(word_vectors))
+
+    def add_context(self, word_vectors, context, training=False):
+        """Output projection, residual and LayerNorm, `[B, K, H]` twice -> `[B * K, H]`."""
+        attended = self.dropout(self.attention.output_projection(_rows(context)), training=training)
+        return self.attention_layer_norm(_rows(word_vectors) + attended)
 
     def feed_forward(self, rows, training=False):
         """The feed-forward network, `[B * K, H]` -> `[B * K, H]`."""
@@ -292,6 +317,8 @@ class EncoderBlock(_BertLayer):
         kept, mask_dtype = length, padding_mask.dtype
         if self.cls_only:
             kept = 1
+        elif self.custom_slot is not None:
+            kept, mask_dtype = None, self._custom_slot_spec(mask_dtype)[1].dtype
         elif self.extract is not None:
             kept = self.extract.compute_num_kept(length, input_mask.shape[1])
             mask_dtype = self.extract.mask_dtype or mask_dtype
@@ -301,5 +328,8 @@ class EncoderBlock(_BertLayer):
         )
 
     def get_config(self):
-        extract = None if self.extract is None else keras.saving.serialize_keras_object(self.extract)
-        return {**super().get_config(), "extract": extract, "cls_only": self.cls_only}
+        extract, custom_slot = (
+            None if slot is None else keras.saving.serialize_keras_object(slot)
+            for slot in (self.extract, self.custom_slot)
+        )
+        return {**super().get_config(), "extract": extract, "cls_only": self.cls_only, "custom_slot": custom_slot}

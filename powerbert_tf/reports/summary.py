@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from powerbert_tf.elimination.retention import EncoderSize, is_fractional, kept_lengths, multiply_adds
+from powerbert_tf.elimination.operations import EncoderSize, mean_over_lengths, multiply_adds
+from powerbert_tf.elimination.retention import is_fractional, kept_lengths
 from powerbert_tf.latency.costs import GROUPED
 
 # How batches of the dense model are padded -> the key of the speed-up over it in the result of `evaluate`.
@@ -29,22 +30,21 @@ def summarize_cost(
         `padded_to_unpadded` (dense padded, reduced unpadded), each with `dense`, `reduced` and their ratio `saved`;
         `kept` with the mean number of rows that leave each encoder, without padding; and the mean length.
     """
-    rows, counts = np.unique(lengths, return_counts=True)
-
-    def mean(kept: Sequence[float] | None) -> float:
-        return float(np.average([multiply_adds(size, int(length), kept) for length in rows], weights=counts))
 
     def compare(dense: float, reduced: float) -> dict[str, float]:
         return {"dense": dense, "reduced": reduced, "saved": dense / reduced}
 
     padded = compare(multiply_adds(size, max_seq_length), multiply_adds(size, max_seq_length, configuration))
-    unpadded = compare(mean(None), mean(configuration))
-    kept = [kept_lengths(configuration, size.num_encoders, int(length)) for length in rows]
+    unpadded = compare(
+        mean_over_lengths(lambda length: multiply_adds(size, length), lengths),
+        mean_over_lengths(lambda length: multiply_adds(size, length, configuration), lengths),
+    )
+    kept = np.mean([kept_lengths(configuration, size.num_encoders, int(length)) for length in lengths], axis=0)
     return {
         "padded": padded,
         "unpadded": unpadded,
         "padded_to_unpadded": compare(padded["dense"], unpadded["reduced"]),
-        "kept": [round(float(value), 2) for value in np.average(kept, axis=0, weights=counts)],
+        "kept": [round(float(value), 2) for value in kept],
         "mean_length": float(np.mean(lengths)),
     }
 

@@ -4,7 +4,7 @@ import dataclasses
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.flags import AT_LEAST_1, NOT_NEGATIVE, CheckedSettings, one_of, require, setting
-from powerbert_tf.elimination.significance import SELECTIONS
+from powerbert_tf.elimination.significance import score_names
 
 SEARCH_METHODS = ("calibrate", "soft", "paper")
 TARGETS = ("target_speedup", "target_latency_ms", "max_loss")
@@ -25,7 +25,6 @@ class SearchSettings(CheckedSettings):
         "by the norms of values), head (Head-WS, the first) or random (Rand-WS, fixed random positions). Default: "
         "weighted; attention with --search_method=paper.",
         default="",
-        check=one_of(SELECTIONS),
     )
     retention_configuration: str = setting(
         "Word-vectors kept by each encoder, such as 64,48,32, to use instead of a search; empty to search.", default=""
@@ -55,6 +54,8 @@ class SearchSettings(CheckedSettings):
 
     def __post_init__(self):
         super().__post_init__()
+        known = score_names()  # which powerbert_tf.register_score adds to
+        require(self.selection in known, "selection", self.selection, f"one of {', '.join(known)}")
         given = [name for name in TARGETS if getattr(self, name)]
         if len(given) > 1:
             raise InputError(f"--{' and --'.join(given)} are given; expected one target.")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.parts import count, spend
-from powerbert_tf.elimination.retention import EncoderSize, multiply_adds
+from powerbert_tf.elimination.operations import EncoderSize, multiply_adds
 from powerbert_tf.latency.costs import Costs, count_costs
 
 SIZE = EncoderSize(5, 35, 29)

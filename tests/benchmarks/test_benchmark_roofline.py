@@ -5,7 +5,7 @@ import pytest
 from tiny_bert import tiny_config
 
 from benchmarks.roofline import Product, alone, bounds, compare, products, write_report
-from powerbert_tf.elimination.retention import multiply_adds
+from powerbert_tf.elimination.operations import multiply_adds
 from powerbert_tf.models.config import BertConfig, config_of
 
 CONFIG = BertConfig(**tiny_config())

@@ -12,7 +12,8 @@ from benchmarks.random_checkpoint import SHAPES, write_random_checkpoint
 from benchmarks.turns import Worker
 from benchmarks.worker import ENGINES, random_batch
 from powerbert_tf import load_classifier
-from powerbert_tf.elimination.retention import multiply_adds, validate_configuration
+from powerbert_tf.elimination.operations import multiply_adds
+from powerbert_tf.elimination.retention import validate_configuration
 from powerbert_tf.models.classifier import INPUTS
 from powerbert_tf.models.config import BertConfig
 

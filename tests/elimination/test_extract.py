@@ -62,7 +62,7 @@ def test_r_starts_at_one_for_all(attention):
 
 def test_search_loss_of_an_encoder_is_its_weighted_mass(attention):
     probs, mask = attention
-    layer = SoftExtract(17, mass_penalty=0.03)
+    layer = SoftExtract(17, coefficient=0.03)
     layer(probs, mask, mask)
     layer.retention_parameters.assign(np.linspace(0, 1, 17, dtype="float32"))
     assert layer.mass == pytest.approx(17 / 2)
@@ -155,7 +155,7 @@ def test_gather_queries_picks_the_same_rows_of_every_head(attention):
     "layer",
     [
         Extract(5, 17, selection="random", seed=3, padding_queries_vote=True, name="extract"),
-        SoftExtract(17, mass_penalty=0.5, pin_cls=False, selection="head", name="soft"),
+        SoftExtract(17, coefficient=0.5, pin_cls=False, selection="head", name="soft"),
         Extract(0.35, 17, name="extract"),
         GatedExtract(17, width=0.1, name="gated"),
     ],

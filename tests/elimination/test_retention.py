@@ -1,13 +1,12 @@
 import pytest
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.elimination.operations import EncoderSize, multiply_adds
 from powerbert_tf.elimination.retention import (
-    EncoderSize,
     configuration_from_masses,
     format_configuration,
     geometric_schedule,
     kept_lengths,
-    multiply_adds,
     parse_configuration,
     rows_kept,
     uniform_schedule,

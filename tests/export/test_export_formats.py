@@ -15,7 +15,7 @@ from tiny_task import write_checkpoint, write_data
 from powerbert_tf import load_classifier, read_retention
 from powerbert_tf.checkpoints import find_checkpoint
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.elimination.retention_file import Retention, write_retention
+from powerbert_tf.elimination.retention import Retention, write_retention
 from powerbert_tf.export.formats import EXPORT_FORMATS, parse_formats
 from powerbert_tf.export.writers import WRITERS
 from powerbert_tf.runs import pipeline

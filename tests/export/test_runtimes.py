@@ -138,7 +138,7 @@ def test_a_search_is_not_exported(models):
     form_module("onnx")
     from powerbert_tf.export.onnx_graph import build_onnx
 
-    with pytest.raises(ValueError, match="slot SoftExtract; expected Extract: a search is not exported"):
+    with pytest.raises(ValueError, match="slot SoftExtract; expected Extract: models of a search cannot be exported"):
         build_onnx(models["dense"].with_slots(soft_extract=True))
 
 

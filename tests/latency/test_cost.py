@@ -2,13 +2,8 @@ import numpy as np
 import pytest
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.elimination.retention import (
-    CLS_ALONE,
-    EncoderSize,
-    geometric_schedule,
-    multiply_adds,
-    validate_configuration,
-)
+from powerbert_tf.elimination.operations import EncoderSize, multiply_adds
+from powerbert_tf.elimination.retention import CLS_ALONE, geometric_schedule, validate_configuration
 from powerbert_tf.latency.costs import (
     Costs,
     CostTable,

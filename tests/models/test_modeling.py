@@ -12,8 +12,9 @@ from powerbert_tf.checkpoints import assign_weights
 from powerbert_tf.checkpoints.names import weight_names
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.elimination.extract import Extract
-from powerbert_tf.elimination.retention import kept_lengths, multiply_adds
-from powerbert_tf.elimination.significance import SELECTIONS
+from powerbert_tf.elimination.operations import multiply_adds
+from powerbert_tf.elimination.retention import kept_lengths
+from powerbert_tf.elimination.significance import score_names
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.config import BertConfig
 from powerbert_tf.models.encoder import EncoderBlock
@@ -118,7 +119,7 @@ def test_more_padding_keeps_the_same_words(kind, monkeypatch):
 
 
 @pytest.mark.parametrize("kept", [(N, N, N), (1.0, 1.0, 1.0)])
-@pytest.mark.parametrize("selection", SELECTIONS)
+@pytest.mark.parametrize("selection", score_names())
 def test_keeping_all_is_plain_bert(selection, kept):
     inputs = random_inputs(CONFIG, batch=5, length=19)
     reduced = build(retention_configuration=kept, selection=selection)

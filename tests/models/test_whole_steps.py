@@ -49,7 +49,7 @@ def gated(width):
 # Stage -> what it trains, and with which loss.
 STEPS = {
     "finetune": lambda: (dense(), task_loss(TASK)),
-    "search, paper": lambda: (dense().with_slots(soft_extract=True, mass_penalty=0.01), task_loss(TASK)),
+    "search, paper": lambda: (dense().with_slots(soft_extract=True, lambda_=0.01), task_loss(TASK)),
     "search, soft": lambda: (gated(WIDTH), task_loss(TASK)),
     "elastic": lambda: (sandwich(dense(), False, KEPT)[0], task_loss(TASK)),
     "retrain, fractions": lambda: (with_retention(dense(), KEPT, selection="weighted"), distillation_loss("logits")),

@@ -3,7 +3,7 @@ import types
 import numpy as np
 import pytest
 
-from powerbert_tf.elimination.retention import EncoderSize
+from powerbert_tf.elimination.operations import EncoderSize
 from powerbert_tf.latency.costs import Costs, count_costs
 from powerbert_tf.runs.stages import search
 

@@ -8,7 +8,8 @@ from keras import ops
 from tiny_bert import random_inputs, random_weights, tiny_config, write_hugging_face_checkpoint
 
 from powerbert_tf import load_classifier
-from powerbert_tf.elimination.retention import CLS_ALONE, EncoderSize
+from powerbert_tf.elimination.operations import EncoderSize
+from powerbert_tf.elimination.retention import CLS_ALONE
 from powerbert_tf.latency.costs import Costs, count_costs, fit_to_budget
 from powerbert_tf.models.classifier import with_retention
 from powerbert_tf.search import calibrate

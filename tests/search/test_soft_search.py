@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 from tiny_bert import random_inputs, tiny_config
 
-from powerbert_tf.elimination.retention import EncoderSize, validate_configuration
+from powerbert_tf.elimination.operations import EncoderSize
+from powerbert_tf.elimination.retention import validate_configuration
 from powerbert_tf.latency.costs import Costs, count_costs, fit_to_budget
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.config import BertConfig

@@ -16,7 +16,7 @@ from powerbert_tf.common.files import replacing, write_json
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.metrics import METRICS, compare_answers, confusion, predictions_from_logits, reliability
 from powerbert_tf.data.tasks import Task
-from powerbert_tf.elimination.operations import account_for
+from powerbert_tf.elimination.operations import saving_steps
 from powerbert_tf.reports.figures import svg_text
 from powerbert_tf.reports.page import Plot, report_markdown, report_page
 from powerbert_tf.reports.sections import headline, report_sections
@@ -56,7 +56,7 @@ def gather(run: Run) -> dict[str, Any]:
     }
     configuration = run.configuration()
     size = run.checkpoint.config.encoder_size
-    gains = account_for(size, configuration, dev.lengths, run.settings.inputs.max_seq_length)
+    gains = saving_steps(size, configuration, dev.lengths, run.settings.inputs.max_seq_length)
     return {
         "task": run.task.name,
         "classes": list(run.task.classes),

@@ -82,7 +82,7 @@ def _soft(run: Run, folder: Path) -> dict[str, Any]:
 
 def _paper(run: Run, folder: Path) -> dict[str, Any]:
     """Masses of scaled word-vectors, pushed by lambda (paper, section 3.3)."""
-    model = run.dense_model().with_slots(soft_extract=True, mass_penalty=run.settings.search.lambda_)
+    model = run.dense_model().with_slots(soft_extract=True, lambda_=run.settings.search.lambda_)
 
     def log() -> dict[str, Any]:
         return {

@@ -1,7 +1,6 @@
 import numpy as np
 
-from powerbert_tf.elimination.operations import account_for
-from powerbert_tf.elimination.retention import EncoderSize
+from powerbert_tf.elimination.operations import EncoderSize, saving_steps
 from powerbert_tf.reports.summary import summarize_cost
 
 SIZE = EncoderSize(num_encoders=3, hidden_size=7, intermediate_size=29)
@@ -35,7 +34,7 @@ def last(rows):
 
 def test_each_step_counted_by_hand():
     lengths, longest = np.array([11, 5, 11]), 19
-    gains = account_for(SIZE, (0.6, 0.3, 0.0001), lengths, longest)
+    gains = saving_steps(SIZE, (0.6, 0.3, 0.0001), lengths, longest)
     # max(1, ceil(f n)): 7 and 4 of 11, 3 and 2 of 5.
     kept = {11: (7, 4), 5: (3, 2)}
 
@@ -55,7 +54,7 @@ def test_each_step_counted_by_hand():
 
 def test_the_ends_are_those_of_the_closing_table():
     lengths, configuration = np.array([3, 13, 17]), (11, 5, 2)
-    gains = account_for(SIZE, configuration, lengths, 23)
+    gains = saving_steps(SIZE, configuration, lengths, 23)
     cost = summarize_cost(SIZE, configuration, lengths, 23)
     assert gains[1].multiply_adds == cost["padded"]["dense"]
     assert gains[2].multiply_adds == cost["unpadded"]["dense"]
@@ -63,5 +62,5 @@ def test_the_ends_are_those_of_the_closing_table():
 
 
 def test_where_nothing_leaves_nothing_is_saved():
-    *_, dense, late, early = account_for(SIZE, (1.0, 1.0, 1.0), np.array([7, 13]), 23)
+    *_, dense, late, early = saving_steps(SIZE, (1.0, 1.0, 1.0), np.array([7, 13]), 23)
     assert dense.multiply_adds == late.multiply_adds == early.multiply_adds
