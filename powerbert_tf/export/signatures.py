@@ -46,10 +46,16 @@ def in_precision(models: Mapping[str, BertClassifier], precision: str) -> dict[s
     """
     first, *_ = models.values()
     with computing_in(precision):
-        base = BertClassifier.from_config({**first.get_config(), "retention_configuration": None})
+        base = BertClassifier.from_config(first.get_config())
         base.set_weights(first.get_weights())
         return {
-            suffix: base.with_slots(retention_configuration=model.retention_configuration, selection=model.selection)
+            suffix: base
+            if model is first
+            else base.with_slots(
+                retention_configuration=model.retention_configuration,
+                custom_slots=model.custom_slots,
+                selection=model.selection,
+            )
             for suffix, model in models.items()
         }
 

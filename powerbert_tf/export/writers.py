@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,21 @@ WRITERS: dict[str, Callable[[ExportRequest, Path], dict[str, Any]]] = {
 }
 
 
-def check_format(name: str, settings: ExportSettings, config: BertConfig) -> None:
+def check_format(
+    name: str,
+    settings: ExportSettings,
+    config: BertConfig,
+    selection: str | None = None,
+    custom_slots: Sequence[Any] | None = None,
+) -> None:
     """Checks that a model can be written in a format, before anything is trained.
+
+    Args:
+        name: Of the format.
+        settings: Flags of the export.
+        config: Sizes.
+        selection: Score of the model; None where it eliminates nothing.
+        custom_slots: Slots of the model, see `BertClassifier`.
 
     Raises:
         InputError: A package is missing, or the format cannot hold what the model or the flags ask for.
@@ -70,8 +83,15 @@ def check_format(name: str, settings: ExportSettings, config: BertConfig) -> Non
             f"--export_precision={settings.export_precision}: of tf_saved_model alone; expected float32 with "
             f"--export_format={name}."
         )
-    if name == "google":
-        try:
+    if custom_slots and not form.of_tensorflow:
+        traced = ", ".join(each for each, row in EXPORT_FORMATS.items() if row.of_tensorflow)
+        raise InputError(f"--export_format={name}: cannot hold custom_slots; expected one of {traced}.")
+    try:
+        if name == "google":
             google_config(config)
-        except InputError as error:
-            raise InputError(f"--export_format=google: {error}") from None
+        if name in ("onnx", "openvino") and selection is not None:
+            from powerbert_tf.export.onnx_graph import check_score  # needs optional packages
+
+            check_score(selection)
+    except InputError as error:
+        raise InputError(f"--export_format={name}: {error}") from None

@@ -31,7 +31,7 @@ class Explanation:
         tokens: Text of the tokens, see `Tokenizer.spelled`; n of them, with `[CLS]` and `[SEP]`.
         begins_word: Whether each token is the first of a word.
         outlives: How many encoders each token outlives, `[n]` ints from 0 to L.
-        scores: Significance at each encoder, `[L, n]`; NaN where the token does not reach it.
+        scores: The score by which each encoder ranks the tokens, `[L, n]`; NaN where a token does not reach it.
         dense: Answer of the model that eliminates nothing: probabilities `[C]`, or the number of a regression `[1]`.
         reduced: Answer of the model that eliminates.
         label: The right answer, the index of a class or a number; None if unknown.
@@ -194,20 +194,26 @@ def inspector_page(
 def _example(one: Explanation) -> dict[str, Any]:
     # [CLS] stays whatever its score, which is so high that the others could not be told apart beside it.
     scores = np.where(np.arange(len(one.tokens)) == 0, np.nan, one.scores)
-    largest = np.nan_to_num(np.nanmax(scores, axis=-1, initial=0.0))
+    smallest, largest = (of_all(scores, axis=-1, initial=0.0) for of_all in (np.nanmin, np.nanmax))
     return {
         "number": one.number,
         "words": [[token, int(begins)] for token, begins in zip(one.tokens, one.begins_word, strict=True)],
         "outlives": one.outlives.tolist(),
-        "scores": ["".join(map(_character, row, [top] * len(row))) for row, top in zip(scores, largest, strict=True)],
-        "largest": [round(float(top), 4) for top in largest],
+        "scores": [
+            "".join(_character(score, low, high) for score in row)
+            for row, low, high in zip(scores, smallest, largest, strict=True)
+        ],
+        "smallest": [round(float(low), 4) for low in smallest],
+        "largest": [round(float(high), 4) for high in largest],
         "dense": [round(float(value), 4) for value in one.dense],
         "reduced": [round(float(value), 4) for value in one.reduced],
         "label": one.label,
     }
 
 
-def _character(score: float, largest: float) -> str:
+def _character(score: float, smallest: float, largest: float) -> str:
     if np.isnan(score):
         return " "
-    return chr(_LOWEST + round(_STEPS * float(score / largest))) if largest else chr(_LOWEST)
+    return chr(
+        _LOWEST + (round(_STEPS * float((score - smallest) / (largest - smallest))) if largest > smallest else 0)
+    )

@@ -173,6 +173,7 @@ def _check_choices(run: Run, plan: Collection[str]) -> None:
 def _check_formats(run: Run, overwrite: bool) -> None:
     """Checks that the formats of an export can be written, and that nothing is in their way."""
     backend = keras.backend.backend()
+    selection = None if run.settings.export.export_model == "finetune" else run.settings.search.selection
     for name, form in ((name, EXPORT_FORMATS[name]) for name in run.settings.export.formats):
         if form.of_tensorflow and backend != "tensorflow":
             raise InputError(
@@ -182,7 +183,7 @@ def _check_formats(run: Run, overwrite: bool) -> None:
         place = run.folder.root / form.folder
         if place.exists() and not form.versioned and not overwrite:
             raise InputError(f"{place} is there already; pass --overwrite to replace it, or move it away.")
-        check_format(name, run.settings.export, run.checkpoint.config)
+        check_format(name, run.settings.export, run.checkpoint.config, selection)
 
 
 def _num_weights(run: Run, plan: Collection[str]) -> int:
