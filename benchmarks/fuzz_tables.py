@@ -11,8 +11,7 @@ from benchmarks import fuzz_corpus as corpus
 from benchmarks.fuzz_kind import Kind, require
 from benchmarks.fuzz_mutations import mutate_bytes, mutate_json
 from powerbert_tf.data.glue import read_tsv
-from powerbert_tf.data.tasks import TASKS
-from powerbert_tf.export.saved_model import TASK_FILE
+from powerbert_tf.data.tasks import TASK_FILE, TASKS
 from powerbert_tf.runs.request import read_request
 from powerbert_tf.runs.settings import FIELDS, Settings
 

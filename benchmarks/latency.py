@@ -68,9 +68,10 @@ def write_forms(run: Any, engines: Sequence[str], folder: Path) -> None:
     """Writes what is not there yet: batches, and the files of the engines."""
     from powerbert_tf.batches.batching import prediction_batches
     from powerbert_tf.export.runtimes import runtime_module
-    from powerbert_tf.export.saved_model import export_saved_model
+    from powerbert_tf.export.saved_model import write_saved_model
+    from powerbert_tf.export.settings import ExportSettings
     from powerbert_tf.export.shapes import resolve_shapes
-    from powerbert_tf.runs.stages.export import sample_texts
+    from powerbert_tf.runs.stages.export import export_request
 
     folder.mkdir(parents=True, exist_ok=True)
     dev = run.split("dev")
@@ -80,8 +81,7 @@ def write_forms(run: Any, engines: Sequence[str], folder: Path) -> None:
         for number, batch in enumerate(batches.dataset(with_labels=False).as_numpy_iterator()):
             arrays |= {f"{name}{number}": values for name, values in batch.items()}
         np.savez(folder / f"batches-{size}.npz", **arrays)
-    length = run.settings.inputs.max_seq_length
-    shapes = resolve_shapes(length, jit_compile=True)
+    lengths = resolve_shapes(run.settings.inputs.max_seq_length, jit_compile=True).lengths
     for engine in engines:
         for name, model in models_of(run).items():
             place = folder / engine.replace(", ", "-").replace(" ", "-")
@@ -90,12 +90,12 @@ def write_forms(run: Any, engines: Sequence[str], folder: Path) -> None:
             (place / name).mkdir(parents=True)
             if engine in _FORMS:
                 runtime_module(_FORMS[engine]).write(
-                    model, run.task.is_regression, shapes.lengths, place / name, "model", int8=True
+                    model, run.task.is_regression, lengths, place / name, "model", int8=True
                 )
             else:
-                compiled = shapes if "XLA" in engine else resolve_shapes(length)
-                given = (run.task, run.tokenizer, run.tokenizer.files, place / name, sample_texts(run), compiled)
-                export_saved_model({"": model}, *given)
+                settings = ExportSettings(export_jit_compile="XLA" in engine)
+                with write_saved_model(export_request(run, {"": model}, settings), place / name):
+                    pass
 
 
 def measure(engine: str, job: LatencyJob, rounds: int, limit: int, log: Any) -> dict[str, Any]:

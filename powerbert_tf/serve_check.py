@@ -1,4 +1,4 @@
-"""Checks an export as a server would run it: without this package's model code, and without Keras.
+"""Checks a SavedModel as a server would run it: without Keras, and without the model code of this package.
 
 python -m powerbert_tf.serve_check runs/MRPC/saved_model/1
 python -m powerbert_tf.serve_check runs/MRPC/saved_model/1 --seconds=60 --threads=16
@@ -15,22 +15,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported; its start-up notes help nobody
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # silences TensorFlow's start-up notes; must precede its import
 
 import numpy as np
 import tensorflow as tf
 
-from powerbert_tf.export.expectations import Expectations, check_answers, differences
+from powerbert_tf.export.expected_answers import IDS, ExpectedAnswers, check_answers, compare_answer
 
-_IDS = "serving_default"
 _BATCHES = (1, 8, 32)
 _LENGTHS = (16, 64)  # and N
 _REPEATS = 20
 _WARM_UP = 3
-_LONG_ENOUGH = 60  # seconds of load after a quarter of which memory is at its height
+_LONG_ENOUGH = 60  # seconds of load; memory has reached its maximum after a quarter of them
 
-# A request of ids that is wrong, from a right one, and what the error has to say.
-_WRONG_VALUES: dict[str, tuple[str, Callable[[np.ndarray, Expectations], np.ndarray], str]] = {
+# How to make a wrong request from a right one: the input to change, the change, and words of the error.
+_WRONG_VALUES: dict[str, tuple[str, Callable[[np.ndarray, ExpectedAnswers], np.ndarray], str]] = {
     "an id above the vocabulary": ("token_ids", lambda x, e: x + e.vocab_size, "expected 0 to"),
     "an id below 0": ("token_ids", lambda x, e: x - e.vocab_size, "expected 0 to"),
     "a segment above 1": ("segment_ids", lambda x, e: x + 1000, "expected 0 to"),
@@ -48,46 +47,51 @@ _WRONG_VALUES: dict[str, tuple[str, Callable[[np.ndarray, Expectations], np.ndar
 
 
 def load_signatures(version: str | os.PathLike[str]) -> Mapping[str, Callable]:
-    """Signatures of a SavedModel, by name, once the tokenizer's operations are known to TensorFlow.
+    """Loads the signatures of a SavedModel, by name, with the operations of its tokenizer.
 
-    A Python process usually gets them by `import tensorflow_text`, which imports Keras, too; the libraries alone do
-    without. `tensorflow_model_server` has them built in.
+    `import tensorflow_text` would also load these operations, but it imports Keras. `tensorflow_model_server` has them
+    built in.
 
     Raises:
         ModuleNotFoundError: tensorflow_text is not installed.
     """
     spec = importlib.util.find_spec("tensorflow_text")
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("tensorflow_text is not installed; it has the operations that cut texts.")
+        raise ModuleNotFoundError("tensorflow_text is not installed; it has the operations of the tokenizer.")
     for library in sorted(glob.glob(os.path.join(spec.submodule_search_locations[0], "python", "ops", "*.so"))):
         tf.load_op_library(library)
     return tf.saved_model.load(os.fspath(version)).signatures
 
 
-def check_refusals(signatures: Mapping[str, Callable], expected: Expectations) -> tuple[int, list[str]]:
-    """Sends wrong requests of ids, each of which has to fail, and right ones between them.
+def check_refusals(signatures: Mapping[str, Callable], expected: ExpectedAnswers) -> tuple[int, list[str]]:
+    """Sends wrong requests of ids, which must fail, and then a right one.
 
     Returns:
-        How many there were, and what is wrong, in words.
+        The number of wrong requests, and a description of each problem.
     """
     wrong, calls = [], 0
-    for signature in (name for name in signatures if name.startswith(_IDS)):
-        for what, request, reason in wrong_requests(expected):
+    for signature in (name for name in signatures if name.startswith(IDS)):
+        for refused in wrong_requests(expected):
             calls += 1
-            try:
-                signatures[signature](**request)
-            except (tf.errors.InvalidArgumentError, TypeError, ValueError) as error:
-                if reason not in str(error):
-                    wrong.append(f"{signature}: {what} fails without saying {reason!r}: {error}")
-            else:
-                wrong.append(f"{signature}: {what} is answered; expected an error")
-        wrong += differences(expected, signature, [0], signatures[signature](**expected.request(signature, [0])))
+            wrong += _check_refusal(signatures, signature, *refused)
+        answer = signatures[signature](**expected.request(signature, [0]))
+        wrong += compare_answer(expected, signature, [0], answer)
     return calls, wrong
 
 
-def wrong_requests(expected: Expectations) -> list[tuple[str, dict[str, tf.Tensor], str]]:
-    """Requests of ids that have to be refused: what is wrong, the request, and words of the error."""
-    right = expected.ids_of([0])
+def _check_refusal(
+    signatures: Mapping[str, Callable], signature: str, what: str, request: Mapping[str, tf.Tensor], reason: str
+) -> list[str]:
+    try:
+        signatures[signature](**request)
+    except (tf.errors.InvalidArgumentError, TypeError, ValueError) as error:
+        return [] if reason in str(error) else [f"{signature}: {what} fails without saying {reason!r}: {error}"]
+    return [f"{signature}: {what} is answered; expected an error"]
+
+
+def wrong_requests(expected: ExpectedAnswers) -> list[tuple[str, dict[str, tf.Tensor], str]]:
+    """Requests of ids that must be rejected: what is wrong, the request, and words of the error."""
+    right = expected.padded_ids([0])
     requests = []
     for what, (name, change, reason) in _WRONG_VALUES.items():
         requests.append((what, {**right, name: change(right[name], expected)}, reason))
@@ -101,20 +105,21 @@ def wrong_requests(expected: Expectations) -> list[tuple[str, dict[str, tf.Tenso
         )
 
     def shaped(values: np.ndarray) -> tf.Tensor:
-        return tf.constant(expected.with_options(values) if values.ndim == 2 else values)
+        return tf.constant(expected.by_option(values) if values.ndim == 2 else values)
 
     return [(what, {name: shaped(x) for name, x in request.items()}, reason) for what, request, reason in requests]
 
 
-def measure(function: Callable, expected: Expectations, repeats: int = _REPEATS) -> list[tuple[int, int, np.ndarray]]:
-    """Milliseconds of `serving_default` by batch and length: 50th, 90th and 99th percentile."""
+def measure(
+    function: Callable, expected: ExpectedAnswers, repeats: int = _REPEATS
+) -> list[tuple[int, int, np.ndarray]]:
+    """Times `serving_default`: batch, length, and the 50th, 90th and 99th percentile in milliseconds."""
     rows = []
-    batches = [size for size in _BATCHES if size <= (expected.batch_size or size)] or [expected.batch_size]
+    batches = [*filter(expected.fits, _BATCHES)] or [expected.batch_size]
     lengths = [length for length in _LENGTHS if length < expected.max_seq_length]
     for batch in batches:
         for length in (*lengths, expected.max_seq_length):
-            ones = tf.constant(expected.with_options(np.ones([batch * expected.choices, length], "int32")))
-            inputs = {"token_ids": ones, "segment_ids": ones * 0, "padding_mask": ones}
+            inputs = expected.blank_request(batch, length)
             times = []
             for _ in range(_WARM_UP + repeats):
                 start = time.perf_counter()
@@ -126,12 +131,12 @@ def measure(function: Callable, expected: Expectations, repeats: int = _REPEATS)
 
 
 def load_test(
-    signatures: Mapping[str, Callable], expected: Expectations, seconds: float, threads: int
+    signatures: Mapping[str, Callable], expected: ExpectedAnswers, seconds: float, threads: int
 ) -> tuple[int, list[str]]:
-    """Mixed requests, right, hostile and wrong, from many threads at once.
+    """Sends a mix of usual, hostile and wrong requests from many threads.
 
     Returns:
-        How many were answered or refused as they should be, and what is wrong, in words.
+        The number of requests, and a description of each problem.
     """
     deadline = time.perf_counter() + seconds
     lock = threading.Lock()
@@ -142,20 +147,15 @@ def load_test(
         draw = random.Random(seed)
         while time.perf_counter() < deadline:
             signature = draw.choice(sorted(signatures))
-            if signature.startswith(_IDS) and draw.random() < 0.2:
-                what, request, reason = draw.choice(refused)
-                try:
-                    signatures[signature](**request)
-                    found = [f"{signature}: {what} is answered; expected an error"]
-                except (tf.errors.InvalidArgumentError, TypeError, ValueError) as error:
-                    found = [] if reason in str(error) else [f"{signature}: {what} fails without {reason!r}: {error}"]
+            if signature.startswith(IDS) and draw.random() < 0.2:
+                found = _check_refusal(signatures, signature, *draw.choice(refused))
             else:
                 most = min(expected.batch_size or 8, len(expected))
                 rows = draw.sample(range(len(expected)), draw.randint(1, most))
                 try:
                     answers = signatures[signature](**expected.request(signature, rows))
-                    found = differences(expected, signature, rows, answers)
-                except Exception as error:  # whatever it is, it is a finding
+                    found = compare_answer(expected, signature, rows, answers)
+                except Exception as error:  # any error is a finding
                     found = [f"{signature}, requests {rows}: {error}"]
             with lock:
                 calls[0] += 1
@@ -170,10 +170,10 @@ def load_test(
 
 
 class MemoryWatch:
-    """What the process holds during a block, told at a quarter of its time, when all is warm, and at its end.
+    """Compares the memory of the process at the end of a block with a quarter of its time, when all is warm.
 
     Args:
-        seconds: That the block takes.
+        seconds: Duration of the block.
     """
 
     def __init__(self, seconds: float):
@@ -197,20 +197,20 @@ class MemoryWatch:
 
     @property
     def has_grown(self) -> bool:
-        """Whether there is a tenth more than when all was warm."""
+        """Whether memory has grown by more than a tenth since all was warm."""
         return self._mebibytes[-1] > 1.1 * self._mebibytes[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints what was checked; 0 where all is right, else 1 and the reason."""
+    """Prints what was checked; returns 0 if all is right, else prints the reason and returns 1."""
     parser = argparse.ArgumentParser(prog="python -m powerbert_tf.serve_check", description=__doc__.splitlines()[0])
     parser.add_argument("version", type=Path, help="folder of a version, such as runs/MRPC/saved_model/1")
-    parser.add_argument("--seconds", type=float, default=0, help="of mixed requests from many threads; default: none")
-    parser.add_argument("--threads", type=int, default=16, help="of the mixed requests")
-    parser.add_argument("--repeats", type=int, default=_REPEATS, help="timed calls of each batch and length")
+    parser.add_argument("--seconds", type=float, default=0, help="duration of mixed requests; default: none")
+    parser.add_argument("--threads", type=int, default=16, help="threads that send mixed requests")
+    parser.add_argument("--repeats", type=int, default=_REPEATS, help="timed calls for each batch and length")
     arguments = parser.parse_args(argv)
     try:
-        expected = Expectations.read(arguments.version)
+        expected = ExpectedAnswers.read(arguments.version)
         signatures = load_signatures(arguments.version)
     except (OSError, ValueError, ImportError, tf.errors.OpError) as error:
         return _fail([f"{arguments.version}: cannot be loaded ({error})"])
@@ -218,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         checks = [
             ("answers as at export", *check_answers(signatures, expected)),
-            ("wrong requests refused", *check_refusals(signatures, expected)),
+            ("wrong requests rejected", *check_refusals(signatures, expected)),
         ]
         if arguments.seconds:
             title = f"mixed requests, {arguments.threads} threads, {arguments.seconds:g} s"
@@ -235,9 +235,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if wrong:
         return _fail(wrong)
     if arguments.repeats:
-        print(f"{_IDS}, milliseconds, {arguments.repeats} calls after {_WARM_UP}:")
+        print(f"{IDS}, milliseconds, {arguments.repeats} calls after {_WARM_UP}:")
         print(f"{'batch':>6} {'length':>6} {'p50':>8} {'p90':>8} {'p99':>8}")
-        for batch, length, (p50, p90, p99) in measure(signatures[_IDS], expected, arguments.repeats):
+        for batch, length, (p50, p90, p99) in measure(signatures[IDS], expected, arguments.repeats):
             print(f"{batch:>6} {length:>6} {p50:>8.1f} {p90:>8.1f} {p99:>8.1f}")
     print("all right")
     return 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_pieces import normalized, sample_texts, train_sentence_pieces, write_byte_pairs
 
 NUM_LABELS = 7
 _COMMON = {"vocab_size": 97, "max_position_embeddings": 31, "num_labels": NUM_LABELS}
@@ -174,3 +175,28 @@ def write_google_albert(folder: Path, kind: Kind, variables: dict[str, np.ndarra
         shape_and_slices=[""] * len(variables),
         tensors=[tf.constant(value) for value in variables.values()],
     )
+
+
+SIZE = 211  # of the vocabulary of `write_albert`
+
+
+def write_albert(folder):
+    """Writes a tiny ALBERT as Google's files, with a SentencePiece model."""
+    model = write_family_checkpoint(folder / "hugging_face", KINDS["albert v2"], base=True, vocab_size=SIZE)
+
+    class Prefixed:
+        """The base model's weights under the names of a model around it."""
+
+        def state_dict(self):
+            return {f"albert.{name}": weight for name, weight in model.state_dict().items()}
+
+    write_google_albert(folder, KINDS["albert v2"], google_albert_variables(Prefixed()), vocab_size=SIZE)
+    texts = [normalized(text) for text in sample_texts()]
+    (folder / "30k-clean.model").write_bytes(train_sentence_pieces(SIZE, texts))
+
+
+def write_roberta(folder):
+    """Writes a tiny RoBERTa as Hugging Face's files, with byte pairs."""
+    folder.mkdir()
+    write_byte_pairs(folder, 503, sample_texts())
+    write_family_checkpoint(folder, KINDS["roberta"], base=True, vocab_size=503)

@@ -15,8 +15,7 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.rejected import REJECTED_FILE
 from powerbert_tf.data.settings import ON_BAD_ROW, QUOTING
 from powerbert_tf.data.tables import find_files
-from powerbert_tf.data.tasks import TASKS
-from powerbert_tf.export.saved_model import TASK_FILE
+from powerbert_tf.data.tasks import TASK_FILE, TASKS
 from powerbert_tf.prediction.settings import PREDICT_FORMATS, PredictSettings
 from powerbert_tf.runs.task_file import read_task_file
 

@@ -5,6 +5,8 @@ import difflib
 
 from powerbert_tf.common.errors import InputError
 
+TASK_FILE = "task.json"  # describes a task in the folder of a run or of an export
+
 
 @dataclasses.dataclass(frozen=True)
 class Layout:

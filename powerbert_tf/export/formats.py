@@ -1,25 +1,23 @@
-"""The formats of an export: names, folders and the packages that each needs. `writers` holds the code of each."""
+"""The table of export formats: names, folders and the packages that each needs. `writers` has their code."""
 
 import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
-
-from powerbert_tf.common.flags import require
 
 DEFAULT_FORMAT = "tf_saved_model"
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportFormat:
-    """A row.
+    """One format.
 
     Attributes:
-        title: What it is, in a few words.
-        folder: Of the run's folder, where it goes.
-        of_tensorflow: Whether TensorFlow traces the model, and must be Keras' backend.
-        versioned: Whether the writer adds a version to the folder, instead of replacing the folder.
-        packages: Optional packages that the writer imports, and what each is called where it is installed from.
-        int8_packages: Those that weights of 8 bits need beyond them.
+        title: A short description.
+        folder: Name of its folder in the run's folder.
+        of_tensorflow: Whether TensorFlow traces the model, so Keras' backend must be TensorFlow.
+        versioned: Whether an export adds a version to the folder instead of replacing it.
+        packages: Optional packages, from the name that is imported to the name that is installed.
+        int8_packages: Further packages for weights of 8 bits.
     """
 
     title: str
@@ -34,7 +32,7 @@ EXPORT_FORMATS: Mapping[str, ExportFormat] = MappingProxyType(
     {
         "tf_saved_model": ExportFormat("a SavedModel to serve", "saved_model", of_tensorflow=True, versioned=True),
         "hugging_face": ExportFormat("a folder for transformers", "hugging_face"),
-        "google": ExportFormat("a checkpoint of BERT or ALBERT under Google's names", "google"),
+        "google": ExportFormat("a checkpoint of BERT or ALBERT with Google's names", "google"),
         "onnx": ExportFormat("ONNX", "onnx", packages={"onnx": "onnx", "onnxruntime": "onnxruntime"}),
         "openvino": ExportFormat(
             "OpenVINO",
@@ -50,19 +48,3 @@ EXPORT_FORMATS: Mapping[str, ExportFormat] = MappingProxyType(
         ),
     }
 )
-
-
-def list_formats() -> str:
-    """The formats, for a help text."""
-    return ", ".join(f"{name} ({row.title})" for name, row in EXPORT_FORMATS.items())
-
-
-def parse_formats(text: str) -> tuple[str, ...]:
-    """Names of formats, with commas between, each once and in the order of the table.
-
-    Raises:
-        InputError: One is no format, or there is none; the message names the flag.
-    """
-    names = {name.strip() for name in text.split(",")}
-    require(names <= EXPORT_FORMATS.keys(), "export_format", text, f"of {', '.join(EXPORT_FORMATS)}, commas between")
-    return tuple(name for name in EXPORT_FORMATS if name in names)

@@ -1,10 +1,9 @@
-"""LiteRT, formerly TensorFlow Lite: a file for each length, in which the number of rows kept is a constant."""
+"""LiteRT: a file for each length, because the number of kept word-vectors is a constant there; see `runtimes`."""
 
 import contextlib
-import functools
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,7 @@ from powerbert_tf.models.classifier import INPUTS, BertClassifier
 def write(
     model: BertClassifier, is_regression: bool, lengths: Sequence[int], folder: Path, name: str, int8: bool
 ) -> dict[str, int]:
-    """Writes `<name>-<length>.tflite`, and `<name>-<length>-int8.tflite` beside it.
-
-    Args:
-        model: Dense or reduced.
-        is_regression: What its output means.
-        lengths: Of the files; inputs are filled up to one of them.
-        folder: Where to.
-        name: What the files' names begin with.
-        int8: Whether also with weights of 8 bits.
-
-    Returns:
-        The longest input that each file takes, by its name.
-    """
+    """Writes `<name>-<length>.tflite` for each length, and with `int8` `<name>-<length>-int8.tflite`."""
     files = {}
     with tempfile.TemporaryDirectory(dir=folder) as scratch, _quiet():
         functions = {f"length_{length}": _function(model, is_regression, length) for length in lengths}
@@ -48,24 +35,22 @@ def write(
     return files
 
 
-def load(path: Path, threads: int = 0) -> Any:
-    """A function from the three inputs, int32 `[B, T]`, T up to the file's length, to the answers.
-
-    Arguments as of `onnx_form.load`.
-    """
+def load(path: Path, threads: int = 0) -> Callable:
+    """Loads a file; its function pads inputs to the file's length."""
     interpreter = Interpreter(model_path=str(path), num_threads=threads or None)
     (signature,) = interpreter.get_signature_list()
-    return functools.partial(_run, interpreter.get_signature_runner(signature), int(signature.rpartition("_")[2]))
+    runner, length = interpreter.get_signature_runner(signature), int(signature.rpartition("_")[2])
 
+    def run(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        more = [(0, 0), (0, length - inputs[INPUTS[0]].shape[1])]
+        (answers,) = runner(**{name: np.pad(inputs[name], more) for name in INPUTS}).values()
+        return answers
 
-def _run(runner: Any, length: int, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    more = [(0, 0), (0, length - inputs[INPUTS[0]].shape[1])]
-    (answers,) = runner(**{name: np.pad(inputs[name], more) for name in INPUTS}).values()
-    return answers
+    return run
 
 
 def _function(model: BertClassifier, is_regression: bool, length: int) -> Any:
-    # Any batch; the runtime resizes.
+    # Any batch size: the runtime resizes.
     specs = [tf.TensorSpec([None, length], tf.int32, name=name) for name in INPUTS]
 
     @tf.function(input_signature=specs, autograph=False)
@@ -80,7 +65,7 @@ def _function(model: BertClassifier, is_regression: bool, length: int) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the converter tells of its inner affairs, past Python, on file descriptor 2."""
+    """Silences the converter, which writes to file descriptor 2 directly."""
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)

@@ -1,14 +1,24 @@
-"""What is exported: models over one set of weights, and what their card and `task.json` say of them."""
+"""What is exported, and what its answers must be."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
+import numpy as np
+import tensorflow as tf
+
 from powerbert_tf.checkpoints import Checkpoint
+from powerbert_tf.data.race import input_texts
 from powerbert_tf.data.tasks import Task
+from powerbert_tf.export.expected_answers import HOSTILE_TEXTS, ExpectedAnswers
 from powerbert_tf.export.settings import ExportSettings
-from powerbert_tf.models.classifier import BertClassifier
+from powerbert_tf.export.shapes import ServingShapes
+from powerbert_tf.export.signatures import text_inputs
+from powerbert_tf.models.classifier import INPUTS, BertClassifier
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
+
+_TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 0.1}  # by the precision of the computation
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -16,17 +26,17 @@ class ExportRequest:
     """What every writer gets.
 
     Attributes:
-        models: By the suffix of their signatures; `""` is the main one. They share their weights.
-        task: Of the models.
-        tokenizer: Theirs.
-        checkpoint: What they were made from.
+        models: Models over one set of weights, by the suffix of their signatures; the main one has the suffix `""`.
+        task: Task of the models.
+        tokenizer: Tokenizer of the models.
+        checkpoint: The checkpoint that the models were made from.
         settings: Flags of the export.
-        truncation: How longer texts are cut.
-        samples: Usual texts, one or two each, of all lengths; at least one.
+        truncation: How long texts are truncated.
+        samples: Usual requests of all lengths, at least one: one or two texts each, or article, question and options.
         description: Content of `task.json`.
         origin: Where the training data came from: `data`, and `fingerprint`.
-        evaluated: `result.json` of the stage `evaluate`; None where it was not run.
-        elastic: That of the stage `elastic`, where its weights are exported.
+        evaluated: `result.json` of the stage `evaluate`, or None.
+        elastic: `result.json` of the stage `elastic`, if its weights are exported.
     """
 
     models: Mapping[str, BertClassifier]
@@ -47,5 +57,43 @@ class ExportRequest:
         return self.models[""].max_seq_length
 
     @property
-    def lower_case(self) -> bool:
-        return self.tokenizer.lower_case
+    def shapes(self) -> ServingShapes:
+        """The shapes in which a SavedModel calls the models."""
+        return self.settings.shapes(self.max_seq_length)
+
+    def expected_answers(self, shapes: ServingShapes) -> ExpectedAnswers:
+        """Calls the Keras models on the samples and on hostile texts.
+
+        Args:
+            shapes: The export's batch size, and its precision, which sets the tolerance.
+        """
+        task, model = self.task, self.models[""]
+        names = text_inputs(task)
+        encoded = [tuple(text.encode("utf-8", "surrogatepass") for text in texts) for texts in self.samples]
+        texts = (*encoded, *((text,) * len(names) for text in HOSTILE_TEXTS))
+        columns = [tf.constant(column) for column in zip(*texts, strict=True)]
+        token_ids, segment_ids = self.tokenizer(input_texts(columns, task.choices), self.max_seq_length)
+        mask = tf.sequence_mask(token_ids.row_lengths())
+        values = (token_ids.to_tensor(self.tokenizer.pad_id), segment_ids.to_tensor(), mask)
+        inputs = {name: tf.cast(value, tf.int32) for name, value in zip(INPUTS, values, strict=True)}
+
+        def answers(model: BertClassifier) -> np.ndarray:
+            logits = model(inputs, training=False)
+            found = logits[:, 0] if task.is_regression else keras.ops.softmax(logits, axis=-1)
+            return np.asarray(keras.ops.convert_to_numpy(found))
+
+        return ExpectedAnswers(
+            task=task.name,
+            classes=tuple(task.classes),
+            text_inputs=names,
+            max_seq_length=self.max_seq_length,
+            vocab_size=model.config.vocab_size,
+            batch_size=shapes.batch_size,
+            tolerance=max(_TOLERANCES[dtype] for dtype in (shapes.precision, model.encoders[0].compute_dtype)),
+            texts=texts,
+            token_ids=tuple(map(tuple, token_ids.to_list())),
+            segment_ids=tuple(map(tuple, segment_ids.to_list())),
+            answers={suffix: answers(model) for suffix, model in self.models.items()},
+            num_samples=len(self.samples),
+            choices=task.choices,
+        )

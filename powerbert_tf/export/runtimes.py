@@ -1,61 +1,62 @@
-"""The model for other runtimes: ids in, answers out, compared with the Keras model's before the folder appears."""
+"""The model for other runtimes: ids in, answers out, compared with the Keras model's before the folder appears.
 
+Each runtime has a module with two functions:
+
+- `write(model, is_regression, lengths, folder, name, int8)` writes files whose names begin with `name`; `int8` adds
+  files with weights of 8 bits, and `lengths` are for a runtime that needs a file for each length. It returns the
+  longest input that each file takes, by the file's name.
+- `load(path, threads=0)` returns a function from the three inputs, int32 `[B, T]`, to the answers; with 0 threads, the
+  runtime chooses the number.
+"""
+
+import dataclasses
+import importlib
 import shutil
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from powerbert_tf.common.files import write_json
-from powerbert_tf.export.cards import format_runtime_card
-from powerbert_tf.export.expectations import Expectations
+from powerbert_tf.data.tasks import TASK_FILE
+from powerbert_tf.export.cards import CARD_FILE, format_runtime_card
+from powerbert_tf.export.expected_answers import ExpectedAnswers
 from powerbert_tf.export.request import ExportRequest
-from powerbert_tf.export.saved_model import CARD_FILE, TASK_FILE, expect
 from powerbert_tf.export.shapes import ServingShapes, resolve_shapes
 from powerbert_tf.export.signatures import in_precision
 
+_MODULES = {
+    "onnx": "powerbert_tf.export.onnx_runtime",
+    "openvino": "powerbert_tf.export.openvino_runtime",
+    "litert": "powerbert_tf.export.litert_runtime",
+}
 
-def runtime_module(name: str) -> ModuleType:
-    """The module that writes and loads a runtime's files, see `powerbert_tf.export.onnx_runtime`.
 
-    It is imported here, as what it imports is optional.
-    """
-    if name == "onnx":
-        from powerbert_tf.export import onnx_runtime
-
-        return onnx_runtime
-    if name == "openvino":
-        from powerbert_tf.export import openvino_runtime
-
-        return openvino_runtime
-    if name == "litert":
-        from powerbert_tf.export import litert_runtime
-
-        return litert_runtime
-    raise ValueError(f"name={name!r}; expected onnx, openvino or litert.")
+def runtime_module(name: str) -> Any:
+    """The module of a runtime, which is imported here because it needs optional packages."""
+    return importlib.import_module(_MODULES[name])
 
 
 def write_runtime(request: ExportRequest, folder: Path, name: str) -> dict[str, Any]:
-    """Writes a runtime's files into a folder, with what a client needs to ask it.
+    """Writes a runtime's files into a folder, with the tokenizer's files, `task.json` and a card.
 
     Returns:
-        What the files are, by model, and how far their answers are from the Keras model's.
+        For each file, what it holds and how far its answers are from the Keras model's.
 
     Raises:
         RuntimeError: A file gives other answers.
     """
-    models, task, settings = request.models, request.task, request.settings
-    if models[""].encoders[0].compute_dtype != "float32":
-        models = in_precision(models, "float32")
-    expected = expect(models, task, request.tokenizer, request.samples, ServingShapes())
-    # Where a runtime wants each size constant, the lengths that a compiled SavedModel has.
+    if request.models[""].encoders[0].compute_dtype != "float32":
+        request = dataclasses.replace(request, models=in_precision(request.models, "float32"))
+    settings, is_regression = request.settings, request.task.is_regression
+    expected = request.expected_answers(ServingShapes())
+    # A runtime that needs constant sizes gets the lengths of a compiled SavedModel.
     lengths = resolve_shapes(request.max_seq_length, settings.export_lengths, jit_compile=True).lengths
     module, files = runtime_module(name), {}
-    for suffix, model in models.items():
-        written = module.write(model, task.is_regression, lengths, folder, f"model{suffix}", settings.export_int8)
+    for suffix, model in request.models.items():
+        written = module.write(model, is_regression, lengths, folder, f"model{suffix}", settings.export_int8)
         for file, longest in written.items():
-            off = largest_difference(module.load(folder / file), expected, suffix, longest)
+            off = _largest_difference(module.load(folder / file), expected, suffix, longest)
             is_int8 = Path(file).stem.endswith("-int8")
             if not is_int8 and not off <= expected.tolerance:
                 raise RuntimeError(
@@ -74,19 +75,11 @@ def write_runtime(request: ExportRequest, folder: Path, name: str) -> dict[str, 
     return {"files": files}
 
 
-def largest_difference(serve: Any, expected: Expectations, suffix: str, longest: int) -> float:
-    """How far a runtime's answers are from the model's, to usual and hostile texts, in batches and alone.
-
-    Args:
-        serve: Three inputs -> answers.
-        expected: The model's.
-        suffix: Of the model.
-        longest: The longest input that the file takes; others are left to another file.
-    """
+def _largest_difference(serve: Any, expected: ExpectedAnswers, suffix: str, longest: int) -> float:
+    """The largest difference of a file's answers from the model's; requests longer than `longest` are left out."""
     differences = [0.0]
     for rows in expected.batches():
         inputs = {name: values.numpy() for name, values in expected.ids_request(rows).items()}
         if inputs["token_ids"].shape[1] <= longest:
-            found = serve(inputs)
-            differences.append(float(np.max(np.abs(found - expected.answers[suffix][list(rows)]))))
+            differences.append(float(np.max(np.abs(serve(inputs) - expected.answers[suffix][list(rows)]))))
     return max(differences)

@@ -1,9 +1,9 @@
-"""Flags for exports."""
+"""Flags of the export."""
 
 import dataclasses
 
-from powerbert_tf.common.flags import CheckedSettings, one_of, setting
-from powerbert_tf.export.formats import DEFAULT_FORMAT, list_formats, parse_formats
+from powerbert_tf.common.flags import CheckedSettings, one_of, require, setting
+from powerbert_tf.export.formats import DEFAULT_FORMAT, EXPORT_FORMATS
 from powerbert_tf.export.shapes import EXPORT_PRECISIONS, ServingShapes, resolve_shapes
 
 EXPORT_MODELS = ("retrain", "elastic", "finetune")
@@ -14,52 +14,55 @@ class ExportSettings(CheckedSettings):
     """Exports."""
 
     export_model: str = setting(
-        "What is exported: retrain (the re-trained model), elastic (that stage's weights, with signatures for each "
+        "Model to export: retrain (the re-trained model), elastic (that stage's weights, with signatures for each "
         "of --target_speedups) or finetune (the dense model).",
         default="retrain",
         check=one_of(EXPORT_MODELS),
     )
-    export_format: str = setting(f"What is exported, with commas between: {list_formats()}.", default=DEFAULT_FORMAT)
+    export_format: str = setting(
+        "Formats to export, separated by commas: "
+        f"{', '.join(f'{name} ({row.title})' for name, row in EXPORT_FORMATS.items())}.",
+        default=DEFAULT_FORMAT,
+    )
     export_jit_compile: bool = setting(
-        "Exports a model that XLA compiles where it is served; inputs are filled up to few shapes.", default=False
+        "Exports a model that XLA compiles where it is served; inputs are padded to a few shapes.", default=False
     )
     export_lengths: str = setting(
-        "Lengths that an exported model fills its inputs up to, such as 32,64,128. Default: none, each batch is padded "
+        "Lengths to which an exported model pads its inputs, such as 32,64,128. Default: none, each batch is padded "
         "to its longest; 16, 32, 64 and so on with --export_jit_compile or --export_batch_size.",
         default="",
     )
     export_batch_size: int = setting(
-        "Examples that an exported model fills each batch up to, and at most takes: static shapes, as a TPU wants "
-        "them; 0 for any batch.",
+        "Number of examples to which an exported model pads each batch, and the most that it takes: static shapes, "
+        "as a TPU needs them; 0 for any batch.",
         default=0,
     )
     export_precision: str = setting(
-        "Of an exported model: float32 or bfloat16.", default="float32", check=one_of(EXPORT_PRECISIONS)
+        "Precision of an exported model: float32 or bfloat16.", default="float32", check=one_of(EXPORT_PRECISIONS)
     )
     export_int8: bool = setting(
-        "Of onnx, openvino and litert: also with weights of 8 bits, which these runtimes multiply by activations "
-        "rounded to 8 bits as they come.",
+        "For onnx, openvino and litert: also exports weights of 8 bits, which these runtimes multiply by activations "
+        "that are rounded to 8 bits as they come.",
         default=False,
     )
 
     def __post_init__(self):
         super().__post_init__()
-        _ = self.formats  # raises where it cannot be read
+        names = {name.strip() for name in self.export_format.split(",")}
+        expected = f"of {', '.join(EXPORT_FORMATS)}, separated by commas"
+        require(names <= EXPORT_FORMATS.keys(), "export_format", self.export_format, expected)
 
     @property
     def formats(self) -> tuple[str, ...]:
-        """Names of the formats.
-
-        Raises:
-            InputError: One is none.
-        """
-        return parse_formats(self.export_format)
+        """Names of the formats, each once, in the order of `EXPORT_FORMATS`."""
+        names = {name.strip() for name in self.export_format.split(",")}
+        return tuple(name for name in EXPORT_FORMATS if name in names)
 
     def shapes(self, max_seq_length: int) -> ServingShapes:
         """The shapes in which an export calls its model.
 
         Raises:
-            InputError: They cannot be.
+            InputError: A flag is out of its range.
         """
         return resolve_shapes(
             max_seq_length,

@@ -1,13 +1,13 @@
-"""The signatures of an export: ids, texts or `tf.Example`s in, answers out, over one set of weights.
+"""The signatures of a SavedModel: ids, texts or `tf.Example`s in, answers out, over one set of weights.
 
-Axes: `B` batch, `T` columns of ids, `C` classes, `K` options of a question, which are its classes; else 1.
+The graph itself checks each request, and rejects a wrong one with an error that says what was expected.
 
-Requests that a served model refuses, as operations of its graph: each error says what was expected.
+Axes: `B` batch, `T` columns of ids, `C` classes, `K` options of a multiple-choice question, which are its classes;
+`K` is 1 for other tasks.
 """
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -15,12 +15,12 @@ import tensorflow as tf
 
 from powerbert_tf.data.race import input_texts
 from powerbert_tf.data.tasks import Task
+from powerbert_tf.export.expected_answers import EXAMPLES, IDS, TEXT
 from powerbert_tf.export.shapes import ServingShapes
 from powerbert_tf.models.classifier import INPUTS, BertClassifier
 from powerbert_tf.models.precision import computing_in
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
-IDS, TEXT, EXAMPLES = "serving_default", "serve_text", "serve_examples"
 TEXTS = ("text", "text_pair")
 _OF_CHOICE = ("article", "question")
 
@@ -33,17 +33,12 @@ def text_inputs(task: Task) -> tuple[str, ...]:
 
 
 def budget_suffix(target_speedup: float) -> str:
-    """What the names of a budget's signatures end with: `_2x`."""
+    """The suffix of a budget's signatures, such as `_2x`."""
     return f"_{target_speedup:g}x"
 
 
 def in_precision(models: Mapping[str, BertClassifier], precision: str) -> dict[str, BertClassifier]:
-    """The models in another precision, over one new set of weights.
-
-    Args:
-        models: By the suffix of their signatures; they share their weights.
-        precision: A Keras dtype.
-    """
+    """Copies the models, which share their weights, to another precision (a Keras dtype); the copies share theirs."""
     first, *_ = models.values()
     with computing_in(precision):
         base = BertClassifier.from_config(first.get_config())
@@ -61,9 +56,9 @@ def in_precision(models: Mapping[str, BertClassifier], precision: str) -> dict[s
 
 
 class _ModelCall:
-    """A model with its inputs filled up to the shapes that it is compiled for: int32 `[B K, T]` -> float32 answers.
+    """A model that pads its inputs to the shapes that it is compiled for: int32 `[B K, T]` -> float32 answers.
 
-    Every signature calls the same function, so that a SavedModel holds, and XLA compiles, each once.
+    All signatures call the same function, so a SavedModel holds it once, and XLA compiles it once.
     """
 
     def __init__(self, model: BertClassifier, is_regression: bool, shapes: ServingShapes):
@@ -73,7 +68,7 @@ class _ModelCall:
         def answers(*inputs):
             logits = model(dict(zip(INPUTS, inputs, strict=True)), training=False)
             logits = keras.ops.cast(logits, "float32")
-            # [B] of a regression, probabilities [B, C] of a classification
+            # [B] for a regression, else probabilities [B, C]
             return keras.ops.squeeze(logits, axis=-1) if is_regression else keras.ops.softmax(logits, axis=-1)
 
         def compiled(batch: int | None, length: int | None):
@@ -92,20 +87,20 @@ class _ModelCall:
             inputs = (checked_batch(token_ids, shapes.batch_size, self._choices), segment_ids, padding_mask)
         rows, length = tf.unstack(tf.shape(inputs[0]))
         examples = rows // self._choices
-        batch = _next_of(shapes.batch_sizes, examples) * self._choices
+        batch = _round_up(shapes.batch_sizes, examples) * self._choices
         if shapes.is_static:
             branches = [functools.partial(self._at, static, inputs) for static in shapes.lengths]
             answers = tf.switch_case(tf.searchsorted(shapes.lengths, [length])[0], branches)
         else:
-            answers = self._compiled[None](*_fill(inputs, batch, _next_of(shapes.lengths, length)))
+            answers = self._compiled[None](*_fill(inputs, batch, _round_up(shapes.lengths, length)))
         return answers[:examples]
 
     def _at(self, length: int, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         return self._compiled[length](*_fill(inputs, self._shapes.batch_size * self._choices, length))
 
 
-def _next_of(sizes: Sequence[int], size: tf.Tensor) -> tf.Tensor:
-    """The first of `sizes` that is not below `size`, beyond them the next multiple of the last; without any, `size`."""
+def _round_up(sizes: Sequence[int], size: tf.Tensor) -> tf.Tensor:
+    """The smallest of `sizes` that holds `size`, or a multiple of the largest one; `size` itself if there are none."""
     if not sizes:
         return size
     known = tf.constant(sizes, tf.int32)
@@ -115,7 +110,7 @@ def _next_of(sizes: Sequence[int], size: tf.Tensor) -> tf.Tensor:
 
 
 def _fill(inputs: Sequence[tf.Tensor], batch: Any, length: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Inputs filled up to `[batch, length]`; rows that fill up a batch consist of [CLS]'s place alone."""
+    """Pads inputs to `[batch, length]`; a row that fills a batch has one token, at the place of [CLS]."""
     shape = tf.shape(inputs[0])
     more = [[0, batch - shape[0]], [0, length - shape[1]]]
     token_ids, segment_ids, padding_mask = (tf.pad(values, more) for values in inputs)
@@ -123,34 +118,28 @@ def _fill(inputs: Sequence[tf.Tensor], batch: Any, length: Any) -> tuple[tf.Tens
 
 
 def build_signatures(
-    models: Mapping[str, BertClassifier],
-    task: Task,
-    tokenizer: Tokenizer,
-    vocabulary: Sequence[Path],
-    shapes: ServingShapes,
+    models: Mapping[str, BertClassifier], task: Task, tokenizer: Tokenizer, shapes: ServingShapes
 ) -> tuple[tf.Module, dict[str, Callable]]:
-    """What `tf.saved_model.save` takes: the weights, and a function for each signature.
+    """Returns what `tf.saved_model.save` takes: the weights, and a function for each signature.
 
     For each suffix there are
 
     - `serving_default`: `token_ids`, `segment_ids` and `padding_mask`, int32 `[B, T]`, T up to N -> `probabilities`
-      `[B, C]`, or `scores` `[B]` of a regression; of multiple choice int32 `[B, K, T]`;
-    - `serve_text`: `text`, and `text_pair` of a task on pairs, or `article`, `question`, `option_a` and so on of
-      multiple choice, strings `[B]` -> also `label` `[B]` and `classes`
-      `[B, C]`, strings;
+      `[B, C]`, or `scores` `[B]` for a regression; for multiple choice, inputs are int32 `[B, K, T]`;
+    - `serve_text`: `text`, and `text_pair` for a task on pairs, or `article`, `question`, `option_a` and so on for
+      multiple choice, strings `[B]` -> the same, and strings `label` `[B]` and `classes` `[B, C]`;
     - `serve_examples`: `inputs`, strings `[B]`, each a serialised `tf.Example` with these texts -> `classes` and
-      `scores` `[B, C]`, or `outputs` `[B]`, as the Classify and Regress calls of TensorFlow Serving want them.
+      `scores` `[B, C]`, or `outputs` `[B]`, for the Classify and Regress calls of TensorFlow Serving.
 
     Args:
-        models: By the suffix of their signatures, `""` for none; they share their weights.
-        task: Whose classes they tell.
-        tokenizer: Cuts texts.
-        vocabulary: Its files, which are exported as assets.
-        shapes: In which the models are called.
+        models: Models over one set of weights, by the suffix of their signatures; the main one has the suffix `""`.
+        task: Task of the models.
+        tokenizer: Tokenizer of the models; its files become assets.
+        shapes: Shapes in which the models are called.
     """
     module = tf.Module(name="powerbert")
-    module.vocabulary = [tf.saved_model.Asset(str(path)) for path in vocabulary]
-    module.tokenizer = tokenizer  # with its tables
+    module.vocabulary = [tf.saved_model.Asset(str(path)) for path in tokenizer.files]
+    module.tokenizer = tokenizer  # keeps its look-up tables
     variables = {id(variable): variable.value for model in models.values() for variable in model.variables}
     module.weights = list(variables.values())
     first, *_ = models.values()
@@ -169,11 +158,11 @@ def _tokenize_function(tokenizer: Tokenizer, task: Task, max_seq_length: int) ->
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)] * len(names), autograph=False)
     def tokenize(*texts):
-        """Strings `[B]` -> the inputs of a model, `[B K, T]`, T the longest of the batch."""
+        """Strings `[B]` -> the inputs of a model, `[B K, T]`, where T is the longest of the batch."""
         pairs = input_texts(checked_texts(texts, names), task.choices)
         token_ids, segment_ids = tokenizer(pairs, max_seq_length)
         lengths = token_ids.row_lengths()
-        longest = tf.cast(tf.reduce_max(tf.concat([lengths, [1]], axis=0)), tf.int32)  # 1 for a batch of none
+        longest = tf.cast(tf.reduce_max(tf.concat([lengths, [1]], axis=0)), tf.int32)  # 1 for an empty batch
 
         def pad(ragged, value):
             dense = ragged.to_tensor(value)
@@ -188,7 +177,7 @@ def _ids_signature(call: _ModelCall, model: BertClassifier, task: Task) -> Calla
     limits = {
         "max_seq_length": model.max_seq_length,
         "vocab_size": model.config.vocab_size,
-        "num_segments": max(model.config.type_vocab_size, 1),  # zeros are given where there are none
+        "num_segments": max(model.config.type_vocab_size, 1),  # without segments, ids are 0
     }
     options = [task.choices] if task.choices > 1 else []
     specs = [tf.TensorSpec([None, *options, None], tf.int32, name=name) for name in INPUTS]
@@ -205,7 +194,7 @@ def _ids_signature(call: _ModelCall, model: BertClassifier, task: Task) -> Calla
 
 
 def _classes(task: Task, probabilities: tf.Tensor) -> tf.Tensor:
-    """Class names `[B, C]`: a server's answers all have the batch's axis."""
+    """Class names `[B, C]`: every output of a server has the batch axis."""
     return tf.tile(tf.constant(task.classes)[None], [tf.shape(probabilities)[0], 1])
 
 
@@ -246,20 +235,20 @@ def checked_ids(
     vocab_size: int,
     num_segments: int,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The inputs of a model, int32 `[B, T]` each, which are not used before they are known to be right.
+    """Returns the inputs of a model, int32 `[B, T]` each, once they are checked.
 
-    Without this an id out of its table is whatever the device makes of it: an error, a row of zeros, another row.
+    Without this, the result of an id outside its table depends on the device: an error, a row of zeros, another row.
 
     Args:
         token_ids: From 0 to `vocab_size - 1`.
         segment_ids: From 0 to `num_segments - 1`.
-        padding_mask: 1 for a word-piece, 0 for padding, which is on the right; at least one 1 a row.
+        padding_mask: 1 for a token, 0 for padding, which is on the right; at least one 1 in each row.
         max_seq_length: N; T is from 1 to N.
-        vocab_size: Rows of the table of word-pieces.
-        num_segments: Rows of the table of segments.
+        vocab_size: Size of the vocabulary.
+        num_segments: Number of segments.
 
     Returns:
-        The three inputs. Running them fails with `InvalidArgumentError` where something is wrong.
+        The three inputs. Evaluating them raises `InvalidArgumentError` if something is wrong.
     """
     shape = tf.shape(token_ids)
     binary = tf.logical_or(padding_mask == 0, padding_mask == 1)
@@ -272,7 +261,7 @@ def checked_ids(
         _same_shape("padding_mask", padding_mask, shape),
         _inside("token_ids", token_ids, vocab_size, "the vocabulary."),
         _inside("segment_ids", segment_ids, num_segments, "the segments."),
-        (binary, ["padding_mask has values other than 0 (padding) and 1 (word-piece); expected those only."]),
+        (binary, ["padding_mask has values other than 0 (padding) and 1 (token); expected those only."]),
         (
             tf.reduce_any(padding_mask == 1, axis=1),
             ["padding_mask has a row of zeros; expected a 1 in each row."],
@@ -298,7 +287,7 @@ def _inside(name: str, values: tf.Tensor, size: int, where: str) -> tuple[tf.Ten
 
 
 def checked_texts(texts: Sequence[tf.Tensor], names: Sequence[str]) -> list[tf.Tensor]:
-    """One or two tensors of strings `[B]`, which are not used before they are known to be of one size."""
+    """Returns tensors of strings `[B]`, once they are checked to have one size."""
     sizes = [tf.size(text) for text in texts]
     equal = tf.equal(sizes, sizes[0])
     words: list = [f"{' and '.join(names)} have"]
@@ -309,7 +298,7 @@ def checked_texts(texts: Sequence[tf.Tensor], names: Sequence[str]) -> list[tf.T
 
 
 def checked_batch(values: tf.Tensor, batch_size: int, choices: int = 1) -> tf.Tensor:
-    """A tensor `[B * choices, ...]` of at most `batch_size` examples."""
+    """Returns a tensor `[B * choices, ...]`, once it is checked to have at most `batch_size` examples."""
     rows = tf.shape(values)[0] // choices
     expected = f"examples; expected at most {batch_size}, the batch that the model was exported for."
     with tf.control_dependencies([_require([(rows <= batch_size, ["the request has", rows, expected])])]):
@@ -317,7 +306,7 @@ def checked_batch(values: tf.Tensor, batch_size: int, choices: int = 1) -> tf.Te
 
 
 def _require(checks: Sequence[tuple[tf.Tensor, list]]) -> tf.Operation:
-    """Fails with the message of the first condition that does not hold everywhere; the others may follow from it."""
+    """Fails with the message of the first condition that does not hold everywhere; later ones may follow from it."""
     last: list[tf.Operation] = []
     for condition, message in checks:
         with tf.control_dependencies(last):

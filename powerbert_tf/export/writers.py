@@ -1,55 +1,67 @@
-"""A writer for each format of `EXPORT_FORMATS`: a request and a folder in, what `result.json` says out."""
+"""A writer for each format of `EXPORT_FORMATS`: takes a request and a folder, returns the entry of `result.json`."""
 
-import contextlib
 import functools
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from powerbert_tf.checkpoints import google, hugging_face
 from powerbert_tf.checkpoints.configurations import google_config
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.export.cards import format_card
-from powerbert_tf.export.checkpoint_folders import write_google, write_hugging_face
+from powerbert_tf.common.files import write_json
+from powerbert_tf.data.tasks import TASK_FILE
+from powerbert_tf.elimination.retention import Retention, write_retention
 from powerbert_tf.export.formats import EXPORT_FORMATS
 from powerbert_tf.export.request import ExportRequest
 from powerbert_tf.export.runtimes import write_runtime
-from powerbert_tf.export.saved_model import saved_model_written
 from powerbert_tf.export.settings import ExportSettings
 from powerbert_tf.models.config import BertConfig
+from powerbert_tf.tokenizers.files import write_tokenizer_folder, write_vocabulary
 
 
-@contextlib.contextmanager
-def saved_model(request: ExportRequest, folder: Path) -> Iterator[dict[str, Any]]:
-    """Adds a version to the folder, which is there when the block ends."""
-    configurations = {suffix: model.retention_configuration for suffix, model in request.models.items()}
-    shapes = request.settings.shapes(request.max_seq_length)
-    with saved_model_written(
-        request.models,
-        request.task,
-        request.tokenizer,
-        request.tokenizer.files,
-        folder,
-        request.samples,
-        shapes,
-        format_card(request, configurations, shapes),
-        request.description,
-    ) as version:
-        last = configurations[list(configurations)[-1]]
-        yield {
-            "version": int(version.name),
-            "path": f"{folder.name}/{version.name}",
-            "retention_configuration": None if last is None else list(last),
-        }
+def write_hugging_face(request: ExportRequest, folder: Path) -> dict[str, Any]:
+    """Writes a folder that `AutoModelForSequenceClassification.from_pretrained` and `--checkpoint` read.
+
+    It holds `config.json` with the class names, `model.safetensors`, the tokenizer's files, `retention.json` and
+    `task.json`.
+    """
+    hugging_face.write_checkpoint(folder, request.models[""], request.task.classes, request.tokenizer.pad_id)
+    write_tokenizer_folder(request.checkpoint, request.tokenizer, folder)
+    return _describe(request, folder)
 
 
-# Each fills a new, empty folder; `saved_model`, the one versioned format, is a context manager instead.
+def write_google(request: ExportRequest, folder: Path) -> dict[str, Any]:
+    """Writes a folder in the layout of Google's release of the architecture, which `--checkpoint` reads, too.
+
+    Raises:
+        InputError: Google released no such architecture, or its code cannot run this model.
+    """
+    google.write_checkpoint(folder, request.models[""])
+    write_vocabulary(request.checkpoint, request.tokenizer, folder, google=True)
+    return _describe(request, folder)
+
+
+def _describe(request: ExportRequest, folder: Path) -> dict[str, Any]:
+    """Adds `retention.json` and `task.json` to a checkpoint, whose own format knows no elimination.
+
+    A tool that does not read `retention.json` sees a dense model with the weights of the reduced one.
+    """
+    model = request.models[""]
+    # A model that eliminates nothing retains everything; the elastic weights also have smaller budgets.
+    values = model.retention_configuration or (1.0,) * model.config.num_hidden_layers
+    budgets = request.elastic["budgets"] if request.elastic else []
+    configurations = {budget["target_speedup"]: tuple(budget["retention_configuration"]) for budget in budgets}
+    write_retention(folder, Retention(values, model.max_seq_length, model.selection, configurations))
+    write_json(folder / TASK_FILE, dict(request.description))
+    return {"retention_configuration": list(values)}
+
+
+# Each fills a new, empty folder. The versioned format has a context manager instead, `saved_model.write_saved_model`.
 WRITERS: dict[str, Callable[[ExportRequest, Path], dict[str, Any]]] = {
     "hugging_face": write_hugging_face,
     "google": write_google,
-    "onnx": functools.partial(write_runtime, name="onnx"),
-    "openvino": functools.partial(write_runtime, name="openvino"),
-    "litert": functools.partial(write_runtime, name="litert"),
+    **{name: functools.partial(write_runtime, name=name) for name in ("onnx", "openvino", "litert")},
 }
 
 
@@ -63,14 +75,14 @@ def check_format(
     """Checks that a model can be written in a format, before anything is trained.
 
     Args:
-        name: Of the format.
+        name: Name of the format.
         settings: Flags of the export.
-        config: Sizes.
-        selection: Score of the model; None where it eliminates nothing.
+        config: Sizes of the model.
+        selection: Score of the model; None if it eliminates nothing.
         custom_slots: Slots of the model, see `BertClassifier`.
 
     Raises:
-        InputError: A package is missing, or the format cannot hold what the model or the flags ask for.
+        InputError: A package is missing, or the format does not support the model or the flags.
     """
     form = EXPORT_FORMATS[name]
     needed = {**form.packages, **(form.int8_packages if settings.export_int8 else {})}
@@ -80,7 +92,7 @@ def check_format(
         raise InputError(f"{flag}: {', '.join(missing)} not installed; pip install {' '.join(missing)}.")
     if form.packages and settings.export_precision != "float32":
         raise InputError(
-            f"--export_precision={settings.export_precision}: of tf_saved_model alone; expected float32 with "
+            f"--export_precision={settings.export_precision}: only for tf_saved_model; expected float32 with "
             f"--export_format={name}."
         )
     if custom_slots and not form.of_tensorflow:

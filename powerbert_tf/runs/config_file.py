@@ -16,7 +16,7 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import read_object
 from powerbert_tf.common.flags import flag_name
 from powerbert_tf.common.reporting import say
-from powerbert_tf.export.saved_model import TASK_FILE
+from powerbert_tf.data.tasks import TASK_FILE
 from powerbert_tf.runs.settings import FIELDS
 from powerbert_tf.runs.task_file import typed_value
 from powerbert_tf.search.settings import TARGETS

@@ -14,7 +14,7 @@ from powerbert_tf.common.locks import locked
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.own_data import OwnData
 from powerbert_tf.data.rejected import write_rejected
-from powerbert_tf.export.saved_model import TASK_FILE
+from powerbert_tf.data.tasks import TASK_FILE
 from powerbert_tf.models.precision import computing_in
 from powerbert_tf.runs.config_file import OWN_DATA, Recorded, differences, provenance
 from powerbert_tf.runs.folder import RunFolder

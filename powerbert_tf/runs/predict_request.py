@@ -7,8 +7,7 @@ from typing import Any
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.settings import DataSettings
 from powerbert_tf.data.tables import STANDARD_INPUT
-from powerbert_tf.data.tasks import OwnTask, Task
-from powerbert_tf.export.saved_model import TASK_FILE
+from powerbert_tf.data.tasks import TASK_FILE, OwnTask, Task
 from powerbert_tf.export.signatures import TEXTS
 from powerbert_tf.prediction.request import PredictRequest
 from powerbert_tf.prediction.settings import PredictSettings

@@ -10,9 +10,8 @@ from powerbert_tf.checkpoints.load import DEFAULT_PACKAGE
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.flags import flag_name
 from powerbert_tf.data.datasets import Dataset
-from powerbert_tf.data.tasks import PUBLISHED, OwnTask, Task
+from powerbert_tf.data.tasks import PUBLISHED, TASK_FILE, OwnTask, Task
 from powerbert_tf.elimination.retention import validate_configuration
-from powerbert_tf.export.saved_model import TASK_FILE
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.runs.folder import RESULT_FILE, RunFolder
 from powerbert_tf.runs.run import Run

@@ -21,12 +21,15 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.glue import read_tsv
 from powerbert_tf.data.tasks import TASKS
 from powerbert_tf.export import saved_model
-from powerbert_tf.export.expectations import Expectations
-from powerbert_tf.export.saved_model import export_saved_model, next_version
+from powerbert_tf.export.expected_answers import ExpectedAnswers
+from powerbert_tf.export.request import ExportRequest
+from powerbert_tf.export.saved_model import next_version, write_saved_model
+from powerbert_tf.export.settings import ExportSettings
 from powerbert_tf.export.shapes import ServingShapes, resolve_shapes
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.config import BertConfig
-from powerbert_tf.tokenizers.word_pieces import Tokenizer, read_vocabulary
+from powerbert_tf.tokenizers.files import load_tokenizer
+from powerbert_tf.tokenizers.word_pieces import read_vocabulary
 
 GLUE = pathlib.Path(__file__).resolve().parents[3] / "shared" / "glue_data"
 CONFIG = tiny_config()
@@ -62,27 +65,41 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(checkpoint, tmp_path_factory):
-    """Exports a task's model once, by task and shapes."""
+    """Exports a task's model once, by task, budgets and flags."""
     made = {}
 
-    def make(task="MRPC", shapes=None, budgets=None):
-        key = (task, shapes, budgets)
+    def make(task="MRPC", budgets=None, **flags):
+        key = (task, budgets, *flags.items())
         if key not in made:
-            made[key] = write(checkpoint, tmp_path_factory.mktemp("saved_model"), task, shapes, budgets)
+            made[key] = write(checkpoint, tmp_path_factory.mktemp("saved_model"), task, budgets, **flags)
         return made[key]
 
     return make
 
 
-def write(checkpoint, folder, task="MRPC", shapes=None, budgets=None):
-    """The model, as fine-tuned, and the folder of its export."""
+def write(checkpoint, folder, task="MRPC", budgets=None, **flags):
+    """The models, as fine-tuned, and the folder of their version."""
     task = TASKS[task]
     model = load_classifier(checkpoint, task.num_outputs, N)
     models = {suffix: model.with_slots(retention_configuration=kept) for suffix, kept in (budgets or (("", KEPT),))}
-    tokenizer = Tokenizer(read_vocabulary(checkpoint / "vocab.txt"), lower_case=True)
-    samples = SAMPLES[1 + task.is_pair]
-    version = export_saved_model(models, task, tokenizer, [checkpoint / "vocab.txt"], folder, samples, shapes, "a card")
-    return models, version
+    return models, write_version(folder, models, task, find_checkpoint(checkpoint), **flags)
+
+
+def write_version(folder, models, task, checkpoint, **flags):
+    """Exports models as a run would; returns the folder of the version."""
+    request = ExportRequest(
+        models=models,
+        task=task,
+        tokenizer=load_tokenizer(checkpoint, "uncased"),
+        checkpoint=checkpoint,
+        settings=ExportSettings(**flags),
+        truncation="head",
+        samples=SAMPLES[1 + task.is_pair],
+        description={"name": task.name},
+        origin={"data": "sample", "fingerprint": "0a1b"},
+    )
+    with write_saved_model(request, folder) as result:
+        return folder / str(result["version"])
 
 
 def answers_of(model, inputs, is_regression=False):
@@ -130,7 +147,7 @@ def test_saved_model_cli_runs_it_without_our_code(exported, tmp_path, run_python
 
 def test_texts_and_examples_get_the_answers_of_their_ids(exported):
     _, version = exported()
-    signatures, expected = signatures_of(version), Expectations.read(version)
+    signatures, expected = signatures_of(version), ExpectedAnswers.read(version)
     rows = range(len(expected))
     ids = signatures["serving_default"](**expected.ids_request(rows))["probabilities"].numpy()
     texts = signatures["serve_text"](**expected.text_request(rows))
@@ -163,7 +180,7 @@ def change(inputs, **changes):
         ({"token_ids": lambda x: x - 90}, r"token_ids has ids from\] \[-90\].*expected 0 to 96"),
         ({"segment_ids": lambda x: x + 2}, r"segment_ids has ids from.*expected 0 to 1, the segments"),
         ({"padding_mask": lambda x: x * 0}, "padding_mask has a row of zeros; expected a 1 in each row"),
-        ({"padding_mask": lambda x: x * 2}, r"values other than 0 \(padding\) and 1 \(word-piece\)"),
+        ({"padding_mask": lambda x: x * 2}, r"values other than 0 \(padding\) and 1 \(token\)"),
         ({"padding_mask": lambda x: np.eye(3, 11, 1, "int32")}, "has a 1 after a 0; expected padding on the right"),
         ({"padding_mask": lambda x: x[:, 1:]}, "padding_mask has the shape.*expected that of token_ids"),
         ({"segment_ids": lambda x: x[1:]}, "segment_ids has the shape.*expected that of token_ids"),
@@ -198,7 +215,7 @@ def test_pairs_and_examples_that_lack_a_text_are_refused(exported):
 def test_budgets_share_one_set_of_weights(exported):
     budgets = (("", None), ("_1.5x", (17, 11, 2)), ("_3x", (0.31, 0.13, 0.07)))
     models, version = exported(budgets=budgets)
-    signatures, expected = signatures_of(version), Expectations.read(version)
+    signatures, expected = signatures_of(version), ExpectedAnswers.read(version)
     assert set(signatures) == {f"{name}{suffix}" for name in SIGNATURES for suffix, _ in budgets}
     inputs = random_inputs(CONFIG, batch=7, length=19, seed=11)
     served = {s: signatures[f"serving_default{s}"](**tensors(inputs))["probabilities"].numpy() for s in models}
@@ -214,7 +231,8 @@ def test_budgets_share_one_set_of_weights(exported):
 def test_what_a_server_needs_is_there(exported, checkpoint):
     _, version = exported()
     assert (version / "assets" / "vocab.txt").read_bytes() == (checkpoint / "vocab.txt").read_bytes()
-    assert (version / "README.md").read_text() == "a card"
+    assert (version / "README.md").read_text().startswith("# MRPC, PoWER-BERT\n")
+    assert json.loads((version / "task.json").read_text()) == {"name": "MRPC"}
     assert 'base_path: "/models/MRPC"' in (version.parent / "model.config").read_text()
     assert "pad_variable_length_inputs: false" in (version.parent / "batching.config").read_text()
 
@@ -223,8 +241,8 @@ COMPILED = """
 import sys
 import tensorflow as tf
 from powerbert_tf.serve_check import load_signatures
-from powerbert_tf.export.expectations import Expectations, check_answers
-signatures, expected = load_signatures(sys.argv[1]), Expectations.read(__import__("pathlib").Path(sys.argv[1]))
+from powerbert_tf.export.expected_answers import ExpectedAnswers, check_answers
+signatures, expected = load_signatures(sys.argv[1]), ExpectedAnswers.read(__import__("pathlib").Path(sys.argv[1]))
 calls, wrong = check_answers(signatures, expected)
 assert not wrong, wrong
 assert calls > 30, calls
@@ -235,19 +253,19 @@ assert calls > 30, calls
     ("flags", "most"),
     [
         # Batches of 1, 2 (all samples) and 16 (all requests), lengths 8 and 23.
-        ({"jit_compile": True, "lengths": "8"}, 3 * 2),
-        ({"jit_compile": True, "lengths": "8", "batch_size": 3}, 2),
+        ({"export_jit_compile": True, "export_lengths": "8"}, 3 * 2),
+        ({"export_jit_compile": True, "export_lengths": "8", "export_batch_size": 3}, 2),
     ],
 )
 def test_xla_compiles_few_shapes(flags, most, exported, tmp_path, run_python):
-    _, version = exported(shapes=resolve_shapes(N, **flags))
+    _, version = exported(**flags)
     run_python(COMPILED, version, XLA_FLAGS=f"--xla_dump_to={tmp_path} --xla_dump_hlo_as_text")
     compiled = {path.name.split(".")[0] for path in tmp_path.glob("module_*before_optimizations.txt")}
     assert 1 <= len(compiled) <= most
 
 
 def test_static_shapes_are_static_and_larger_batches_refused(exported):
-    _, version = exported(shapes=resolve_shapes(N, lengths="8", batch_size=3))
+    _, version = exported(export_lengths="8", export_batch_size=3)
     saved = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
     called = {
         tuple(dimension.size for dimension in attributes.attr["_output_shapes"].list.shape[0].dim)
@@ -262,7 +280,7 @@ def test_static_shapes_are_static_and_larger_batches_refused(exported):
 
 
 def test_bfloat16_halves_the_weights_and_answers_alike(exported):
-    models, version = exported(shapes=resolve_shapes(N, batch_size=3, precision="bfloat16"))
+    models, version = exported(export_batch_size=3, export_precision="bfloat16")
     inputs = random_inputs(CONFIG, batch=3, length=11, seed=5)
     served = signatures_of(version)["serving_default"](**tensors(inputs))["probabilities"]
     assert served.dtype == tf.float32
@@ -315,7 +333,7 @@ def test_an_export_that_is_cut_off_leaves_no_version(step, checkpoint, tmp_path,
 
 KILLED = """
 import os, signal, sys
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests", "tests/export"]
 from pathlib import Path
 import test_export
 from powerbert_tf.export import saved_model
@@ -357,11 +375,10 @@ def test_dev_texts_get_the_answers_of_their_ids(task, tokenizer_of_minilm, tmp_p
     """`serve_text` equals tokenise-then-ids exactly, on real texts and a real vocabulary."""
     if not GLUE.is_dir():
         pytest.skip(f"no GLUE data in {GLUE}")
-    tokenizer, vocabulary, config = tokenizer_of_minilm
+    checkpoint, tokenizer, config = tokenizer_of_minilm
     row = TASKS[task]
     model = BertClassifier(config, row.num_outputs, 64, retention_configuration=KEPT)
-    samples = SAMPLES[1 + row.is_pair]
-    signatures = signatures_of(export_saved_model({"": model}, row, tokenizer, [vocabulary], tmp_path, samples))
+    signatures = signatures_of(write_version(tmp_path, {"": model}, row, checkpoint))
     texts = read_tsv(GLUE / row.folder / "dev.tsv", row.labeled, row.classes, labeled=True).texts
     for start in range(0, len(texts[0]), 67):
         columns = [tf.constant(column[start : start + 67]) for column in texts]
@@ -378,7 +395,7 @@ def test_dev_texts_get_the_answers_of_their_ids(task, tokenizer_of_minilm, tmp_p
 @pytest.fixture(scope="module")
 def tokenizer_of_minilm():
     """MiniLM's vocabulary, and a small model of its size."""
-    vocabulary = find_checkpoint().folder / "vocab.txt"
-    pieces = read_vocabulary(vocabulary)
+    checkpoint = find_checkpoint()
+    pieces = read_vocabulary(checkpoint.folder / "vocab.txt")
     config = BertConfig(**tiny_config(vocab_size=len(pieces), max_position_embeddings=67))
-    return Tokenizer(pieces, lower_case=True), vocabulary, config
+    return checkpoint, load_tokenizer(checkpoint, "uncased"), config

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from test_family_pipeline import SIZE, write_albert, write_roberta
 from tiny_bert import random_inputs
+from tiny_family import SIZE, write_albert, write_roberta
 from tiny_pieces import sample_texts
 from tiny_task import write_checkpoint, write_data
 
@@ -16,7 +16,8 @@ from powerbert_tf import load_classifier, read_retention
 from powerbert_tf.checkpoints import find_checkpoint
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.elimination.retention import Retention, write_retention
-from powerbert_tf.export.formats import EXPORT_FORMATS, parse_formats
+from powerbert_tf.export.formats import EXPORT_FORMATS
+from powerbert_tf.export.settings import ExportSettings
 from powerbert_tf.export.writers import WRITERS
 from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.preparation import prepare
@@ -210,7 +211,7 @@ def test_a_format_that_fails_leaves_what_was_there(bert, tmp_path, monkeypatch):
     def fails(*_, **__):
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("powerbert_tf.export.checkpoint_folders.write_vocabulary", fails)
+    monkeypatch.setattr("powerbert_tf.export.writers.write_vocabulary", fails)
     changes = {"retention_configuration": "11,5", "export_format": "google"}
     settings = settings_for(tmp_path, checkpoint=str(bert / "checkpoint"), **changes)
     with pytest.raises(OSError, match="the disk is full"):
@@ -232,7 +233,7 @@ def test_a_format_that_is_none_is_named(text, tmp_path):
 
 
 def test_formats_come_in_the_order_of_the_table():
-    assert parse_formats(" google,tf_saved_model, google") == ("tf_saved_model", "google")
+    assert ExportSettings(export_format=" google,tf_saved_model, google").formats == ("tf_saved_model", "google")
 
 
 def test_each_format_has_a_writer():

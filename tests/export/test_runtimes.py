@@ -220,7 +220,7 @@ def test_the_documented_example_runs_and_agrees(exported, run_python):
             r"--export_format=openvino --export_int8: openvino, nncf not installed; pip install openvino nncf",
         ),
         ({"export_format": "litert"}, r"--export_format=litert: ai-edge-litert not installed; pip install ai-edge"),
-        ({"export_format": "onnx", "export_precision": "bfloat16"}, r"--export_precision=bfloat16: of tf_saved_model"),
+        ({"export_format": "onnx", "export_precision": "bfloat16"}, r"--export_precision=bfloat16: only for tf_saved"),
     ],
 )
 def test_what_cannot_be_written_is_said_before_training(changes, message, world, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from test_export import N, write
 from tiny_bert import random_weights, tiny_config, write_google_checkpoint
 
 from powerbert_tf import serve_check
-from powerbert_tf.export.expectations import FILE, HOSTILE_TEXTS, Expectations, differences
+from powerbert_tf.export.expected_answers import EXPECTED_FILE, HOSTILE_TEXTS, ExpectedAnswers, compare_answer
 from powerbert_tf.serve_check import MemoryWatch, check_refusals, load_signatures, load_test, measure
 
 WITHOUT_MODEL_CODE = """
@@ -37,14 +37,14 @@ def test_a_fresh_process_finds_nothing_wrong(version, run_python):
     out = run_python(WITHOUT_MODEL_CODE, version).stdout
     assert "signatures serve_examples, serve_examples_2x, serve_text" in out
     assert "answers as at export: 102 calls, 0 wrong" in out  # 6 signatures, 15 requests and 2 batches
-    assert "wrong requests refused: 22 calls, 0 wrong" in out
+    assert "wrong requests rejected: 22 calls, 0 wrong" in out
     assert f"    32     {N}" in out
     assert out.endswith("all right\n")
 
 
 @pytest.mark.parametrize("damage", ["answer", "classes", "missing", "file"])
 def test_what_is_wrong_is_told(damage, version, tmp_path, capsys, monkeypatch):
-    content = json.loads((version / FILE).read_text())
+    content = json.loads((version / EXPECTED_FILE).read_text())
     if damage == "answer":
         content["answers"]["_2x"][3][1] += 0.01
         message = "serving_default_2x, requests 3: probabilities is off by 0.01; expected at most 0.0001"
@@ -57,15 +57,15 @@ def test_what_is_wrong_is_told(damage, version, tmp_path, capsys, monkeypatch):
     else:
         message = "No such file or directory"
     if damage != "file":
-        (tmp_path / FILE).parent.mkdir()
-        (tmp_path / FILE).write_text(json.dumps(content))
+        (tmp_path / EXPECTED_FILE).parent.mkdir()
+        (tmp_path / EXPECTED_FILE).write_text(json.dumps(content))
     monkeypatch.setattr(serve_check, "load_signatures", lambda _: load_signatures(version))
     assert serve_check.main([str(tmp_path), "--repeats=0"]) == 1
     assert message in capsys.readouterr().err
 
 
 def test_a_model_that_refuses_nothing_is_found_out(version):
-    expected, signatures = Expectations.read(version), load_signatures(version)
+    expected, signatures = ExpectedAnswers.read(version), load_signatures(version)
     answer = signatures["serving_default"](**expected.ids_request([0]))
     calls, wrong = check_refusals({"serving_default": lambda **_: answer}, expected)
     assert len(wrong) == calls == 11
@@ -73,13 +73,13 @@ def test_a_model_that_refuses_nothing_is_found_out(version):
 
 
 def test_many_threads_get_right_answers(version):
-    calls, wrong = load_test(load_signatures(version), Expectations.read(version), seconds=2, threads=16)
+    calls, wrong = load_test(load_signatures(version), ExpectedAnswers.read(version), seconds=2, threads=16)
     assert not wrong, wrong
     assert calls >= 16  # each thread had an answer
 
 
 def test_wrong_answers_under_load_are_found(version):
-    signatures, expected = load_signatures(version), Expectations.read(version)
+    signatures, expected = load_signatures(version), ExpectedAnswers.read(version)
 
     def swapped(**inputs):
         return {name: values[::-1] for name, values in signatures["serving_default"](**inputs).items()}
@@ -95,23 +95,23 @@ def test_latencies_are_of_each_batch_and_length(version):
         seen.append(tuple(token_ids.shape))
         return {"probabilities": token_ids}
 
-    rows = measure(serve, Expectations.read(version), repeats=5)
+    rows = measure(serve, ExpectedAnswers.read(version), repeats=5)
     assert [(batch, length) for batch, length, _ in rows] == [(b, t) for b in (1, 8, 32) for t in (16, N)]
     assert len(seen) == len(rows) * 8
     assert all(0 < p50 <= p90 <= p99 for _, _, (p50, p90, p99) in rows)
 
 
 def test_expectations_come_back_as_they_were_written(version, tmp_path):
-    expected = Expectations.read(version)
+    expected = ExpectedAnswers.read(version)
     assert [texts[0] for texts in expected.texts[expected.num_samples :]] == list(HOSTILE_TEXTS)
     expected.write(tmp_path)
-    again = Expectations.read(tmp_path)
+    again = ExpectedAnswers.read(tmp_path)
     assert again.texts == expected.texts
     for suffix, answers in expected.answers.items():
         np.testing.assert_array_equal(again.answers[suffix], answers)
     right = {"probabilities": tf.constant(expected.answers["_2x"][[2, 0]])}
-    assert differences(expected, "serving_default_2x", [2, 0], right) == []
-    assert differences(expected, "serving_default_2x", [0, 2], right) != []
+    assert compare_answer(expected, "serving_default_2x", [2, 0], right) == []
+    assert compare_answer(expected, "serving_default_2x", [0, 2], right) != []
 
 
 @pytest.mark.parametrize(("held", "grown"), [((1000, 1099), False), ((1000, 1101), True)])

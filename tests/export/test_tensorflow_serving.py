@@ -15,9 +15,9 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2, prediction_
 from test_export import N, write
 from tiny_bert import random_weights, tiny_config, write_google_checkpoint
 
-from powerbert_tf.export.expectations import Expectations
+from powerbert_tf.export.expected_answers import ExpectedAnswers
+from powerbert_tf.export.serving_files import WARMUP_FILE, write_warmup_requests
 from powerbert_tf.export.shapes import resolve_shapes
-from powerbert_tf.export.warmup_requests import FILE, write_warmup_requests
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def rest_server(signatures):
 
 
 def test_the_client_gets_the_models_answers_over_grpc(client, grpc_server, version):
-    expected = Expectations.read(version)
+    expected = ExpectedAnswers.read(version)
     texts, pairs = zip(*expected.texts, strict=True)
     answers = client.ask_grpc(grpc_server, "MRPC", "serve_text", texts, pairs)
     np.testing.assert_allclose(answers["probabilities"], expected.answers[""], atol=1e-5)
@@ -114,7 +114,7 @@ def test_the_client_gets_the_models_answers_over_grpc(client, grpc_server, versi
 
 
 def test_the_client_gets_the_models_answers_over_rest(client, rest_server, version):
-    expected = Expectations.read(version)
+    expected = ExpectedAnswers.read(version)
     texts, pairs = zip(*expected.texts, strict=True)
     answers = client.ask_rest(rest_server, "MRPC", "serve_text", texts, pairs)
     np.testing.assert_allclose(answers["probabilities"], expected.answers[""], atol=1e-5)
@@ -129,7 +129,7 @@ def warmup_requests(path):
 
 
 def test_warm_up_requests_are_requests_that_the_model_answers(version, signatures):
-    requests = list(warmup_requests(version / FILE))
+    requests = list(warmup_requests(version / WARMUP_FILE))
     assert {request.model_spec.signature_name for request in requests} == set(signatures)
     assert {request.model_spec.name for request in requests} == {"MRPC"}
     sizes = [len(next(iter(predict(signatures, request).outputs.values())).float_val or "x") for request in requests]
@@ -139,9 +139,9 @@ def test_warm_up_requests_are_requests_that_the_model_answers(version, signature
 def test_each_compiled_shape_is_warmed_up(version, tmp_path):
     shapes = resolve_shapes(N, lengths="8", jit_compile=True)
     names = ("serving_default", "serve_text")
-    expected = Expectations.read(version)
-    count = write_warmup_requests(tmp_path, expected, dict.fromkeys(names), shapes.lengths, shapes.batch_sizes)
-    requests = list(warmup_requests(tmp_path / FILE))
+    expected = ExpectedAnswers.read(version)
+    count = write_warmup_requests(tmp_path, expected, dict.fromkeys(names), shapes)
+    requests = list(warmup_requests(tmp_path / WARMUP_FILE))
     assert count == len(requests) == 2 * 2 + 2 * 6
     sent = [
         tuple(dimension.size for dimension in request.inputs["token_ids"].tensor_shape.dim)

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_family import KINDS, google_albert_variables, write_family_checkpoint, write_google_albert
-from tiny_pieces import normalized, sample_texts, train_sentence_pieces, write_byte_pairs
+from tiny_family import write_albert, write_roberta
 from tiny_task import write_data
 
 from powerbert_tf.batches.batching import prediction_batches
@@ -17,32 +16,6 @@ from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.preparation import prepare
 from powerbert_tf.runs.settings import resolve_settings
 from powerbert_tf.tokenizers.files import load_tokenizer
-
-SIZE = 211  # of the vocabularies
-
-
-def write_albert(folder):
-    """Google's files."""
-    model = write_family_checkpoint(folder / "hugging_face", KINDS["albert v2"], base=True, vocab_size=SIZE)
-    write_google_albert(folder, KINDS["albert v2"], google_variables(model), vocab_size=SIZE)
-    texts = [normalized(text) for text in sample_texts()]
-    (folder / "30k-clean.model").write_bytes(train_sentence_pieces(SIZE, texts))
-
-
-def google_variables(base):
-    class Prefixed:
-        """A base model's weights under the names of a model around it."""
-
-        def state_dict(self):
-            return {f"albert.{name}": weight for name, weight in base.state_dict().items()}
-
-    return google_albert_variables(Prefixed())
-
-
-def write_roberta(folder):
-    folder.mkdir()
-    write_byte_pairs(folder, 503, sample_texts())
-    write_family_checkpoint(folder, KINDS["roberta"], base=True, vocab_size=503)
 
 
 @pytest.fixture

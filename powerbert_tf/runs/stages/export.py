@@ -1,5 +1,6 @@
 """The export stage: the models of a run, in each format that was asked for."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,8 +9,10 @@ import numpy as np
 from powerbert_tf.common.reporting import say
 from powerbert_tf.export.formats import EXPORT_FORMATS
 from powerbert_tf.export.request import ExportRequest
+from powerbert_tf.export.saved_model import write_saved_model
+from powerbert_tf.export.settings import ExportSettings
 from powerbert_tf.export.signatures import budget_suffix
-from powerbert_tf.export.writers import WRITERS, saved_model
+from powerbert_tf.export.writers import WRITERS
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.task_file import describe_task
@@ -23,7 +26,8 @@ def export(run: Run, _: Path) -> dict[str, Any]:
     Returns:
         For `result.json`: what is where, formats of an earlier export with the same settings among them.
     """
-    request = export_request(run)
+    elastic = run.folder.result("elastic") if run.settings.export.export_model == "elastic" else None
+    request = export_request(run, _models(run, elastic), run.settings.export, elastic)
     results = run.exported()
     for name in run.settings.export.formats:
         results[name] = _write(run, request, name)
@@ -35,7 +39,7 @@ def export(run: Run, _: Path) -> dict[str, Any]:
 def _write(run: Run, request: ExportRequest, name: str) -> dict[str, Any]:
     folder = run.folder.root / EXPORT_FORMATS[name].folder
     if EXPORT_FORMATS[name].versioned:
-        result = run.folder.names.enter_context(saved_model(request, folder))
+        result = run.folder.names.enter_context(write_saved_model(request, folder))
     else:
         written = WRITERS[name](request, run.folder.names.enter_context(run.folder.replacing(folder.name)))
         result = {"path": folder.name, **written}
@@ -43,17 +47,25 @@ def _write(run: Run, request: ExportRequest, name: str) -> dict[str, Any]:
     return result
 
 
-def export_request(run: Run) -> ExportRequest:
-    """What the flags of a run ask to export."""
-    elastic = run.folder.result("elastic") if run.settings.export.export_model == "elastic" else None
+def export_request(
+    run: Run, models: Mapping[str, BertClassifier], settings: ExportSettings, elastic: Mapping[str, Any] | None = None
+) -> ExportRequest:
+    """The request to export models of a run.
+
+    Args:
+        run: Task, tokenizer, data and results.
+        models: See `ExportRequest`.
+        settings: Flags of the export.
+        elastic: See `ExportRequest`.
+    """
     return ExportRequest(
-        models=_models(run, elastic),
+        models=models,
         task=run.task,
         tokenizer=run.tokenizer,
         checkpoint=run.checkpoint,
-        settings=run.settings.export,
+        settings=settings,
         truncation=run.settings.inputs.truncation,
-        samples=sample_texts(run),
+        samples=_sample_texts(run),
         description=describe_task(run.task, run.settings.inputs, run.lower_case),
         origin={"data": run.dataset.source, "fingerprint": run.fingerprint},
         evaluated=run.folder.result("evaluate"),
@@ -75,7 +87,7 @@ def _models(run: Run, elastic: dict[str, Any] | None) -> dict[str, BertClassifie
     return {"": full, **reduced}
 
 
-def sample_texts(run: Run) -> list[tuple[str, ...]]:
+def _sample_texts(run: Run) -> list[tuple[str, ...]]:
     """Some dev texts, of all lengths."""
     texts = run.dataset.splits["dev"].texts
     by_length = np.argsort(run.split("dev").lengths, kind="stable")
