@@ -27,7 +27,7 @@ _BERT_HUGGING_FACE = {
     "classifier": "classifier",
 }
 _ROBERTA_HUGGING_FACE = {**_BERT_HUGGING_FACE, "pooler": "classifier.dense", "classifier": "classifier.out_proj"}
-_HUGGING_FACE: Mapping[str, Mapping[str, str]] = {
+HUGGING_FACE: dict[str, Mapping[str, str]] = {
     "bert": _BERT_HUGGING_FACE,
     "roberta": _ROBERTA_HUGGING_FACE,
     "electra": {**_ROBERTA_HUGGING_FACE, "embeddings/projection": "embeddings_project"},
@@ -103,7 +103,7 @@ _GOOGLE_HEAD = {"classifier/kernel": "output_weights", "classifier/bias": "outpu
 
 # What a complete checkpoint holds beside what a classifier needs: pretraining heads, optimizer's state, a buffer.
 _GOOGLE_EXTRA = re.compile(r"cls/(predictions|seq_relationship)/.*|.*/(adam|lamb)_[mv]|global_step")
-_HUGGING_FACE_EXTRA = {
+HUGGING_FACE_EXTRA = {
     "bert": r"cls\.(predictions|seq_relationship)\..*|embeddings\.position_ids",
     "albert": r"predictions\..*|sop_classifier\.classifier\..*|embeddings\.position_ids",
     "distilbert": r"vocab_(transform|layer_norm|projector)\..*",
@@ -149,7 +149,7 @@ def _names(architecture: str, layer: str, index: int) -> Iterator[Name]:
         yield Name(
             ours=ours,
             google=_GOOGLE_HEAD.get(ours, "") if google is None else f"{google.format(index)}{weight}",
-            hugging_face=f"{_HUGGING_FACE[architecture][layer].format(index)}{ending}",
+            hugging_face=f"{HUGGING_FACE[architecture][layer].format(index)}{ending}",
             google_transposed=ours in _GOOGLE_HEAD and weight == "/kernel",
             hugging_face_transposed=weight == "/kernel",
         )
@@ -157,7 +157,7 @@ def _names(architecture: str, layer: str, index: int) -> Iterator[Name]:
 
 def _layers(config: BertConfig) -> Iterator[tuple[str, int]]:
     """Layers that a model of this size has, and which encoder each is of."""
-    for layer in _HUGGING_FACE[config.architecture]:
+    for layer in HUGGING_FACE[config.architecture]:
         if layer.startswith("encoder_{}"):
             yield from ((layer, index) for index in range(config.num_encoder_weights))
         elif layer == "embeddings/projection":
@@ -187,4 +187,4 @@ def is_known_extra(architecture: str, google: str | None = None, hugging_face: s
     """Whether a foreign name belongs to a part of a checkpoint that a classifier does without."""
     if google is not None:
         return _GOOGLE_EXTRA.fullmatch(google) is not None
-    return hugging_face is not None and re.fullmatch(_HUGGING_FACE_EXTRA[architecture], hugging_face) is not None
+    return hugging_face is not None and re.fullmatch(HUGGING_FACE_EXTRA[architecture], hugging_face) is not None

@@ -1,28 +1,23 @@
-"""The family on BERT's encoder: what tells one architecture from another is a row here.
+"""The architectures that share BERT's encoder. A row of `ARCHITECTURES` says how one differs from the others.
 
-Names of fields are `bert_config.BertConfig`'s; keys are those of the architecture's configuration file.
+Fields have the names of `config.BertConfig`; keys are those of the architecture's own configuration file.
 """
 
 import dataclasses
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 WORD_PIECES, SENTENCE_PIECES, BYTE_PAIRS = "word_pieces", "sentence_pieces", "byte_pairs"
 
 
-def _frozen(**values: Any) -> Mapping[str, Any]:
-    return MappingProxyType(values)
-
-
 @dataclasses.dataclass(frozen=True)
 class GoogleFiles:
-    """Google's own release of an architecture.
+    """The files of Google's release of an architecture.
 
     Attributes:
         config: Name of the configuration file.
-        prefix: Of the checkpoint's files.
-        spelled: Field -> its value as written -> as meant.
+        prefix: First part of the names of the checkpoint's files.
+        spelled: Field -> value in the file -> the value that it means.
     """
 
     config: str
@@ -32,19 +27,19 @@ class GoogleFiles:
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """A row.
+    """One architecture.
 
     Attributes:
-        title: What its authors call it.
-        class_prefix: What the names of its classes in `transformers` begin with.
+        title: The name that its authors use.
+        class_prefix: First part of the names of its classes in `transformers`.
         tokenizer: One of `WORD_PIECES`, `SENTENCE_PIECES`, `BYTE_PAIRS`.
-        fixed: Fields that the architecture itself decides.
-        keys: Field -> key, where they differ.
-        defaults: Fields that a file may leave out, where the default is not BERT's.
-        required: Key -> the one value that is supported, where it is there; beside `REQUIRED`.
-        tells_segments: Whether the second of two texts has a segment of its own.
-        pretrains_pooler: Whether a checkpoint that was never fine-tuned has a pooler.
-        google: Google's release, where there is one.
+        fixed: Fields that have the same value in every model of the architecture.
+        keys: Field -> key of the file, where they differ.
+        defaults: Field -> default, where it is not BERT's.
+        required: Key -> the only supported value, in addition to `REQUIRED`.
+        tells_segments: Whether the second of two texts has another segment than the first.
+        pretrains_pooler: Whether a checkpoint without fine-tuning has a pooler.
+        google: Google's release, or None.
     """
 
     title: str
@@ -59,73 +54,71 @@ class Architecture:
     google: GoogleFiles | None = None
 
 
-# Of each architecture: positions are rows of a table, and words see those after them.
-REQUIRED = _frozen(position_embedding_type="absolute", is_decoder=False)
-_OWN_WIDTH = _frozen(embedding_size=None)  # the embeddings are as wide as the encoders
+# For each architecture: positions are rows of a table, and words attend to those after them.
+REQUIRED = {"position_embedding_type": "absolute", "is_decoder": False}
+_OWN_WIDTH = {"embedding_size": None}  # the embeddings are as wide as the encoders
 
-ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
-    {
-        "bert": Architecture(
-            title="BERT",
-            class_prefix="Bert",
-            fixed=_OWN_WIDTH,
-            google=GoogleFiles("bert_config.json", "bert_model.ckpt"),
-        ),
-        "albert": Architecture(
-            title="ALBERT",
-            class_prefix="Albert",
-            tokenizer=SENTENCE_PIECES,
-            fixed=_frozen(shares_encoders=True, projects_embeddings=True),
-            keys=_frozen(classifier_dropout="classifier_dropout_prob"),
-            defaults=_frozen(embedding_size=128, classifier_dropout=0.1),
-            required=_frozen(num_hidden_groups=1, inner_group_num=1),
-            # What the release's own code calls gelu is the tanh approximation.
-            google=GoogleFiles("albert_config.json", "model.ckpt-best", _frozen(hidden_act=_frozen(gelu="gelu_new"))),
-        ),
-        "distilbert": Architecture(
-            title="DistilBERT",
-            class_prefix="DistilBert",
-            fixed=_frozen(type_vocab_size=0, pooler_act="relu", **_OWN_WIDTH),
-            keys=_frozen(
-                hidden_size="dim",
-                num_hidden_layers="n_layers",
-                num_attention_heads="n_heads",
-                intermediate_size="hidden_dim",
-                hidden_act="activation",
-                hidden_dropout_prob="dropout",
-                attention_probs_dropout_prob="attention_dropout",
-                classifier_dropout="seq_classif_dropout",
-            ),
-            defaults=_frozen(classifier_dropout=0.2),
-            tells_segments=False,
-            pretrains_pooler=False,
-        ),
-        "roberta": Architecture(
-            title="RoBERTa",
-            class_prefix="Roberta",
-            tokenizer=BYTE_PAIRS,
-            # Rows 0 and 1 of the position table stand for what is no position: the padding token has id 1.
-            fixed=_frozen(position_offset=2, dropout_before_pooler=True, **_OWN_WIDTH),
-            required=_frozen(pad_token_id=1),
-            tells_segments=False,
-            pretrains_pooler=False,
-        ),
-        "electra": Architecture(
-            title="ELECTRA",
-            class_prefix="Electra",
-            fixed=_frozen(pooler_act="gelu", dropout_before_pooler=True),
-            defaults=_frozen(embedding_size=128),
-            pretrains_pooler=False,
-        ),
-    }
-)
+ARCHITECTURES: dict[str, Architecture] = {
+    "bert": Architecture(
+        title="BERT",
+        class_prefix="Bert",
+        fixed=_OWN_WIDTH,
+        google=GoogleFiles("bert_config.json", "bert_model.ckpt"),
+    ),
+    "albert": Architecture(
+        title="ALBERT",
+        class_prefix="Albert",
+        tokenizer=SENTENCE_PIECES,
+        fixed={"shares_encoders": True, "projects_embeddings": True},
+        keys={"classifier_dropout": "classifier_dropout_prob"},
+        defaults={"embedding_size": 128, "classifier_dropout": 0.1},
+        required={"num_hidden_groups": 1, "inner_group_num": 1},
+        # The release's own code calls the tanh approximation gelu.
+        google=GoogleFiles("albert_config.json", "model.ckpt-best", {"hidden_act": {"gelu": "gelu_new"}}),
+    ),
+    "distilbert": Architecture(
+        title="DistilBERT",
+        class_prefix="DistilBert",
+        fixed=dict(type_vocab_size=0, pooler_act="relu", **_OWN_WIDTH),
+        keys={
+            "hidden_size": "dim",
+            "num_hidden_layers": "n_layers",
+            "num_attention_heads": "n_heads",
+            "intermediate_size": "hidden_dim",
+            "hidden_act": "activation",
+            "hidden_dropout_prob": "dropout",
+            "attention_probs_dropout_prob": "attention_dropout",
+            "classifier_dropout": "seq_classif_dropout",
+        },
+        defaults={"classifier_dropout": 0.2},
+        tells_segments=False,
+        pretrains_pooler=False,
+    ),
+    "roberta": Architecture(
+        title="RoBERTa",
+        class_prefix="Roberta",
+        tokenizer=BYTE_PAIRS,
+        # Positions begin at row 2 of the table, because the padding token has id 1.
+        fixed=dict(position_offset=2, dropout_before_pooler=True, **_OWN_WIDTH),
+        required={"pad_token_id": 1},
+        tells_segments=False,
+        pretrains_pooler=False,
+    ),
+    "electra": Architecture(
+        title="ELECTRA",
+        class_prefix="Electra",
+        fixed={"pooler_act": "gelu", "dropout_before_pooler": True},
+        defaults={"embedding_size": 128},
+        pretrains_pooler=False,
+    ),
+}
 
 
 def supported() -> str:
-    """The architectures, for a message."""
+    """The architectures, for error messages."""
     return ", ".join(f"{name} ({row.title})" for name, row in ARCHITECTURES.items())
 
 
 def titles_of_google() -> str:
-    """The architectures that Google has a release of, for a message."""
+    """The architectures that Google released, for error messages."""
     return ", ".join(row.title for row in ARCHITECTURES.values() if row.google is not None)
