@@ -1,22 +1,19 @@
-"""PoWER-BERT's method: the word-vectors that matter least leave.
+"""PoWER-BERT's method: eliminate the word-vectors that matter least.
 
 Goyal et al., "PoWER-BERT: Accelerating BERT Inference via Progressive Word-vector Elimination", ICML 2020
-(arXiv 2001.08950). Pure functions first, Keras layers on them. Nothing here knows BERT: once an encoder block has its
-attention probabilities, and before it computes anything else from them, it asks a layer
+(arXiv 2001.08950). Pure functions first, then the Keras layers that use them. Nothing here knows BERT. An encoder calls
+a layer as soon as it has its attention probabilities, so that it computes nothing else for the rows that leave:
 
-    (attention_probs, padding_mask, input_mask, value) -> what stays
-
-where `input_mask` is the padding mask of the model's input, of which fractions are meant, and `value` is what the
-attention weighs. What stays is a dict:
+    (attention_probs, padding_mask, input_mask, value) -> dict
 
     padding_mask   [B, K], of the rows that stay
-    rows           [B, K] int32, which of the T rows they are; missing where all stay
-    scale          [B, T], what to multiply the rows by before the feed-forward network; missing for 1
+    rows           [B, K] int32, the numbers of the rows that stay; missing if all stay
+    scale          [B, T], factors of the rows before the feed-forward network; missing for 1
 
-Asked so early, an encoder never computes what is about to leave.
+`input_mask` is the padding mask of the model's input, which fractions refer to; `value` is what the attention weights.
 
-Axes: `B` batch, `A` heads, `T` rows (word-vectors that reach the encoder), `K` rows kept, `N` maximum sequence length,
-`n` real word-pieces of an example. Row 0 is [CLS].
+Axes: `B` batch, `A` heads, `D` size of a head, `T` rows (word-vectors that reach the encoder), `K` rows kept, `N`
+maximum sequence length, `n` tokens of an example without padding. Row 0 is [CLS].
 """
 
 import keras
@@ -28,7 +25,7 @@ from powerbert_tf.elimination.significance import find_score, ranking_scores, ra
 
 
 def soft_scale(scores, retention_parameters):
-    """What soft-extract multiplies each word-vector by: r[rank(w)] (paper, section 3.3).
+    """The factor of each word-vector in soft-extract, r[rank(w)] (paper, section 3.3).
 
     Args:
         scores: `[B, T]`, from `ranking_scores`.
@@ -41,14 +38,14 @@ def soft_scale(scores, retention_parameters):
 
 
 def kept_rows(scores, padding_mask, num_kept, own_share=None):
-    """The `num_kept` rows of highest score, in their order of the sequence (paper, section 3.2).
+    """The `num_kept` rows of highest score, in the order of the sequence (paper, section 3.2).
 
     Args:
         scores: `[B, T]`, from `ranking_scores`.
         padding_mask: `[B, T]`.
         num_kept: l, at least 1; an int, or a scalar tensor where T is unknown.
-        own_share: Rows that each example keeps of these, `[B]` integers, none more than it has; the rest is masked.
-            None: all of them.
+        own_share: How many of these rows each example keeps, `[B]` integers up to n; the others are masked. None for
+            all of them.
 
     Returns:
         Numbers of the rows `[B, K]` int32 and their padding mask `[B, K]`, with K = min(l, T).
@@ -66,34 +63,31 @@ def kept_rows(scores, padding_mask, num_kept, own_share=None):
 
 
 def own_shares(parts, input_mask):
-    """Rows that each example keeps of its own: max(1, ceil(f * n)).
+    """How many rows each example keeps, max(1, ceil(f * n)), `[B]` int32.
 
     Args:
         parts: The fraction f in `retention.PARTS`, an int or an int32 scalar tensor.
         input_mask: `[B, T]`, the padding mask of the model's input.
-
-    Returns:
-        `[B]` int32.
     """
     lengths = ops.sum(ops.cast(input_mask, "int32"), axis=-1)
     return ops.maximum((parts * lengths + (PARTS - 1)) // PARTS, 1)
 
 
 def gates(scores, padding_mask, fraction, input_mask, width):
-    """How open each word-vector stands to later encoders: 1 at ranks within the fraction, 0 beyond, a ramp between.
+    """How far each word-vector is open to later encoders: 1 at ranks within the fraction, then a ramp down to 0.
 
         ramp = max(1, width n)
         gate(rank) = clip((f (n + ramp) - rank) / ramp, 0, 1)
 
-    so that all are open at f = 1, none at f = 0, and the cut of extraction, rank f n, always lies on the ramp. [CLS]
-    stands open. With a width of 0 the gates are what extraction keeps, to the row.
+    At f = 1 all gates are open, at f = 0 that of [CLS] only, and the cut of extraction, rank f n, always lies on the
+    ramp. With a width of 0 the gates are 1 for exactly the rows that extraction keeps.
 
     Args:
         scores: `[B, T]`, from `ranking_scores`.
-        padding_mask: `[B, T]`, what stands open before; gates multiply.
+        padding_mask: `[B, T]`, or the gates of the encoder before; the new gates multiply it.
         fraction: f, a scalar tensor.
         input_mask: `[B, T]`, the padding mask of the model's input.
-        width: Of the ramp, as a fraction of n.
+        width: Width of the ramp, as a fraction of n.
 
     Returns:
         `[B, T]` float32 in [0, 1].
@@ -112,15 +106,7 @@ def gates(scores, padding_mask, fraction, input_mask, width):
 
 
 def gather_rows(tensor, rows):
-    """Picks rows of each example: `result[b, k] = tensor[b, rows[b, k]]`.
-
-    Args:
-        tensor: `[B, T, ...]`.
-        rows: `[B, K]` integers.
-
-    Returns:
-        `[B, K, ...]`.
-    """
+    """Rows of each example, `result[b, k] = tensor[b, rows[b, k]]`: `[B, T, ...]`, `[B, K]` -> `[B, K, ...]`."""
     # One flat take is a single fast gather on every backend; `take_along_axis` would broadcast the indices over H.
     batch, length = ops.shape(tensor)[:2]
     rows = ops.cast(rows, "int32")
@@ -130,7 +116,7 @@ def gather_rows(tensor, rows):
 
 
 def gather_queries(attention_probs, rows):
-    """Picks queries of each example: `result[b, a, k] = attention_probs[b, a, rows[b, k]]`.
+    """Queries of each example, `result[b, a, k] = attention_probs[b, a, rows[b, k]]`.
 
     Args:
         attention_probs: `[B, A, T, T]`; rows are queries, columns are keys.
@@ -146,7 +132,7 @@ def gather_queries(attention_probs, rows):
 
 
 class _Selection(keras.layers.Layer):
-    """What the layers share: the order in which word-vectors matter.
+    """The base of the layers: ranks word-vectors, and keeps all of them.
 
     Attributes:
         mask_dtype: Type of the padding mask that leaves; None for the type of the one that enters.
@@ -158,6 +144,7 @@ class _Selection(keras.layers.Layer):
             that was given to `register_score`.
         padding_queries_vote: Whether the attention that padding pays counts, as in the original release.
         seed: Which positions `"random"` keeps.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
         InputError: `selection` is unknown.
@@ -178,7 +165,7 @@ class _Selection(keras.layers.Layer):
         """Nothing to build, unless a subclass learns something."""
 
     def scores(self, attention_probs, padding_mask, value=None):
-        """The score of each row, `[B, T]`, or `[1, T]` of a static one, float32."""
+        """The score of each row, `[B, T]`, or `[1, T]` for a static one, float32."""
         votes = ops.ones_like(padding_mask) if self.padding_queries_vote else padding_mask
         return score_rows(
             self.selection, attention_probs, votes, value, max_seq_length=self.max_seq_length, seed=self.seed
@@ -189,14 +176,13 @@ class _Selection(keras.layers.Layer):
         # Departure: the paper's static strategies may keep padding and eliminate words; here padding is always last.
         return ranking_scores(self.scores(attention_probs, padding_mask, value), padding_mask, pin_cls)
 
+    def compute_num_kept(self, length, input_length):
+        """K for `length` rows of an input of `input_length`; None where they are unknown."""
+        return length
+
     def get_config(self):
-        return {
-            **super().get_config(),
-            "max_seq_length": self.max_seq_length,
-            "selection": self.selection,
-            "padding_queries_vote": self.padding_queries_vote,
-            "seed": self.seed,
-        }
+        names = ("max_seq_length", "selection", "padding_queries_vote", "seed")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 @keras.saving.register_keras_serializable("powerbert_tf")
@@ -209,7 +195,7 @@ class UnitInterval(keras.constraints.Constraint):
 
 @keras.saving.register_keras_serializable("powerbert_tf")
 class MassPenalty(keras.regularizers.Regularizer):
-    """The search's loss term of one encoder: coefficient * mass(r) (paper, section 3.3)."""
+    """The loss term of one encoder in the paper's search, coefficient * mass(r) (section 3.3)."""
 
     def __init__(self, coefficient):
         self.coefficient = coefficient
@@ -223,13 +209,13 @@ class MassPenalty(keras.regularizers.Regularizer):
 
 @keras.saving.register_keras_serializable("powerbert_tf")
 class SoftExtract(_Selection):
-    """Extraction relaxed to a learned scale for each rank, for the configuration search.
+    """Extraction relaxed to a learned scale for each rank, for the paper's search.
 
     Args:
         max_seq_length: N, the number of retention parameters.
         coefficient: Weight of this encoder's mass in the loss; lambda * j for encoder j (1-based).
         pin_cls: Whether [CLS] has rank 0. The original release ranks it like any other word-vector.
-        **kwargs: `selection`, `padding_queries_vote` and `seed`, see `_Selection`; and the layer's own.
+        **kwargs: Arguments of `_Selection`.
     """
 
     def __init__(self, max_seq_length, coefficient=0.0, pin_cls=True, **kwargs):
@@ -252,18 +238,14 @@ class SoftExtract(_Selection):
         return {"padding_mask": padding_mask, "scale": soft_scale(scores, self.retention_parameters)}
 
     def cls_scale(self, padding_mask):
-        """The scale of [CLS] alone, `[B, 1]`, of an encoder that computes no other row.
+        """The scale of [CLS], `[B, 1]`, for an encoder that computes no other row.
 
         Raises:
-            ValueError: The rank of [CLS] is not known without the others.
+            ValueError: The rank of [CLS] depends on the other rows.
         """
         if not self.pin_cls:
             raise ValueError("pin_cls=False; expected True: [CLS] has rank 0 only then.")
         return ops.broadcast_to(self.retention_parameters[:1], (ops.shape(padding_mask)[0], 1))
-
-    def compute_num_kept(self, length, input_length):
-        """All rows stay."""
-        return length
 
     @property
     def mass(self):
@@ -283,21 +265,20 @@ class SoftExtract(_Selection):
 
 @keras.saving.register_keras_serializable("powerbert_tf")
 class GatedExtract(_Selection):
-    """Extraction relaxed to gates on the attention that later encoders pay, for searches to a target.
+    """Extraction relaxed to gates on attention, for searches to a target.
 
-    All rows stay. What leaves is not the word-vector but the mask: it becomes a gate in [0, 1], which scales the
-    attention that the row receives, and the weight of its own votes, in every later encoder; so a gate of 0 does what
-    elimination does, exactly, and there is nothing to gain from scaling all gates alike.
+    All rows stay, and the padding mask becomes a gate in [0, 1]. It scales the attention that a row receives, and the
+    weight of its own votes, in every later encoder. So a gate of 0 has exactly the effect of elimination, and scaling
+    all gates alike changes nothing.
 
     Attributes:
         fraction: f, a scalar variable.
-        price: Where the fraction learns, what a whole one costs: `price * f` is a term of the loss, with a price that a
-            search may change at every step.
+        price: If the fraction learns, `price * f` is a term of the loss; a search may change the price at every step.
 
     Args:
         max_seq_length: N.
-        width: Of the ramp, see `gates`; with 0 the layer eliminates what `Extract` does.
-        **kwargs: `selection`, `padding_queries_vote` and `seed`, see `_Selection`; and the layer's own.
+        width: Width of the ramp, see `gates`; with 0 the layer eliminates what `Extract` does, and learns nothing.
+        **kwargs: Arguments of `_Selection`.
     """
 
     mask_dtype = "float32"
@@ -309,7 +290,7 @@ class GatedExtract(_Selection):
     def build(self, attention_probs_shape, padding_mask_shape, input_mask_shape):
         learns = self.width > 0
         if learns:
-            # A weight, since JAX takes all else that a compiled step reads for a constant.
+            # A weight, because JAX compiles everything else that a step reads as a constant.
             self.price = self.add_weight(shape=(), initializer="zeros", trainable=False, name="price", dtype="float32")
         self.fraction = self.add_weight(
             shape=(),
@@ -326,28 +307,24 @@ class GatedExtract(_Selection):
         scores = self.ranking_scores(attention_probs, padding_mask, value)
         return {"padding_mask": gates(scores, padding_mask, self.fraction, input_mask, self.width)}
 
-    def compute_num_kept(self, length, input_length):
-        """All rows stay."""
-        return length
-
     def get_config(self):
         return {**super().get_config(), "width": self.width}
 
 
 @keras.saving.register_keras_serializable("powerbert_tf")
 class Extract(_Selection):
-    """Extraction: `num_kept` word-vectors stay, or the fraction of each example's own, [CLS] always among them.
+    """Extraction: keeps a number of word-vectors, or a fraction of each example's own, [CLS] always among them.
 
-    With a fraction f the tensor has ceil(f * N') rows for an input of N' rows; those beyond an example's own share
-    max(1, ceil(f * n)) are masked, so that what is kept of an example depends on the example alone.
+    With a fraction f the tensor has ceil(f * N') rows for an input of N' rows. Those beyond an example's own share
+    max(1, ceil(f * n)) are masked, so that what an example keeps depends on the example alone.
 
     Args:
         num_kept: l, a count (int; shorter inputs keep all) or a fraction (float).
         max_seq_length: N.
-        **kwargs: `selection`, `padding_queries_vote` and `seed`, see `_Selection`; and the layer's own.
+        **kwargs: Arguments of `_Selection`.
 
     Raises:
-        ValueError: `num_kept` is a count below 1, or no fraction above 0 and up to 1.
+        ValueError: `num_kept` is a count below 1, or a fraction outside (0, 1].
     """
 
     def __init__(self, num_kept, max_seq_length, **kwargs):
@@ -373,7 +350,6 @@ class Extract(_Selection):
         return {"padding_mask": padding_mask, "rows": rows}
 
     def compute_num_kept(self, length, input_length):
-        """K for `length` rows of an input of `input_length`; None where they are unknown."""
         if length is None:
             return None
         return min(length, rows_kept(self.num_kept, input_length))

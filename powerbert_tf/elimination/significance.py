@@ -48,8 +48,9 @@ def significance_scores(attention_probs, votes, value=None):
     # A product with a row vector reads the probabilities once and makes no other tensor of their size.
     received = ops.matmul(votes[:, None, None, :], attention_probs)[:, :, 0]  # [B, A, T]
     batch, heads, length, _ = ops.shape(attention_probs)
-    # The diagonal, by a slice: LiteRT has no operation for it.
-    own = ops.reshape(attention_probs, (batch, heads, length * length))[:, :, :: length + 1]
+    # The diagonal: of T * T numbers every (T + 1)th. LiteRT has no operation for it.
+    flat = ops.reshape(attention_probs, (batch, heads, length * length))
+    own = ops.take(flat, ops.arange(length, dtype="int32") * (length + 1), axis=2)
     from_others = received - own * votes[:, None, :]
     if value is not None:
         from_others = from_others * ops.sqrt(ops.sum(ops.square(ops.cast(value, "float32")), axis=-1))
