@@ -36,7 +36,7 @@ benchmark-training: $(VENV)/.installed-benchmark
 
 ## Text in, label out, with the models of a run; RUN=runs/SST-2 for another one than MRPC.
 benchmark-end-to-end: setup
-	$(BIN)/python -m benchmarks.end_to_end --run=$(RUN) --device=$(DEVICE)
+	$(BIN)/python -m benchmarks.inference.end_to_end --run=$(RUN) --device=$(DEVICE)
 
 ## The documentation as pages, into site/.
 docs: $(VENV)/.installed-docs

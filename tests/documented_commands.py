@@ -149,13 +149,13 @@ _HOURS = "takes hours"
 _IN_PAPER = "reads a trained run"
 _ANOTHER_RUN = Elsewhere(f"{_HOURS}; other numbers alone than in README.md", "test_documentation::test_the_first_page")
 _INFERENCE = Elsewhere(
-    f"{_HOURS}, and has other engines in it", "test_benchmarks::test_an_engine_gives_the_logits_of_the_checkpoint"
+    f"{_HOURS}, and has other engines in it", "test_engines::test_an_engine_gives_the_logits_of_the_checkpoint"
 )
 _TRAINING = Elsewhere(
     f"{_HOURS}, and has other engines in it",
-    "test_benchmarks::test_an_engine_starts_from_the_loss_of_the_checkpoint_and_lowers_it",
+    "test_engines::test_an_engine_starts_from_the_loss_of_the_checkpoint_and_lowers_it",
 )
-_OWN_SCORE = Elsewhere("is compared there", "test_docs::test_a_score_of_ones_own")
+_OWN_SCORE = Elsewhere("is compared there", "test_documentation::test_a_score_of_ones_own")
 _RUNTIMES = Elsewhere("needs optional packages", "test_runtimes::test_the_documented_example_runs_and_agrees")
 _ALL_OF_A_RUN = tuple(
     f"runs/MRPC/{name}"
@@ -219,7 +219,7 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
     "CONTRIBUTING.md": {
         "make test": _TESTS,
         "make quickstart": Elsewhere("is in README.md", "test_documentation::test_the_first_page"),
-        ".venv/bin/python -m pytest tests/test_extract.py": _TESTS,
+        ".venv/bin/python -m pytest tests/elimination/test_extract.py": _TESTS,
         ".venv/bin/ruff check . && .venv/bin/ruff format . && .venv/bin/mypy": _TESTS,
     },
     "docs/accelerate.md": {
@@ -290,31 +290,31 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         f"{_GLUE}*": _ANOTHER_RUN,
         "python -m benchmarks.inference *": _INFERENCE,
         "python -m benchmarks.training *": _TRAINING,
-        "python -m benchmarks.parts *": Elsewhere(
-            _HOURS, "test_benchmark_parts::test_times_of_parts_are_what_a_search_predicts"
+        "python -m benchmarks.inference.time_by_part *": Elsewhere(
+            _HOURS, "test_time_by_part::test_times_of_parts_are_what_a_search_predicts"
         ),
-        "python -m benchmarks.roofline *": Elsewhere(
-            _HOURS, "test_benchmark_roofline::test_products_run_at_the_sizes_that_were_asked_for"
+        "python -m benchmarks.inference.roofline *": Elsewhere(
+            _HOURS, "test_roofline::test_products_run_at_the_sizes_that_were_asked_for"
         ),
-        "python -m benchmarks.parity": Elsewhere(_HOURS, "test_benchmark_parity::test_small_models_agree"),
-        "python -m benchmarks.end_to_end *": Elsewhere(
+        "python -m benchmarks.reliability.parity": Elsewhere(_HOURS, "test_parity::test_small_models_agree"),
+        "python -m benchmarks.inference.end_to_end *": Elsewhere(
             _IN_PAPER, "test_end_to_end::test_a_run_is_read_again_and_its_dev_set_answered_in_order"
         ),
-        "python -m benchmarks.latency *": Elsewhere(
-            _HOURS, "test_latency_report::test_the_report_tells_what_was_measured"
+        "python -m benchmarks.inference.latency *": Elsewhere(
+            _HOURS, "test_runtimes_latency::test_the_report_says_what_was_measured"
         ),
-        "python -m benchmarks.input *": Elsewhere(
-            _HOURS, "test_benchmark_input::test_engines_make_the_same_of_the_sample"
+        "python -m benchmarks.inference.tokenization *": Elsewhere(
+            _HOURS, "test_tokenization_benchmark::test_engines_make_the_same_of_the_sample"
         ),
-        "python -m benchmarks.predict_stream *": Elsewhere(
+        "python -m benchmarks.streams.predict *": Elsewhere(
             _HOURS, "test_predict_files::test_a_process_that_is_killed_is_gone_on_with_by_another"
         ),
-        "python -m benchmarks.train_stream *": Elsewhere(
-            _HOURS, "test_stream_parts::test_rows_are_as_many_as_asked_for_and_labeled"
+        "python -m benchmarks.streams.train *": Elsewhere(
+            _HOURS, "test_generated_rows::test_rows_are_as_many_as_asked_for_and_labeled"
         ),
-        "python -m benchmarks.shapes *": Never(_HOURS),
+        "python -m benchmarks.inference.padded_lengths *": Never(_HOURS),
         "python -m benchmarks.paper *": Elsewhere(_IN_PAPER, "test_paper::test_table4_and_its_longer_half"),
-        "python -m benchmarks.albert_from_scratch *": Elsewhere(
+        "python -m benchmarks.paper.albert_from_scratch *": Elsewhere(
             _HOURS, "test_albert_from_scratch::test_it_is_read_back"
         ),
         "python examples/accelerate_keras_hub.py *": Elsewhere(

@@ -51,9 +51,9 @@ def normalized(text: str, lower_case: bool = True, keep_accents: bool = False) -
 def train_sentence_pieces(size: int, texts: list[str], **options) -> bytes:
     """A SentencePiece model of `size` pieces, the special ones placed as in `30k-clean.model`."""
     pytest.importorskip("sentencepiece")
-    from benchmarks import sentence_piece_training
+    from benchmarks.paper import albert_from_scratch
 
-    return sentence_piece_training.train_sentence_pieces(texts, size, hard_vocab_limit=False, **options)
+    return albert_from_scratch.train_sentence_pieces(texts, size, hard_vocab_limit=False, **options)
 
 
 def write_byte_pairs(folder: Path, size: int, texts: list[str]) -> None:

@@ -8,7 +8,7 @@ from tiny_pieces import sample_texts
 
 pytest.importorskip("sentencepiece")
 
-from benchmarks.albert_from_scratch import small_albert, write_random_albert
+from benchmarks.paper.albert_from_scratch import small_albert, write_random_albert
 from powerbert_tf import load_classifier
 from powerbert_tf.checkpoints import find_checkpoint
 from powerbert_tf.tokenizers.files import load_tokenizer

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tiny_task import NUM_ROWS, write_checkpoint, write_data
 
-from benchmarks.end_to_end import PADDINGS, Answers, check_equal, measure, read_run, summarize
-from benchmarks.end_to_end_report import compare, write_report
+from benchmarks.common.runs import read_run
+from benchmarks.inference.end_to_end import PADDINGS, Answers, check_equal, compare, measure, summarize, to_markdown
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.settings import resolve_settings
@@ -23,7 +23,11 @@ def row(model, padding, seconds):
 
 
 REPORT = {
-    **{"command": "python -m benchmarks.end_to_end --run=runs/MRPC", "date": "2 May", "device": "some device"},
+    **{
+        "command": "python -m benchmarks.inference.end_to_end --run=runs/MRPC",
+        "date": "2 May",
+        "device": "some device",
+    },
     **{"python": "3.11", "packages": {"tensorflow": "2", "keras": "3"}, "threads": 2, "batch_size": 32, "data": "tsv"},
     **{"task": "MRPC", "max_seq_length": 128, "retention": [0.5, 0.25], "examples": 3, "metric": "f1"},
     "results": [
@@ -44,9 +48,8 @@ def test_ratios_by_hand():
     }
 
 
-def test_the_report_tells_what_was_measured(tmp_path):
-    write_report(REPORT, tmp_path / "end_to_end")
-    text = (tmp_path / "end_to_end.md").read_text(encoding="utf-8")
+def test_the_report_says_what_was_measured():
+    text = to_markdown(REPORT)
     assert "| fine-tuned | padded to N | 12.00 | 0.25 | 4.2 % | 1.00 | 0.50 | 0.7500 |" in text
     assert "0 labels depend on the padding" in text
     assert "keeps 0.5, 0.25" in text

@@ -1,4 +1,4 @@
-"""A few wrong inputs of each kind, here; thousands are what `python -m benchmarks.fuzz` is for."""
+"""A few wrong inputs of each kind, here; thousands are what `python -m benchmarks.reliability.fuzz` is for."""
 
 import json
 import os
@@ -6,10 +6,12 @@ import os
 import numpy as np
 import pytest
 
-from benchmarks import fuzz, fuzz_kind, fuzz_targets
-from benchmarks.fuzz_crc import blocks_of, masked_crc32c, with_checksums
-from benchmarks.fuzz_mutations import mutate_arguments, mutate_json
-from benchmarks.fuzz_worker import make_input
+from benchmarks.reliability.fuzz import __main__ as fuzz
+from benchmarks.reliability.fuzz.index_checksums import blocks_of, masked_crc32c, with_checksums
+from benchmarks.reliability.fuzz.kinds import KINDS, Kind, WrongError, check, make_kinds, show
+from benchmarks.reliability.fuzz.mutations import mutate_arguments, mutate_json
+from benchmarks.reliability.fuzz.process import make_input
+from benchmarks.reliability.fuzz.sound_files import write_google
 from powerbert_tf.common.errors import InputError
 
 INPUTS = 40
@@ -21,26 +23,22 @@ def kinds(tmp_path_factory):
     """All kinds, with their files in what is the working directory meanwhile."""
     folder, before = tmp_path_factory.mktemp("fuzz"), os.getcwd()
     os.chdir(folder)
-    yield fuzz_targets.make_kinds(folder)
+    yield make_kinds(folder)
     os.chdir(before)
 
 
-def test_the_kinds_are_those_of_the_command():
-    assert fuzz_targets.KINDS == fuzz.KINDS
-
-
-@pytest.mark.parametrize("name", fuzz_targets.KINDS)
+@pytest.mark.parametrize("name", KINDS)
 def test_sound_inputs_are_taken_and_wrong_ones_refused_or_right(name, kinds):
     kind = kinds[name]
     for data in kind.sound:
-        assert fuzz_kind.check(kind, data)
+        assert check(kind, data)
     refused = 0
     for number in range(INPUTS):
         data = make_input(kind, SEED, number)
         try:
-            refused += not fuzz_kind.check(kind, data)
+            refused += not check(kind, data)
         except Exception as error:
-            raise AssertionError(f"{name}, seed {SEED}, number {number}: {fuzz_kind.show(data)}") from error
+            raise AssertionError(f"{name}, seed {SEED}, number {number}: {show(data)}") from error
     assert refused >= INPUTS // 5  # they are wrong indeed
 
 
@@ -54,12 +52,12 @@ def read_badly(data):
 
 
 def test_what_counts_as_a_failure():
-    kind = fuzz_kind.Kind((), lambda draw: b"", read_badly)
-    assert fuzz_kind.check(kind, b"refused") is False
+    kind = Kind((), lambda draw: b"", read_badly)
+    assert check(kind, b"refused") is False
     with pytest.raises(KeyError):
-        fuzz_kind.check(kind, b"raised")
-    with pytest.raises(fuzz_kind.WrongError, match="the message has 0 characters"):
-        fuzz_kind.check(kind, b"silent")
+        check(kind, b"raised")
+    with pytest.raises(WrongError, match="the message has 0 characters"):
+        check(kind, b"silent")
 
 
 def test_the_checksum_is_the_published_one():
@@ -69,8 +67,6 @@ def test_the_checksum_is_the_published_one():
 
 
 def test_an_index_with_its_own_checksums_is_as_it_was(tmp_path):
-    from benchmarks.fuzz_corpus import write_google
-
     write_google(tmp_path)
     index = (tmp_path / "bert_model.ckpt.index").read_bytes()
     blocks = blocks_of(index)
@@ -99,6 +95,7 @@ def test_changed_json_is_mostly_json():
 # The worker with a made-up kind in the place of all others, which would import TensorFlow.
 WORKER = """
 import json, os, sys, types
+import benchmarks.reliability.fuzz.process as process
 def check(kind, data):
     while data == b"busy":
         pass
@@ -107,15 +104,10 @@ def check(kind, data):
     if data == b"dies":
         os.abort()
     return True
-import benchmarks
-for name in ("fuzz_kind", "fuzz_targets"):
-    module = sys.modules["benchmarks." + name] = types.ModuleType(name)
-    setattr(benchmarks, name, module)
-benchmarks.fuzz_kind.check = check
-benchmarks.fuzz_targets.make_kinds = lambda folder, names: {names[0]: types.SimpleNamespace(sound=())}
-import benchmarks.fuzz_worker as worker
-worker.make_input = lambda kind, seed, number: (b"right", b"busy", b"large", b"dies", b"right")[number]
-worker.main(worker.Job(**json.loads(sys.argv[1])), int(sys.argv[2]))
+process.kinds.check = check
+process.kinds.make_kinds = lambda folder, names: {names[0]: types.SimpleNamespace(sound=())}
+process.make_input = lambda kind, seed, number: (b"right", b"busy", b"large", b"dies", b"right")[number]
+process.main(process.Job(**json.loads(sys.argv[1])), int(sys.argv[2]))
 """
 
 

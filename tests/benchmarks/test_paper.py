@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from tiny_task import CONFIG, NUM_ROWS, write_checkpoint, write_data
 
-from benchmarks.paper import Options, measure
-from benchmarks.paper_experiments import STRATEGIES
-from benchmarks.paper_report import write_report
-from benchmarks.published import CLAIMS, ROWS
+from benchmarks.paper.experiments import STRATEGIES, Options, measure
+from benchmarks.paper.published_results import CLAIMS, ROWS
+from benchmarks.paper.report import plot, to_markdown
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.tasks import TASKS
 from powerbert_tf.runs import pipeline
@@ -35,7 +34,6 @@ def command(run_folder, tmp_path):
     """Runs an experiment; returns what it found of the first run, and its Markdown."""
 
     def run(experiment, run=(run_folder,), **given):
-        output = tmp_path / experiment
         options = Options(checkpoint=str(run_folder.parents[1] / "checkpoint"), **given)
         report = {
             "experiment": experiment,
@@ -44,10 +42,12 @@ def command(run_folder, tmp_path):
             **dict.fromkeys(("command", "date", "python", "device"), "some"),
             "packages": {"tensorflow": "2", "keras": "3"},
         }
-        write_report(json.loads(json.dumps(report)), output)
-        text = output.with_suffix(".md").read_text()
+        report = json.loads(json.dumps(report))
+        text, figure = to_markdown(report, experiment), plot(report)
         assert CLAIMS[experiment] in text
-        assert output.with_suffix(".png").exists() == ("![" in text)
+        assert (figure is not None) == (f"]({experiment}.png)" in text)
+        if figure is not None:
+            figure.savefig(tmp_path / "drawn.png")
         return report["results"][0], text
 
     return run
@@ -118,7 +118,7 @@ def test_table2_reads_what_was_measured(command, tmp_path):
         command("table3", run=folders)
 
 
-def test_what_is_not_there_is_told(command, tmp_path):
+def test_what_is_not_there_is_named(command, tmp_path):
     with pytest.raises(InputError, match=r"no config\.json in it"):
         command("figure2", run=[tmp_path])
     with pytest.raises(ValueError, match="nothing measured; expected an evaluate stage, or a search to a target"):

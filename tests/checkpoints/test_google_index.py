@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks.fuzz_crc import blocks_of, with_checksums
+from benchmarks.reliability.fuzz.index_checksums import blocks_of, with_checksums
 from powerbert_tf.checkpoints.google_index import STRING, Entry, read_index
 
 ARRAYS = {

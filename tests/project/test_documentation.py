@@ -1,32 +1,114 @@
-"""What the documentation tells a reader to type does what it says; the table of how is `documented_commands`."""
+"""What the documentation shows works, and what it names is there.
+
+A page's fenced blocks are shell commands, one by one, and code. `documented_commands` says of each how it is tried.
+"""
 
 import ast
+import dataclasses
 import json
 import os
+import pkgutil
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from absl import flags
 from absl.testing import flagsaver
 from conftest import REPOSITORY
-from documentation import PAGES, Shown, shown
 from documented_commands import CONFIG, TABLE, Elsewhere, Never, Run
 from tiny_bert import random_weights, write_google_checkpoint
 
 import powerbert_tf
+from docs.flag_table import flag_table
 from powerbert_tf import command_line, serve_check
 from powerbert_tf.data.tasks import PUBLISHED
 from powerbert_tf.runs.settings import STAGES, resolve_settings
+from powerbert_tf.runs.task_file import read_task_file
 
+DOCS = REPOSITORY / "docs"
+PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in DOCS.glob("*.md")))
+_BLOCK = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^ *```", flags=re.DOTALL | re.MULTILINE)
+SHELLS = ("bash", "console", "sh", "shell")
 FIRST = "README.md"
-ALL = [one for page in PAGES for one in shown(page)]
+ROOMS = [path.parent.name for path in (REPOSITORY / "powerbert_tf").glob("*/__init__.py")]
+SOURCES = ("powerbert_tf", "benchmarks", "docs", "examples")
+WRITTEN = {"report.md", "pareto.md"}  # by a run
 # Names that a process is given before a command: NAME=value.
 ASSIGNMENT = re.compile(r"[A-Z_]+=\S+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A command of the shell, or a whole block in another language.
+
+    Attributes:
+        page: Such as `README.md`.
+        line: Where it begins, from 1.
+        language: As the fence says; "" of a listing.
+        text: A command is on one line, without remark.
+    """
+
+    page: str
+    line: int
+    language: str
+    text: str
+
+    @property
+    def is_command(self) -> bool:
+        """Whether a shell runs it."""
+        return self.language in SHELLS
+
+    @property
+    def key(self) -> str:
+        """What it is called in the table: a command itself, of code the last line that has a letter."""
+        return self.text if self.is_command else [row for row in self.text.splitlines() if re.search("[a-z]", row)][-1]
+
+    @property
+    def words(self) -> list[str]:
+        """Of a command."""
+        return shlex.split(self.text)
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}: {self.key}"
+
+
+def _commands(page: str, line: int, language: str, text: str) -> list[Shown]:
+    commands, begun, parts = [], line, []
+    for number, row in enumerate(text.splitlines(), start=line):
+        if not parts:
+            begun = number
+        # A remark stands behind a blank; "#" inside quotes is none, and no command here has one.
+        parts.append(re.sub(r"(^|\s)#.*$", "", row).strip())
+        if parts[-1].endswith("\\"):
+            parts[-1] = parts[-1].removesuffix("\\").strip()
+            continue
+        command = " ".join(part for part in parts if part).removeprefix("$ ")
+        if command:
+            commands.append(Shown(page, begun, language, command))
+        parts = []
+    return commands
+
+
+def shown(page: str) -> list[Shown]:
+    """All that is shown on a page, from top to bottom, listings left out."""
+    content = (REPOSITORY / page).read_text(encoding="utf-8")
+    found = []
+    for match in _BLOCK.finditer(content):
+        line, language, text = content[: match.start()].count("\n") + 2, match[2], match[3].rstrip()
+        if language in SHELLS:
+            found += _commands(page, line, language, text)
+        elif language:
+            found.append(Shown(page, line, language, text))
+    return found
+
+
+ALL = [one for page in PAGES for one in shown(page)]
+TEXTS = {page: (REPOSITORY / page).read_text(encoding="utf-8") for page in PAGES}
 
 # Reads the flags of programs that define theirs where they are run, and runs none of them.
 READ_FLAGS = """
@@ -84,18 +166,18 @@ def test_each_has_a_row_and_each_row_is_of_one():
 
 
 def test_what_is_not_run_here_has_a_reason():
-    told = []
+    reasons = []
     for one in ALL:
         row = row_of(one)
         if isinstance(row, Elsewhere):
             module, _, name = row.test.partition("::")
-            code = (REPOSITORY / "tests" / f"{module}.py").read_text(encoding="utf-8")
-            assert f"\ndef {name}(" in code, f"{one}: no test {row.test}"
-            told.append(f"{one}\n    {row.why}: {row.test}")
+            found = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "tests").glob(f"*/{module}.py")]
+            assert any(f"\ndef {name}(" in code for code in found), f"{one}: no test {row.test}"
+            reasons.append(f"{one}\n    {row.why}: {row.test}")
         elif isinstance(row, Never):
-            told.append(f"{one}\n    {row.why}")
-    print("\n".join(told))
-    assert len(told) < len(ALL)
+            reasons.append(f"{one}\n    {row.why}")
+    print("\n".join(reasons))
+    assert len(reasons) < len(ALL)
 
 
 def parse_run_glue(argv: list[str]) -> None:
@@ -123,7 +205,7 @@ def in_the_text() -> list[list[str]]:
     """Words of commands that stand inside of sentences, whole."""
     found = []
     for page in PAGES:
-        text = re.sub(r"```.*?```", "", (REPOSITORY / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+        text = re.sub(r"```.*?```", "", TEXTS[page], flags=re.DOTALL)
         found += [shlex.split(each) for each in re.findall(r"`(python [^`…]+)`", text)]
     return found
 
@@ -135,7 +217,9 @@ def test_flags_of_other_programs_are_read(run_python):
         if program != "python" or words[0] == "run_glue.py" or "--help" in words or "powerbert_tf.beam" in words:
             continue  # Beam's flags are read by Beam
         programs.append(words[1:] if words[0] == "-m" else words)
-    assert {"benchmarks.paper", "benchmarks.kill", "powerbert_tf.serve_check"} < {name for name, *_ in programs}
+    assert {"benchmarks.paper", "benchmarks.reliability.kill", "powerbert_tf.serve_check"} < {
+        name for name, *_ in programs
+    }
     programs = [words for words in programs if words[0] != "docs.flag_table"]  # it has none
     run_python(READ_FLAGS, json.dumps(programs))
 
@@ -249,3 +333,61 @@ def test_the_first_page(followed):
 )
 def test_a_page(page, followed):
     assert follow(page, followed) > 0
+
+
+def test_pages_are_those_of_the_site():
+    site = yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert {name for page in site["nav"] for name in page.values()} == {path.name for path in DOCS.glob("*.md")}
+    assert set(site["exclude_docs"].split()) >= {path.name for path in DOCS.glob("*.py")}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_names_is_there(page):
+    folders = r"`((?:docs|tests|benchmarks|powerbert_tf|examples|notebooks)/[\w./-]*\w)`"
+    for path in re.findall(folders, TEXTS[page]):
+        assert (REPOSITORY / path).exists(), path
+    sources = {path.name for folder in SOURCES for path in (REPOSITORY / folder).rglob("*.*")}
+    here = sources | {path.name for path in REPOSITORY.iterdir()} | WRITTEN
+    assert set(re.findall(r"`(\w+\.(?:py|md|cfg|toml))`", TEXTS[page])) <= here
+    of_rooms = re.findall(rf"`((?:{'|'.join(ROOMS)})(?:\.\w+)+)", TEXTS[page])
+    of_package = re.findall(r"\bpowerbert_tf(?:\.\w+)+", TEXTS[page])
+    for name in [*(f"powerbert_tf.{name}" for name in of_rooms), *of_package]:
+        pkgutil.resolve_name(name)
+
+
+def test_a_score_of_ones_own():
+    text = TEXTS["docs/extending.md"]
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) if "class " in block)
+    names = {}
+    exec(code, names)
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal((2, 3, 7, 7))
+    attention_probs = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+    mask = np.array([[1] * 7, [1] * 5 + [0] * 2], "int32")
+    stays = names["ExtractByCls"](4, 7)(attention_probs.astype("float32"), mask, mask, None)
+    for row, length in enumerate(mask.sum(axis=1)):
+        to_cls = attention_probs[row, :, :length, 0].sum(axis=0)
+        others = 1 + np.argsort(-to_cls[1:])[:3]
+        np.testing.assert_array_equal(np.asarray(stays["rows"])[row], np.sort([0, *others]))
+
+
+def test_the_settings_of_imdb_can_be_read():
+    file = read_task_file(REPOSITORY / "docs" / "imdb.json")
+    assert (file.name, file.data["dev_share"], file.settings["max_seq_length"]) == ("IMDB", 0.2, 512)
+    assert (file.settings["lambda_"], file.settings["learning_rate_soft_extract"]) == (7e-4, 2e-4)
+
+
+def test_the_flags_of_the_first_page_are_flags():
+    table = re.findall(r"^\| (`--.*?) \|", TEXTS[FIRST], flags=re.MULTILINE)
+    named = {name for row in table for name in re.findall(r"--(\w+)", row)}
+    assert len(named) > 10
+    assert named <= set(flags.FLAGS)
+
+
+def test_the_page_of_flags_is_up_to_date():
+    assert TEXTS["docs/flags.md"] == flag_table(), "out of date; run: python -m docs.flag_table docs/flags.md"
+
+
+def test_the_first_page_names_every_task():
+    row = next(line for line in TEXTS[FIRST].splitlines() if line.startswith("| `--task` |"))
+    assert row.split("|")[2].split() == [f"{name}," for name in list(PUBLISHED)[:-1]] + [list(PUBLISHED)[-1]]

@@ -107,9 +107,3 @@ def test_the_citation_names_the_paper_and_the_version():
     (paper,) = citation["references"]
     assert (paper["year"], paper["authors"][0]["family-names"]) == (2020, "Goyal")
     assert "2001.08950" in paper["url"]
-
-
-def test_files_that_contributing_points_to_are_there():
-    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    for path in re.findall(r"`((?:docs|tests)/[\w./]+|[\w]+\.(?:md|cfg))`", text):
-        assert (REPOSITORY / path).exists(), path

@@ -10,7 +10,7 @@ import pytest
 from saved_weights import read_weights
 from tiny_task import write_checkpoint, write_data
 
-from benchmarks.scale_processes import cluster_variables, started
+from benchmarks.scale.cluster import cluster_variables, started
 
 WITHIN = 60  # seconds, in which the others end
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tiny_bert import tiny_config
 
-from benchmarks.scale_processes import run_job
-from benchmarks.scale_worker import Job
+from benchmarks.scale.cluster import run_job
+from benchmarks.scale.process import Job
 
 CONFIG = tiny_config(num_hidden_layers=2, num_attention_heads=3, head_size=11, dropout=0.0)
 STEPS = 50

@@ -1,0 +1,121 @@
+"""Processes that are measured in turns, so that drift and noise meet all of them alike.
+
+`python -m benchmarks.common.processes MODULE:FUNCTION ARGUMENT ...` calls a function with JSON values. It returns a
+first answer, and a function that answers requests, or None. Requests and answers are JSON objects, one per line.
+"""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common.command import REPOSITORY
+
+
+class Worker:
+    """A process, which ends with the block that it is used in.
+
+    Args:
+        name: For messages.
+        function: `MODULE:FUNCTION`.
+        arguments: Of the function, JSON values.
+        log: File for what libraries print.
+        environment: Further variables.
+    """
+
+    def __init__(self, name: str, function: str, arguments: Sequence[Any], log: Any, environment: Mapping[str, str]):
+        self.name = name
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.common.processes", function, *map(json.dumps, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            cwd=REPOSITORY,
+            env={**os.environ, **environment},
+        )
+
+    def answer(self) -> dict[str, Any]:
+        """Returns the next answer.
+
+        Raises:
+            RuntimeError: The process has ended.
+        """
+        line = self._process.stdout.readline()  # type: ignore[union-attr]
+        if not line:
+            raise RuntimeError(f"{self.name}: its process ended with status {self._process.wait()}; see the log.")
+        return json.loads(line)
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        self._process.stdin.write(json.dumps(request) + "\n")  # type: ignore[union-attr]
+        self._process.stdin.flush()  # type: ignore[union-attr]
+        return self.answer()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._process.stdin.close()  # type: ignore[union-attr]
+        self._process.wait()
+        self._process.stdout.close()  # type: ignore[union-attr]
+
+
+def open_answers() -> Callable[[Any], None]:
+    """Keeps standard output for answers, as libraries print what they like; returns what sends one."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return lambda answer: print(json.dumps(answer), file=answers, flush=True)
+
+
+def use_cores(count: int) -> None:
+    """Binds this process to so many cores; call it before a library starts a thread per core."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+
+
+def turns(names: Iterable[Any], rounds: int) -> Iterator[Any]:
+    """Each name once per round; each round begins with another one."""
+    names = list(names)
+    for first in range(rounds):
+        begin = first % (len(names) or 1)
+        yield from names[begin:] + names[:begin]
+
+
+def milliseconds(function: Callable[..., Any], *arguments: Any) -> float:
+    """How long a call takes."""
+    began = time.perf_counter()
+    function(*arguments)
+    return 1000 * (time.perf_counter() - began)
+
+
+def percentiles(values: Sequence[float], shares: Sequence[int]) -> dict[str, float]:
+    """Percentiles as `p50_ms` and so on."""
+    return {f"p{share}_ms": float(np.percentile(values, share)) for share in shares}
+
+
+def time_in_turns(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of each call of functions in this process; the first call of each traces or compiles."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for name in turns(functions, rounds):
+        times[name].append(milliseconds(functions[name]))
+    return times
+
+
+def main() -> None:
+    """Answers until there is no more to read."""
+    say = open_answers()
+    module, _, function = sys.argv[1].partition(":")
+    first, respond = getattr(importlib.import_module(module), function)(*map(json.loads, sys.argv[2:]))
+    say(first)
+    if respond is not None:
+        for line in sys.stdin:
+            say(respond(json.loads(line)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How fast are a dense and a reduced BERT, against other engines, and what limits them?"""

@@ -1,0 +1,80 @@
+"""Makes the checksums of a changed checkpoint index right again, so that TensorFlow believes the changes."""
+
+import struct
+from collections.abc import Iterator
+
+_FOOTER = 48
+_TRAILER = 5  # of a block: its type and its checksum
+
+
+def _table() -> list[int]:
+    values = []
+    for value in range(256):
+        for _ in range(8):
+            value = (value >> 1) ^ (0x82F63B78 * (value & 1))
+        values.append(value)
+    return values
+
+
+_TABLE = _table()
+
+
+def masked_crc32c(data: bytes) -> int:
+    """CRC-32C, turned and shifted as tables of LevelDB store it."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    crc ^= 0xFFFFFFFF
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def blocks_of(index: bytes) -> list[tuple[int, int]]:
+    """First and last byte, its own not included, of each block of a sound table."""
+    footer = index[-_FOOTER:]
+    numbers = _varints(footer)
+    handles = [(next(numbers), next(numbers)) for _ in range(2)]  # of the index of metadata, and of the index of data
+    first, size = handles[1]
+    content, place = index[first : first + size], 0
+    (restarts,) = struct.unpack("<I", content[-4:])
+    while place < len(content) - 4 * (restarts + 1):
+        own, length, place = _entry(content, place)
+        place += own
+        of_data = _varints(content[place : place + length])
+        handles.append((next(of_data), next(of_data)))
+        place += length
+    return [(first, first + size) for first, size in handles]
+
+
+def with_checksums(index: bytes, blocks: list[tuple[int, int]]) -> bytes:
+    """The same bytes, each block with the checksum of what it holds now."""
+    changed = bytearray(index)
+    for first, last in blocks:
+        checksum = masked_crc32c(bytes(changed[first : last + 1]))
+        changed[last + 1 : last + _TRAILER] = struct.pack("<I", checksum)
+    return bytes(changed)
+
+
+def _entry(content: bytes, place: int) -> tuple[int, int, int]:
+    """Bytes of the key that are not those of the key before, bytes of the value, and where the key begins."""
+    found = []
+    for _ in range(3):
+        value, shift = 0, 0
+        while True:
+            byte = content[place]
+            place += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        found.append(value)
+    return found[1], found[2], place
+
+
+def _varints(data: bytes) -> Iterator[int]:
+    value = shift = 0
+    for byte in data:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            yield value
+            value = shift = 0

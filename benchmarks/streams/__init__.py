@@ -1,0 +1,1 @@
+"""Do predictions and training on files of any size stay within memory?"""
