@@ -68,24 +68,16 @@ def output_path(name: str) -> Path:
 def surroundings(module: str) -> dict[str, Any]:
     """Returns how something is measured: command, date, versions, threads and precision."""
     given = [flag for flag in sys.argv[1:] if not flag.startswith(("--output", "--scratch"))]  # paths of one machine
+    versions = {found.name.lower().replace("_", "-"): found.version for found in importlib.metadata.distributions()}
     backend = os.environ.get("KERAS_BACKEND", "")
     prefix = [f"KERAS_BACKEND={backend}"] if backend else []
     return {
         "command": " ".join([*prefix, "python -m", module, *given]),
         "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES if is_installed(name)},
+        "packages": {name: versions[name] for name in _PACKAGES if name in versions},
         **{flag: FLAGS[flag].value for flag in ("threads", "precision") if flag in FLAGS},
     }
-
-
-def is_installed(package: str) -> bool:
-    """Whether a distribution of this name is there."""
-    try:
-        importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def publish(report: dict[str, Any], output: Path, text: str, figure: Any = None) -> None:

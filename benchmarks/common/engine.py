@@ -38,16 +38,11 @@ class Built:
 
     A batch is `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]`, `"labels"` int32 `[B]` and `"teacher"`,
     the logits that re-training learns, float32 `[B, C]`.
-
-    Attributes:
-        answer: Batch -> what engines agree on: logits `[B, C]`, or a loss `[1]`; NumPy.
-        timed: Does on a batch what is timed, and returns when it is done.
-        reset: Undoes what `timed` changed.
     """
 
-    answer: Callable[[Batch], np.ndarray]
-    timed: Callable[[Batch], object]
-    reset: Callable[[], None] = lambda: None
+    answer: Callable[[Batch], np.ndarray]  # what engines agree on: logits `[B, C]`, or a loss `[1]`
+    timed: Callable[[Batch], object]  # what is timed; returns when it is done
+    reset: Callable[[], None] = lambda: None  # undoes what `timed` changed
 
 
 class UnavailableError(Exception):

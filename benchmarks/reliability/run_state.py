@@ -1,6 +1,5 @@
 """What a run left: names of files, weights, and values other than times, so that two runs can be compared."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,25 +7,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-# Keys of results and logs whose values are times, or follow from times.
-_TIMES = frozenset(
-    {
-        "seconds",
-        "compile_seconds",
-        "compilations",
-        "train_seconds",
-        "eval_seconds",
-        "input_wait_share",
-        "milliseconds",
-        "grouped",
-        "batch",
-        "padded",
-        "speedup_padded",
-        "device",
-        "measured_on",
-        "resumed",
-    }
-)
+from powerbert_tf.common.files import sha256
+
+# Keys of results and logs whose values are times, or follow from times; so are all that end in "seconds".
+_TIMES = {"compilations", "input_wait_share", "milliseconds", "grouped", "batch", "padded", "speedup_padded"}
+_TIMES |= {"device", "measured_on", "resumed"}
 _ONCE = "speedup"  # a search's is predicted, a point's is measured
 
 
@@ -44,7 +29,7 @@ def _content(path: Path) -> Any:
         return _without_times(json.loads(path.read_text(encoding="utf-8")))
     if path.suffix == ".jsonl":
         return [_without_times(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sha256(path)
 
 
 def _arrays(path: Path) -> dict[str, Any]:
@@ -66,7 +51,8 @@ def _without_times(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     measured = _TIMES | ({_ONCE} if "speedup_padded" in value else set())
-    return {key: _without_times(one) for key, one in value.items() if key not in measured}
+    kept = {key: one for key, one in value.items() if key not in measured and not key.endswith("seconds")}
+    return {key: _without_times(one) for key, one in kept.items()}
 
 
 def differences(expected: dict[str, Any], found: dict[str, Any], unsteady: frozenset[str] = frozenset()) -> list[str]:

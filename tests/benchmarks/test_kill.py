@@ -5,7 +5,7 @@ import json
 import h5py
 import numpy as np
 
-from benchmarks.reliability.killable_run import changes_of_files
+from benchmarks.reliability.kill import changes_of_files
 from benchmarks.reliability.run_state import differences, state_of
 
 

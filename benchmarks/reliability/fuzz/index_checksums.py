@@ -1,5 +1,6 @@
 """Makes the checksums of a changed checkpoint index right again, so that TensorFlow believes the changes."""
 
+import itertools
 import struct
 from collections.abc import Iterator
 
@@ -37,8 +38,9 @@ def blocks_of(index: bytes) -> list[tuple[int, int]]:
     content, place = index[first : first + size], 0
     (restarts,) = struct.unpack("<I", content[-4:])
     while place < len(content) - 4 * (restarts + 1):
-        own, length, place = _entry(content, place)
-        place += own
+        # Bytes of the key that are those of the key before, its other bytes, and bytes of the value.
+        _, own, length = entry = list(itertools.islice(_varints(content[place:]), 3))
+        place += own + sum(max(1, -(-number.bit_length() // 7)) for number in entry)
         of_data = _varints(content[place : place + length])
         handles.append((next(of_data), next(of_data)))
         place += length
@@ -52,22 +54,6 @@ def with_checksums(index: bytes, blocks: list[tuple[int, int]]) -> bytes:
         checksum = masked_crc32c(bytes(changed[first : last + 1]))
         changed[last + 1 : last + _TRAILER] = struct.pack("<I", checksum)
     return bytes(changed)
-
-
-def _entry(content: bytes, place: int) -> tuple[int, int, int]:
-    """Bytes of the key that are not those of the key before, bytes of the value, and where the key begins."""
-    found = []
-    for _ in range(3):
-        value, shift = 0, 0
-        while True:
-            byte = content[place]
-            place += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-        found.append(value)
-    return found[1], found[2], place
 
 
 def _varints(data: bytes) -> Iterator[int]:

@@ -32,17 +32,11 @@ class WrongError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind of input.
+    """A kind of input."""
 
-    Attributes:
-        sound: Inputs that are taken.
-        mutate: Makes a wrong one, as bytes.
-        read: Reads one, as the stages do: returns where it is right, or raises an InputError.
-    """
-
-    sound: tuple[bytes, ...]
-    mutate: Callable[[random.Random], bytes]
-    read: Callable[[bytes], Any]
+    sound: tuple[bytes, ...]  # inputs that are taken
+    mutate: Callable[[random.Random], bytes]  # makes a wrong one
+    read: Callable[[bytes], Any]  # as the stages do: returns where it is right, or raises an InputError
 
 
 def check(kind: Kind, data: bytes) -> bool:
