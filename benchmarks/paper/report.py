@@ -19,12 +19,12 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 def to_markdown(report: dict[str, Any], name: str) -> str:
     """The report as text, with the figure `<name>.png` where there is one."""
-    title, tell, draw = _EXPERIMENTS[report["experiment"]]
+    title, describe, draw = _EXPERIMENTS[report["experiment"]]
     checkpoints = ", ".join(dict.fromkeys(result["checkpoint"] for result in report["results"]))
     parts = [f"# {title}", f"{measured_on(report)} {checkpoints}.", f"The paper: {CLAIMS[report['experiment']]}"]
     if draw is not None:
         parts.append(f"![{title}]({name}.png)")
-    return page(*parts, *tell(report))
+    return page(*parts, *describe(report))
 
 
 def plot(report: dict[str, Any]) -> Figure | None:
@@ -64,7 +64,7 @@ def _cell(values: Sequence[float], digits: int = 4) -> str:
     return f"{np.mean(values):.{digits}f}{spread}"
 
 
-def _tell_figure2(report: dict[str, Any]) -> list[str]:
+def _describe_figure2(report: dict[str, Any]) -> list[str]:
     rows, verdicts = [], []
     for task, results in _by_task(report).items():
         cosine = _mean(results, "cosine")
@@ -92,7 +92,7 @@ def _draw_figure2(axes: Axes, results: Sequence[dict[str, Any]]) -> None:
     axes.set_xticks(range(len(cosine)))
 
 
-def _tell_figure5(report: dict[str, Any]) -> list[str]:
+def _describe_figure5(report: dict[str, Any]) -> list[str]:
     parts = [
         "Mutual information, in nats, of the fine-tuned model's answer and its answer where the k-th most significant "
         "word-vector is eliminated at one encoder, and only there. It cannot exceed the entropy of the answers. "
@@ -159,7 +159,7 @@ def _four_digits(frame: pd.DataFrame) -> str:
     return table(frame.assign(**{name: frame[name].map("{:.4f}".format) for name in numbers}))
 
 
-def _tell_speed(report: dict[str, Any]) -> list[str]:
+def _describe_speed(report: dict[str, Any]) -> list[str]:
     rows = []
     groups: dict[tuple[str, bool], list[dict[str, Any]]] = {}
     for result in report["results"]:
@@ -189,7 +189,7 @@ def _tell_speed(report: dict[str, Any]) -> list[str]:
     return [note, table(rows)]
 
 
-def _tell_table4(report: dict[str, Any]) -> list[str]:
+def _describe_table4(report: dict[str, Any]) -> list[str]:
     parts = []
     for task, results in _by_task(report).items():
         first = results[0]
@@ -214,7 +214,7 @@ def _tell_table4(report: dict[str, Any]) -> list[str]:
     return parts
 
 
-def _tell_ablation(report: dict[str, Any]) -> list[str]:
+def _describe_ablation(report: dict[str, Any]) -> list[str]:
     epochs = report["epochs"]
     trained = (
         f"each trained for {epochs} epochs towards the fine-tuned model's answers" if epochs else "nothing re-trained"
@@ -276,10 +276,10 @@ def _draw_ablation(axes: Axes, results: Sequence[dict[str, Any]]) -> None:
 
 
 _EXPERIMENTS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]], Callable | None]] = {
-    "figure2": ("Figure 2: how alike word-vectors become", _tell_figure2, _draw_figure2),
-    "figure5": ("Figure 5: what one word-vector tells", _tell_figure5, _draw_figure5),
-    "table2": ("Table 2: metric and time", _tell_speed, None),
-    "table3": ("Table 3: ALBERT", _tell_speed, None),
-    "table4": ("Table 4: which word-vectors", _tell_table4, None),
-    "ablation": ("Word-vectors against encoders", _tell_ablation, _draw_ablation),
+    "figure2": ("Figure 2: how alike word-vectors become", _describe_figure2, _draw_figure2),
+    "figure5": ("Figure 5: what one word-vector says", _describe_figure5, _draw_figure5),
+    "table2": ("Table 2: metric and time", _describe_speed, None),
+    "table3": ("Table 3: ALBERT", _describe_speed, None),
+    "table4": ("Table 4: which word-vectors", _describe_table4, None),
+    "ablation": ("Word-vectors against encoders", _describe_ablation, _draw_ablation),
 }
