@@ -1,7 +1,6 @@
-"""The method: which word-vectors matter, how they leave, how many stay, and the operations that this saves.
+"""The method: score word-vectors, eliminate those that matter least, and count what that saves.
 
-In this order: `significance`, `extract`, `retention`, `operations`.
-
-Imports `common`. A new score, a new way to eliminate or a new kind of retention configuration goes here. Nothing
-here imports TensorFlow or knows a host model.
+Files, from the ground up: `significance` (scores), `retention` (how many stay), `extract` (the layers), `operations`
+(multiply-adds). Imports `common`. A new score, layer or kind of retention configuration goes here. Nothing here imports
+TensorFlow or knows a host model.
 """

@@ -47,67 +47,54 @@ class GraphWriter:
         return self.weight((array.tobytes(), array.dtype.str, array.shape), array, "constant")
 
     def weight(self, key: Any, array: np.ndarray, title: str) -> str:
-        """A constant that is kept once for each key."""
+        """A constant, kept once for each key."""
         if key not in self._constants:
             name = f"{title}_{len(self._constants)}"
             self._constants[key] = numpy_helper.from_array(array, name)
         return self._constants[key].name
 
     def size(self, tensor: str, axis: int) -> str:
-        """Its size along an axis, int64 `[1]`."""
+        """The size of an axis, int64 `[1]`."""
         return self.node("Shape", tensor, start=axis, end=axis + 1)
 
     def range(self, size: str) -> str:
-        """0, 1, … below a size that is int64 `[1]`."""
+        """0, 1, … up to a size, int64 `[1]`, without it."""
         zero, one = self.constant(0), self.constant(1)
         return self.node("Range", zero, self.node("Squeeze", size, self.constant([0])), one)
 
     def shape(self, *sizes: int | str) -> str:
-        """A shape of numbers and of sizes that are int64 `[1]`."""
+        """A shape, int64, of sizes that are numbers, or int64 `[1]`."""
         parts = [size if isinstance(size, str) else self.constant([size]) for size in sizes]
         return self.node("Concat", *parts, axis=0)
 
     def reshape(self, tensor: str, *sizes: int | str) -> str:
-        """`tensor` in a shape of numbers and of sizes that are int64 `[1]`."""
+        """Reshapes; sizes are numbers, or int64 `[1]`."""
         return self.node("Reshape", tensor, self.shape(*sizes))
 
     def unsqueeze(self, tensor: str, *axes: int) -> str:
-        """`tensor` with axes of size 1 more."""
+        """Inserts axes of size 1."""
         return self.node("Unsqueeze", tensor, self.constant(axes))
 
     def cast(self, tensor: str, dtype: str) -> str:
-        """`tensor` in another type."""
+        """Casts."""
         return self.node("Cast", tensor, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
-    def finish(
-        self,
-        name: str,
-        inputs: Sequence[tuple[str, str, Sequence[str]]],
-        output: tuple[str, str, Sequence[Any]],
-        tensor: str,
-        metadata: dict[str, str],
-    ) -> onnx.ModelProto:
-        """The graph as a model, checked.
+    def finish(self, output: str, axes: Sequence[Any], tensor: str, metadata: dict[str, str]) -> onnx.ModelProto:
+        """The graph as a model that has passed ONNX's checker: inputs are `INPUTS`, int32 `[batch, length]`.
 
         Args:
-            name: Of the graph.
-            inputs: Name, dtype and axes of each.
-            output: The same of the output.
-            tensor: What comes out.
+            output: Name of the output, float32.
+            axes: Axes of the output.
+            tensor: The tensor that becomes the output.
             metadata: Properties of the model.
 
         Raises:
-            onnx.checker.ValidationError: It is no valid ONNX.
+            onnx.checker.ValidationError: The graph is not valid ONNX.
         """
-        self._nodes.append(helper.make_node("Identity", [tensor], [output[0]], "answers"))
-
-        def describe(value):
-            name, dtype, axes = value
-            return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), axes)
-
-        graph = helper.make_graph(
-            self._nodes, name, [describe(value) for value in inputs], [describe(output)], [*self._constants.values()]
-        )
+        self._nodes.append(helper.make_node("Identity", [tensor], [output], "answers"))
+        inputs = [helper.make_tensor_value_info(name, onnx.TensorProto.INT32, ["batch", "length"]) for name in INPUTS]
+        outputs = [helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, axes)]
+        graph = helper.make_graph(self._nodes, "powerbert", inputs, outputs, [*self._constants.values()])
         opsets = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="powerbert_tf")
         helper.set_model_props(model, metadata)
@@ -115,32 +102,26 @@ class GraphWriter:
         return model
 
 
-def _received(graph: GraphWriter, probs: str, votes: str, size: str) -> str:
-    """Attention that each row receives from the others in each head, `[B, A, F]`."""
+def _significance(graph: GraphWriter, probs: str, votes: str, value: str | None, size: str) -> str:
+    """Attention that each row receives from the others, weighted by the norms of the values, if any."""
     received = graph.node("MatMul", graph.unsqueeze(votes, 1, 2), probs)  # [B, A, 1, F]
     received = graph.node("Squeeze", received, graph.constant([2]))
     # The diagonal: of F * F numbers every (F + 1)th.
     places = graph.node("Mul", graph.range(size), graph.node("Add", size, graph.constant(1)))
     flat = graph.reshape(probs, 0, 0, graph.node("Mul", size, size))  # 0 keeps an axis
     own = graph.node("Mul", graph.node("Gather", flat, places, axis=2), graph.unsqueeze(votes, 1))
-    return graph.node("Sub", received, own)
-
-
-def _attention(graph: GraphWriter, probs: str, votes: str, value: str, size: str) -> str:
-    return graph.node("ReduceSum", _received(graph, probs, votes, size), graph.constant([1]), keepdims=0)
-
-
-def _weighted(graph: GraphWriter, probs: str, votes: str, value: str, size: str) -> str:
-    norms = graph.node("ReduceL2", value, graph.constant([3]), keepdims=0)
-    weighted = graph.node("Mul", _received(graph, probs, votes, size), norms)
-    return graph.node("ReduceSum", weighted, graph.constant([1]), keepdims=0)
+    from_others = graph.node("Sub", received, own)  # [B, A, F]
+    if value is not None:
+        norms = graph.node("ReduceL2", value, graph.constant([3]), keepdims=0)
+        from_others = graph.node("Mul", from_others, norms)
+    return graph.node("ReduceSum", from_others, graph.constant([1]), keepdims=0)
 
 
 # Score -> a function that adds its nodes to a graph: attention probabilities `[B, A, F, F]`, votes `[B, F]`, values
 # `[B, A, F, D]` (float32) and F (int64 `[1]`) -> scores `[B, F]` float32, each by the name of its tensor.
 SCORE_WRITERS: dict[str, Callable[[GraphWriter, str, str, str, str], str]] = {
-    "attention": _attention,
-    "weighted": _weighted,
+    "attention": lambda graph, probs, votes, value, size: _significance(graph, probs, votes, None, size),
+    "weighted": _significance,
 }
 
 
@@ -166,7 +147,7 @@ class _Rows:
 
     Attributes:
         vectors: `[B, F, H]`.
-        mask: `[B, F]` float32, 1 for a word-piece.
+        mask: `[B, F]` float32, 1 for a token and 0 for padding.
         size: F, int64 `[1]`.
     """
 
@@ -196,7 +177,7 @@ def build_onnx(model: BertClassifier, is_regression: bool = False) -> onnx.Model
 
 
 class _Writer:
-    """Writes one model."""
+    """Writes one model, layer by layer as `models.encoder` and `elimination.extract` compute it."""
 
     def __init__(self, model: BertClassifier):
         self._model, self._config = model, model.config
@@ -211,7 +192,7 @@ class _Writer:
             graph.cast(padding_mask, "float32"),
             length,
         )
-        # Word-pieces of each example, int64 [B, 1]: what fractions are of.
+        # Tokens of each example, int64 [B, 1], which fractions refer to.
         own = graph.node("ReduceSum", graph.cast(padding_mask, "int64"), graph.constant([1]), keepdims=1)
         for encoder in self._model.encoders:
             rows = self._encoder(encoder, rows, length, own)
@@ -222,18 +203,10 @@ class _Writer:
             name, axes, answers = "scores", ["batch"], graph.node("Squeeze", logits, graph.constant([1]))
         else:
             name, axes, answers = "probabilities", ["batch", self._model.num_classes], graph.node("Softmax", logits)
-        return graph.finish(
-            "powerbert",
-            [(given, "int32", ["batch", "length"]) for given in INPUTS],
-            (name, "float32", axes),
-            answers,
-            {"max_seq_length": str(self._model.max_seq_length)},
-        )
-
-    # Layers of every BERT.
+        return graph.finish(name, axes, answers, {"max_seq_length": str(self._model.max_seq_length)})
 
     def _weight(self, variable: Any, part: slice | None = None, scale: np.ndarray | None = None) -> str:
-        """A weight, or columns of one, scaled; encoders that share their weights share these, too."""
+        """A weight, or some of its columns, scaled. Encoders that share weights share the constant."""
         columns = None if part is None else (part.start, part.stop)
         values = np.asarray(keras.ops.convert_to_numpy(variable.value), "float32")
         values = values if scale is None else values * scale
@@ -241,7 +214,7 @@ class _Writer:
         return self._graph.weight((id(variable), columns), values, "weight")
 
     def _product(self, layer: Any, rows: str, part: slice | None = None, scale: np.ndarray | None = None) -> str:
-        """Rows by a layer's kernel, or by some of its columns, plus the bias."""
+        """A dense layer without activation, or some of its outputs."""
         product = self._graph.node("MatMul", rows, self._weight(layer.kernel, part, scale))
         return self._graph.node("Add", product, self._weight(layer.bias, part, scale))
 
@@ -282,14 +255,14 @@ class _Writer:
         return self._dense(layer.projection, vectors) if config.has_projection else vectors
 
     def _heads(self, projected: str, parts: int, size: int | str) -> list[str]:
-        """`[B, F, parts * H]` -> as many of `[B, A, F, D]`: one transposition for all of them."""
+        """`[B, F, parts * H]` -> a list of `[B, A, F, D]`, with one transposition for all."""
         graph, heads = self._graph, self._config.num_attention_heads
         split = graph.reshape(projected, -1, size, parts * heads, self._config.hidden_size // heads)
         split = graph.node("Transpose", split, perm=[0, 2, 1, 3])
         return graph.nodes("Split", parts, split, axis=1, num_outputs=parts) if parts > 1 else [split]
 
     def _query_key_value(self, encoder: Any, rows: _Rows) -> list[str]:
-        """`[B, A, Q, D]`, and twice `[B, A, F, D]`; the query is scaled, by its weights."""
+        """`[B, A, Q, D]`, and twice `[B, A, F, D]`. The weights of the query include its scale."""
         graph, hidden_size = self._graph, self._config.hidden_size
         layer = encoder.attention.query_key_value
         scale = np.ones(3 * hidden_size, "float32")
@@ -327,8 +300,6 @@ class _Writer:
         vectors = self._layer_norm(encoder.output_layer_norm, graph.node("Add", update, vectors))
         return dataclasses.replace(kept, vectors=vectors)
 
-    # The method; see `powerbert_tf.elimination.extract` and `powerbert_tf.elimination.significance`.
-
     def _extract(self, slot: Any, probs: str, value: str, rows: _Rows, length: str, own: str) -> tuple[str, _Rows]:
         """The rows that stay, and their attention probabilities, `[B, A, K, F]`."""
         if not isinstance(slot, Extract):
@@ -339,7 +310,7 @@ class _Writer:
             above = graph.node("Add", graph.node("Mul", length, parts), graph.constant(PARTS - 1))
             num_kept = graph.node("Div", above, unit)
             order = self._top(self._ranking_scores(slot, probs, value, rows), num_kept, largest=1)[1]  # [B, K]
-            # rank < ceil(f n), without a division of what varies by example: OpenVINO rounds there, and does not floor.
+            # rank < ceil(f n), without dividing n: OpenVINO would round, not floor.
             rank = graph.node("Mul", graph.range(num_kept), unit)
             is_own = graph.node("Less", rank, graph.node("Mul", own, parts))  # [B, K]
             numbers = self._top(graph.node("Where", is_own, order, rows.size), num_kept, largest=0)[0]
@@ -351,12 +322,12 @@ class _Writer:
             numbers = self._top(order, num_kept, largest=0)[0]
             mask = graph.node("GatherElements", rows.mask, numbers, axis=1)
         batch, heads = graph.size(rows.mask, 0), self._config.num_attention_heads
-        vectors = self._pick(rows.vectors, [self._config.hidden_size], numbers, [batch], rows.size)
-        probs = self._pick(probs, [rows.size], graph.unsqueeze(numbers, 1), [batch, heads], rows.size)
+        vectors = self._pick(rows.vectors, self._config.hidden_size, numbers, [batch], rows.size)
+        probs = self._pick(probs, rows.size, graph.unsqueeze(numbers, 1), [batch, heads], rows.size)
         return probs, _Rows(vectors, mask, num_kept)
 
     def _top(self, values: str, number: str, largest: int) -> list[str]:
-        """Values and their places, `[B, number]` each; among equals the earlier one comes first."""
+        """The largest or smallest values and their places, `[B, number]` each; the earlier of equals first."""
         return self._graph.nodes("TopK", 2, values, number, axis=-1, largest=largest, sorted=1)
 
     def _ranking_scores(self, slot: Extract, probs: str, value: str, rows: _Rows) -> str:
@@ -376,21 +347,17 @@ class _Writer:
         is_cls = graph.node("Equal", graph.range(rows.size), graph.constant(0))
         return graph.node("Where", is_cls, graph.constant(RANKED_FIRST, "float32"), scores)
 
-    def _pick(self, tensor: str, width: list, numbers: str, outer: list, size: str) -> str:
-        """Rows of each example, or of each of its heads: one flat gather.
+    def _pick(self, tensor: str, width: int | str, numbers: str, outer: list, size: str) -> str:
+        """Rows of each example, or of each of its heads, by one flat gather.
 
         Args:
-            tensor: `[*outer, F, *width]`.
-            width: Sizes of a row.
-            numbers: Which rows, `[*outer, K]`, or with a 1 for the heads.
-            outer: Sizes before.
+            tensor: `[*outer, F, width]`.
+            width: Size of a row.
+            numbers: Which rows, `[B, K]`, or `[B, 1, K]` for heads.
+            outer: Sizes before the rows: of the batch, and of the heads, if any.
             size: F.
         """
         graph = self._graph
-        if len(outer) == 1:
-            groups, shape = outer[0], [outer[0], 1]
-        else:
-            groups = graph.node("Mul", outer[0], graph.constant([outer[1]]))
-            shape = [*outer, 1]
-        first = graph.reshape(graph.node("Mul", graph.range(groups), size), *shape)
-        return graph.node("Gather", graph.reshape(tensor, -1, *width), graph.node("Add", numbers, first), axis=0)
+        groups = graph.node("Mul", outer[0], graph.constant([outer[1]])) if len(outer) > 1 else outer[0]
+        first = graph.reshape(graph.node("Mul", graph.range(groups), size), *outer, 1)
+        return graph.node("Gather", graph.reshape(tensor, -1, width), graph.node("Add", numbers, first), axis=0)

@@ -14,6 +14,19 @@ from powerbert_tf.models.config import BertConfig
 from powerbert_tf.models.encoder import BertEmbeddings, EncoderBlock, bert_dense
 
 INPUTS = ("token_ids", "segment_ids", "padding_mask")
+# Arguments of a classifier that are attributes of the same name, and JSON values.
+_ARGUMENTS = (
+    "num_classes",
+    "max_seq_length",
+    "retention_configuration",
+    "soft_extract",
+    "gate_width",
+    "selection",
+    "padding_queries_vote",
+    "pin_cls",
+    "lambda_",
+    "choices",
+)
 
 
 @keras.saving.register_keras_serializable("powerbert_tf")
@@ -153,22 +166,9 @@ class BertClassifier(keras.Model):
         return type(self)(**{**self.get_config(), **empty, **slots}, shared=self)
 
     def get_config(self):
-        return {
-            "name": self.name,
-            "config": dataclasses.asdict(self.config),
-            "num_classes": self.num_classes,
-            "max_seq_length": self.max_seq_length,
-            "retention_configuration": self.retention_configuration,
-            "soft_extract": self.soft_extract,
-            "gate_width": self.gate_width,
-            "custom_slots": self.custom_slots
-            and [None if slot is None else keras.saving.serialize_keras_object(slot) for slot in self.custom_slots],
-            "selection": self.selection,
-            "padding_queries_vote": self.padding_queries_vote,
-            "pin_cls": self.pin_cls,
-            "lambda_": self.lambda_,
-            "choices": self.choices,
-        }
+        slots = self.custom_slots and [slot and keras.saving.serialize_keras_object(slot) for slot in self.custom_slots]
+        config = {"name": self.name, "config": dataclasses.asdict(self.config), "custom_slots": slots}
+        return config | {name: getattr(self, name) for name in _ARGUMENTS}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

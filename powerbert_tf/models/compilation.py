@@ -1,13 +1,14 @@
-"""Models compiled for the shapes of their batches, and a record of what that takes.
+"""Models compiled for the shapes of their batches, and a record of the time that this takes.
 
-There are two ways to run a model. The *plain graph* is traced once and takes any shape; it is what TF Serving
-runs by default. *XLA* compiles a program for each shape, which takes seconds, so that shapes have to be few: see
-`powerbert_tf.batches.buckets`. Either is built on a first call, which is recorded and never part of a measurement.
+There are two ways to run a model. The *plain graph* is traced once and takes any shape; TF Serving runs it by default.
+*XLA* compiles a program for each shape, which takes seconds, so there must be few shapes: see
+`powerbert_tf.batches.buckets`. A first call builds the program; it is recorded, and never measured.
 """
 
 import contextlib
 import dataclasses
 import functools
+import importlib
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -20,11 +21,11 @@ from powerbert_tf.models.classifier import INPUTS
 
 @dataclasses.dataclass(eq=False)
 class Compilations:
-    """What was built.
+    """A record of what was built.
 
     Attributes:
-        count: Programs: one a model and shape with XLA, one a model in the plain graph.
-        seconds: Of the first calls that built them, their run included.
+        count: Programs: one per model and shape with XLA, one per model in the plain graph.
+        seconds: Time of the first calls, which build a program and run it.
     """
 
     count: int = 0
@@ -36,7 +37,7 @@ _records: list[Compilations] = []
 
 @contextlib.contextmanager
 def recorded_compilations() -> Iterator[Compilations]:
-    """Records what is built in the block; blocks may be nested."""
+    """Records the programs that are built in the block. Blocks may be nested."""
     record = Compilations()
     _records.append(record)
     try:
@@ -47,7 +48,7 @@ def recorded_compilations() -> Iterator[Compilations]:
 
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
-    """A block that builds one program and waits for its result."""
+    """Wraps a block that builds one program and waits for its result."""
     start = time.perf_counter()
     yield
     for record in _records:
@@ -56,32 +57,23 @@ def compiling() -> Iterator[None]:
 
 
 def backend_module() -> Any:
-    """TensorFlow, JAX or PyTorch, whichever Keras runs on.
+    """The module of Keras' backend.
 
     Raises:
-        ValueError: It is none of them.
+        ValueError: The backend is none of TensorFlow, JAX and PyTorch.
     """
     backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as module
-    elif backend == "jax":
-        import jax as module
-    elif backend == "torch":
-        import torch as module
-    else:
+    if backend not in ("tensorflow", "jax", "torch"):
         raise ValueError(f"KERAS_BACKEND={backend}; expected tensorflow, jax or torch, with which latency is measured.")
-    return module
+    return importlib.import_module(backend)
 
 
 class CompiledModel:
     """A model as it is deployed: `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` -> one tensor.
 
-    Attributes:
-        function: What is called; on TensorFlow a `tf.function`.
-
     Args:
-        function: The model's.
-        per_shape: Whether a program is built for each shape, and not one for all.
+        function: The compiled function; on TensorFlow a `tf.function`.
+        per_shape: Whether each shape has a program of its own.
     """
 
     def __init__(self, function: Callable[[Mapping[str, Any]], Any], per_shape: bool):
@@ -101,27 +93,27 @@ class CompiledModel:
 
 
 def compiled(model: keras.Model, jit_compile: bool = False, reads_anew: bool = False) -> CompiledModel:
-    """The model without training, compiled where the backend can.
+    """Compiles a model for inference, if the backend can.
 
     Args:
         model: `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` -> one tensor.
-        jit_compile: Whether by XLA. JAX knows no other way; PyTorch has none.
-        reads_anew: On JAX, whether each call takes the weights as they are then, which costs some of its time, and not
-            those of now; elsewhere it does so anyway.
+        jit_compile: Whether to use XLA. JAX always does; PyTorch never does.
+        reads_anew: On JAX, whether each call reads the weights again, which takes time, or they are read once, now. The
+            other backends always use the present weights.
 
     Raises:
-        ValueError: The backend is none of TensorFlow, JAX and PyTorch; or PyTorch, and `jit_compile` is given.
+        ValueError: The backend is none of TensorFlow, JAX and PyTorch, or is PyTorch and `jit_compile` is given.
     """
     module = backend_module()
     if keras.backend.backend() == "tensorflow":
         any_length = {name: module.TensorSpec([None, None], module.int32, name=name) for name in INPUTS}
-        # A partial has no code: TensorFlow counts traces by code, and would warn of several models.
+        # TensorFlow counts traces by code, and warns about several models; a partial has no code.
         infer = functools.partial(model, training=False)
-        # One trace, of which XLA compiles each shape by itself.
+        # One trace; XLA compiles it for each shape.
         function = module.function(infer, input_signature=[any_length], autograph=False, jit_compile=jit_compile)
         return CompiledModel(function, per_shape=jit_compile)
     if keras.backend.backend() == "jax":
-        # Weights are arguments: as constants they would be compiled in.
+        # Weights are arguments, so that they are not compiled in as constants.
         def read():
             return [
                 [variable.value for variable in variables]
@@ -142,7 +134,7 @@ def compiled(model: keras.Model, jit_compile: bool = False, reads_anew: bool = F
 
 
 class _WeakModel:
-    """A model that its own compiled function does not keep alive; `weakref.proxy` has no signature to trace."""
+    """A model that its compiled function does not keep alive; `weakref.proxy` has no signature to trace."""
 
     def __init__(self, model):
         self._reference = weakref.ref(model)
@@ -158,7 +150,7 @@ _kept: weakref.WeakKeyDictionary[Any, dict[bool, CompiledModel]] = weakref.WeakK
 
 
 def compiled_once(model: keras.Model, jit_compile: bool = False) -> CompiledModel:
-    """`compiled`, kept as long as the model is, so that no shape is compiled twice; it reads weights anew."""
+    """`compiled` with a cache that lives as long as the model. Each call uses the present weights."""
     ways = _kept.setdefault(model, {})
     if jit_compile not in ways:
         ways[jit_compile] = compiled(_WeakModel(model), jit_compile, reads_anew=True)

@@ -15,7 +15,7 @@ ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "tanh")
 
 _MOST_WEIGHTS = 10**10  # thirty times BERT-large: more is a mistake, or meant to fill a machine's memory
 _MOST_ENCODERS = 1000
-_LARGEST_SIZE = 10**15  # of any kind: what it comes to is reckoned in floats, which end somewhere
+_LARGEST_SIZE = 10**15  # larger sizes overflow when they are multiplied as floats
 
 _SIZES = (
     "vocab_size",
@@ -25,27 +25,36 @@ _SIZES = (
     "intermediate_size",
     "max_position_embeddings",
 )
+# Field -> the smallest value.
+_COUNTS = dict.fromkeys((*_SIZES, "embedding_size"), 1) | {
+    "type_vocab_size": 0,
+    "position_offset": 0,
+    "pad_token_id": 0,
+}
+_FLAGS = ("projects_embeddings", "shares_encoders", "dropout_before_pooler")
+_RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
+_MAY_BE_NONE = ("embedding_size", "pad_token_id", "projects_embeddings", "classifier_dropout")
 
 
 @dataclasses.dataclass(frozen=True)
 class BertConfig:
-    """Sizes and constants of an encoder and what is around it, under the names of BERT's configuration file.
+    """Sizes and constants of a classifier, under the names of BERT's configuration file.
 
     Attributes:
-        type_vocab_size: Segments; with 1 every row has it, with 0 there is no table.
-        architecture: A row of `architectures.ARCHITECTURES`; it decides what weights are called in checkpoints.
+        type_vocab_size: Number of segments; with 1 every row has the same, with 0 there is no table.
+        architecture: A row of `architectures.ARCHITECTURES`, which decides the names of weights in checkpoints.
         embedding_size: Columns of the embedding tables; None for `hidden_size`.
-        projects_embeddings: Whether a dense layer takes them to `hidden_size`; None for where that is another size.
-        position_offset: Row of the position table that the first word-piece takes.
+        projects_embeddings: Whether a dense layer projects embeddings to `hidden_size`; None: if the sizes differ.
+        position_offset: Row of the position table for the first token.
         shares_encoders: Whether all encoders have the same weights.
         pooler_act: Activation of the dense layer between [CLS] and the head.
-        dropout_before_pooler: Whether dropout acts there, too, and not only after it.
-        classifier_dropout: Rate of it; None for `hidden_dropout_prob`.
-        pad_token_id: What the vocabulary's padding token should have; None where the file does not say.
+        dropout_before_pooler: Whether dropout acts before that layer, too, and not only after it.
+        classifier_dropout: Rate of that dropout; None for `hidden_dropout_prob`.
+        pad_token_id: Id of the padding token; None if the file does not say.
 
     Raises:
-        InputError: A size below 1, more weights than any machine should be asked for, heads that do not divide the
-            hidden size, an unknown activation, or a rate outside [0, 1).
+        InputError: A size is out of range, the weights would be too many, heads do not divide the hidden size, an
+            activation is unknown, or a rate is outside [0, 1).
     """
 
     vocab_size: int
@@ -71,18 +80,13 @@ class BertConfig:
     pad_token_id: int | None = None
 
     def __post_init__(self):
-        for name in _SIZES:
-            _require_count(name, getattr(self, name), 1)
-        _require_count("type_vocab_size", self.type_vocab_size, 0)
-        if self.embedding_size is not None:
-            _require_count("embedding_size", self.embedding_size, 1)
-        _require_count("position_offset", self.position_offset, 0)
-        if self.pad_token_id is not None:
-            _require_count("pad_token_id", self.pad_token_id, 0)
-        for name in ("projects_embeddings", "shares_encoders", "dropout_before_pooler"):
-            value = getattr(self, name)
-            if not isinstance(value, bool) and (name, value) != ("projects_embeddings", None):
-                raise InputError(f"{name}={value!r}; expected true or false.")
+        given = {name: value for name, value in vars(self).items() if value is not None or name not in _MAY_BE_NONE}
+        for name, least in _COUNTS.items():
+            if name in given:
+                _require_count(name, given[name], least)
+        for name in _FLAGS:
+            if not isinstance(given.get(name, False), bool):
+                raise InputError(f"{name}={given[name]!r}; expected true or false.")
         if self.num_hidden_layers > _MOST_ENCODERS:
             raise InputError(f"num_hidden_layers={self.num_hidden_layers}; expected at most {_MOST_ENCODERS}.")
         if self.num_weights > _MOST_WEIGHTS:
@@ -101,12 +105,10 @@ class BertConfig:
         for name in ("hidden_act", "pooler_act"):
             if getattr(self, name) not in ACTIVATIONS:
                 raise InputError(f"{name}={getattr(self, name)!r}; expected one of {', '.join(ACTIVATIONS)}.")
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
-            value = getattr(self, name)
-            if name == "classifier_dropout" and value is None:
-                continue
-            if not _is_number(value) or not 0 <= value < 1:
-                raise InputError(f"{name}={value!r}; expected a rate in [0, 1).")
+        for name in _RATES:
+            rate = given.get(name, 0.0)
+            if not _is_number(rate) or not 0 <= rate < 1:
+                raise InputError(f"{name}={rate!r}; expected a rate in [0, 1).")
         for name in ("initializer_range", "layer_norm_eps"):
             value = getattr(self, name)
             if not _is_number(value) or not 0 < value <= 1:
@@ -126,24 +128,24 @@ class BertConfig:
 
     @property
     def max_length(self) -> int:
-        """Most word-pieces that have a position."""
+        """The largest number of tokens that have a position."""
         return self.max_position_embeddings - self.position_offset
 
     @property
     def num_encoder_weights(self) -> int:
-        """Encoders with weights of their own."""
+        """The number of encoders with weights of their own."""
         return 1 if self.shares_encoders else self.num_hidden_layers
 
     @property
     def num_weights(self) -> int:
-        """About how many numbers the weights are; an encoder too many rather than too few."""
+        """Roughly the number of weights, rather too large than too small."""
         rows = self.vocab_size + self.max_position_embeddings + self.type_vocab_size + self.hidden_size
         encoder = 4 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size
         return rows * self.embedding_width + (self.num_encoder_weights + 1) * encoder
 
     @property
     def encoder_size(self) -> EncoderSize:
-        """What `powerbert_tf.elimination.operations.multiply_adds` wants to know."""
+        """The sizes that `elimination.operations` needs."""
         return EncoderSize(self.num_hidden_layers, self.hidden_size, self.intermediate_size)
 
 
@@ -159,14 +161,14 @@ def _is_number(value: Any) -> bool:
 
 
 def config_of(architecture: str, values: Mapping[str, Any]) -> BertConfig:
-    """The configuration that a file's content means in an architecture; keys that are no concern of it are passed over.
+    """Turns the content of a configuration file into a `BertConfig`, and ignores unknown keys.
 
     Args:
         architecture: Name of a row of `ARCHITECTURES`.
         values: Content of the file.
 
     Raises:
-        InputError: An unknown architecture, a size that is missing, or a value that is not supported.
+        InputError: The architecture is unknown, a size is missing, or a value is not supported.
     """
     row = ARCHITECTURES.get(architecture)
     if row is None:
@@ -189,11 +191,10 @@ def read_bert_config(path: str | os.PathLike[str], architecture: str | None = No
 
     Args:
         path: The file.
-        architecture: Where the file's name says it, as in Google's releases; None where its content does.
+        architecture: Given by the file's name in Google's releases; None to read it from the content.
 
     Raises:
-        InputError: The file is missing, no JSON object, lacks a size, describes an architecture that is not supported,
-            or holds a value that `BertConfig` refuses. The message names the file.
+        InputError: The file is missing or damaged, or its content is not supported. The message names the file.
     """
     path = Path(path)
     try:
@@ -216,7 +217,7 @@ def read_bert_config(path: str | os.PathLike[str], architecture: str | None = No
 
 
 def _model_type(values: Mapping[str, Any]) -> str:
-    """`model_type`; of files older than that key, what the class of the model begins with."""
+    """The key `model_type`; in files older than that key, the first part of the name of the model's class."""
     if "model_type" in values:
         return str(values["model_type"])
     classes = values.get("architectures") or ["Bert"]

@@ -1,4 +1,4 @@
-"""A model's copy on other devices, and its weights brought back."""
+"""Copies of a model on other devices, and the way back of their weights."""
 
 import contextlib
 import weakref
@@ -11,11 +11,11 @@ from powerbert_tf.models.precision import computing_in
 
 
 def copied(model: keras.Model, devices: contextlib.AbstractContextManager) -> keras.Model:
-    """A model of its own with the same weights; a `BertClassifier`, or what can be made alike.
+    """A new model with the same weights.
 
     Args:
-        model: What is copied.
-        devices: A block in which variables are made where the copy is to be.
+        model: A `BertClassifier`, or another model that its configuration describes completely.
+        devices: A block that creates variables where the copy belongs.
     """
     with computing_in(model.dtype_policy.name), devices:
         copy = type(model).from_config(model.get_config())
@@ -24,7 +24,7 @@ def copied(model: keras.Model, devices: contextlib.AbstractContextManager) -> ke
 
 
 class Copies:
-    """A copy of each model that is asked on other devices, kept as long as the model is."""
+    """A cache with one copy of each model, kept as long as the model is."""
 
     def __init__(self) -> None:
         self._kept: weakref.WeakKeyDictionary[Any, tuple[keras.Model, Callable[..., Any]]] = weakref.WeakKeyDictionary()
@@ -35,12 +35,12 @@ class Copies:
         devices: contextlib.AbstractContextManager,
         make: Callable[[keras.Model], Callable[..., Any]],
     ) -> Callable[..., Any]:
-        """What was made of a model's copy, which has the model's values of now.
+        """A function of a model's copy, which gets the present values of the model.
 
         Args:
             model: See `copied`.
-            devices: See there.
-            make: Makes the function of the copy, once.
+            devices: See `copied`.
+            make: Makes the function from the copy, once.
         """
         if model in self._kept:
             assign_all(model, self._kept[model][0])
@@ -51,7 +51,7 @@ class Copies:
 
 
 def assign_all(source: keras.Model, target: keras.Model) -> None:
-    """Gives a model all values of one that is made alike, those of its random states, too."""
+    """Copies all values, including random states, to a model of the same structure."""
     for kind in (lambda model: model.weights, seed_states):
         for value, variable in zip(kind(source), kind(target), strict=True):
             if value.shape != variable.shape:
@@ -60,13 +60,13 @@ def assign_all(source: keras.Model, target: keras.Model) -> None:
 
 
 def seed_states(model: keras.Model) -> list[keras.Variable]:
-    """The states of its random generators."""
+    """The states of the random generators of a model."""
     weights = {id(weight) for weight in model.weights}
     return [variable for variable in model.variables if id(variable) not in weights]
 
 
 class BringBack(keras.callbacks.Callback):
-    """Brings the weights of a copy back to the model it was made of, before others evaluate and save that."""
+    """Copies the weights back to the original after each epoch, before other callbacks evaluate and save it."""
 
     def __init__(self, copy: keras.Model, source: keras.Model):
         super().__init__()

@@ -8,11 +8,11 @@ if keras.backend.backend() == "tensorflow":
 
 @keras.saving.register_keras_serializable("powerbert_tf")
 class FusedDense(keras.layers.Dense):
-    """`keras.layers.Dense` on rows `[R, in]` -> `[R, units]`, its bias and activation fused into the matrix product.
+    """`keras.layers.Dense` on rows `[R, in]` -> `[R, units]`, with bias and activation fused into the matrix product.
 
-    TensorFlow's graph optimiser puts bias, GELU, ReLU or tanh, and a sum that follows, into one oneDNN call on CPU, but
-    only after a product of matrices whose bias is added by `BiasAdd`. Keras adds it by `AddV2`, which leaves each as a
-    pass of its own over memory. Other backends fuse by themselves.
+    On CPU, TensorFlow's graph optimizer merges bias, GELU, ReLU or tanh, and a sum that follows, into one oneDNN call,
+    but only if `BiasAdd` adds the bias. Keras uses `AddV2`, so that each is a pass of its own over memory. The other
+    backends fuse in either case.
     """
 
     if keras.backend.backend() == "tensorflow":

@@ -1,4 +1,4 @@
-"""What models compute in; their weights, significance scores, LayerNorm and the head are float32 in any case."""
+"""The precision of a model's computation. Weights, scores, LayerNorm and the head are always float32."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # Keras's dtype pol
 
 @contextlib.contextmanager
 def computing_in(precision: str) -> Iterator[None]:
-    """Layers that are made in the block compute in one of `PRECISIONS`."""
+    """Makes layers that are created in the block compute in one of `PRECISIONS`."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:

@@ -1,12 +1,12 @@
-"""A search without training: measure what eliminating changes, then spend the budget where it hurts least.
+"""A search without training: measure the damage of elimination, then spend the budget where it hurts least.
 
-1. *Profile.* D_j(f): how far the outputs of the fine-tuned model move when encoder j, and only it, eliminates down to
-   the fraction f of each example's own length (all encoders after it then have those rows only).
-2. *Allocate.* A word-vector that leaves at encoder j is charged what leaving there costs: a configuration
-   f_1 >= ... >= f_{L-1} has the predicted damage  sum_j D_j(f_j) - D_j(f_{j-1}),  f_0 = 1. Dynamic programming finds
-   the least one within the budget, exactly up to the grids of fractions and of costs.
-3. *Refine.* Small exchanges between encoders, each measured on the same examples, keep what lowers the true damage
-   (the evolutionary search of Length-Adaptive Transformer, arXiv 2010.07003, from a good start).
+1. *Profile.* D_j(f) says how far the outputs of the fine-tuned model move when only encoder j eliminates, down to the
+   fraction f of each example's own length (all later encoders then have those rows only).
+2. *Allocate.* Each word-vector is charged the damage of leaving at its encoder: a configuration f_1 >= ... >= f_{L-1}
+   has the predicted damage  sum_j D_j(f_j) - D_j(f_{j-1}),  f_0 = 1. Dynamic programming finds the least within the
+   budget, exactly up to the grids of fractions and of costs.
+3. *Refine.* Small exchanges between encoders, each measured on the same examples, keep what lowers the true damage (the
+   evolutionary search of Length-Adaptive Transformer, arXiv 2010.07003, from a good start).
 """
 
 import dataclasses
@@ -28,11 +28,11 @@ _REFINEMENTS = 30
 
 
 def damage(full: np.ndarray, reduced: np.ndarray, is_regression: bool) -> float:
-    """How far outputs have moved: mean KL(full || reduced) in nats, or the mean squared difference of a regression.
+    """Distance of outputs: mean KL(full || reduced) in nats, or the mean squared difference for a regression.
 
     Args:
         full: Logits `[n, C]` of the model that eliminates nothing.
-        reduced: Logits `[n, C]`.
+        reduced: Logits `[n, C]` of the reduced model.
         is_regression: Whether the logit is the answer.
     """
     if is_regression:
@@ -43,10 +43,10 @@ def damage(full: np.ndarray, reduced: np.ndarray, is_regression: bool) -> float:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Profile:
-    """Damage of eliminating at one encoder.
+    """The damage of elimination at each encoder.
 
     Attributes:
-        fractions: The fractions f that were measured, increasing, the last one 1, `[g]`.
+        fractions: The measured fractions f, increasing up to 1, `[g]`.
         damages: D_j(f) of all encoders but the last, `[L - 1, g]`; non-increasing in f, and 0 at 1.
     """
 
@@ -59,14 +59,14 @@ class Profile:
 
 
 class Calibration:
-    """The search on one model; the profile is measured once and serves every budget.
+    """The search on one model. It measures the profile once, for all budgets.
 
     Args:
         model: The fine-tuned classifier.
         batches: Inputs of the calibration examples, arrays `[B, T]` by name.
         is_regression: Whether the logit is the answer.
-        selection: Which word-vectors stay, see `powerbert_tf.elimination.extract`.
-        seed: Of the refinement.
+        selection: Name of the score that ranks word-vectors.
+        seed: Seed of the refinement.
     """
 
     def __init__(
@@ -87,14 +87,14 @@ class Calibration:
         self._profile: Profile | None = None
 
     def damage(self, configuration: Sequence[float]) -> float:
-        """The measured damage of a configuration; each is measured once."""
+        """Measures the damage of a configuration, once."""
         key = tuple(configuration)
         if key not in self._damages:
             self._damages[key] = damage(self.full, self._logits(key), self.is_regression)
         return self._damages[key]
 
     def profile(self) -> Profile:
-        """D_j(f) of every encoder that has something to eliminate, measured at the first call."""
+        """Measures D_j(f) of all encoders but the last, once."""
         if self._profile is None:
             num_encoders = len(self.model.encoders)
             damages = np.zeros((num_encoders - 1, len(_PROFILED) + 1))
@@ -104,18 +104,18 @@ class Calibration:
                         kept = (1.0,) * encoder + (fraction,) * (num_encoders - encoder)
                         damages[encoder, column] = self.damage(kept)
                         bar.update()
-            # Keeping more never hurts, beyond noise.
+            # Beyond noise, keeping more never hurts.
             damages = np.maximum.accumulate(damages[:, ::-1], axis=1)[:, ::-1]
             self._profile = Profile(np.array([*_PROFILED, 1.0]), damages)
         return self._profile
 
     def search(self, costs: Costs, target_speedup: float, refinements: int = _REFINEMENTS) -> tuple[float, ...]:
-        """The configuration of least damage found whose predicted speed-up is the target or just above.
+        """Finds a configuration of little damage whose predicted speed-up is the target or just above.
 
         Args:
-            costs: What configurations cost.
-            target_speedup: Within reach, see `cost.require_reachable`.
-            refinements: Exchanges to measure.
+            costs: Costs of configurations.
+            target_speedup: A reachable target, see `costs.require_reachable`.
+            refinements: Number of exchanges to measure.
         """
         start = allocate(self.profile(), costs, target_speedup)
         best = fit_to_budget(start, costs, target_speedup)
@@ -130,20 +130,20 @@ class Calibration:
         return best
 
     def _logits(self, configuration: Sequence[float] | None) -> np.ndarray:
-        # Called as it is, not compiled: each configuration runs once, and tracing would take longer.
+        # Not compiled: each configuration runs once, and tracing would take longer.
         model = with_retention(self.model, configuration, selection=self.selection)
         return np.concatenate([ops.convert_to_numpy(model(batch, training=False)) for batch in self.batches])
 
 
 def allocate(profile: Profile, costs: Costs, target_speedup: float) -> tuple[float, ...]:
-    """The fractions of least predicted damage whose cost is within the budget, by dynamic programming.
+    """Finds the fractions of least predicted damage within the budget, by dynamic programming.
 
     Costs are rounded up to bins of budget / 400, so that the budget holds.
 
     Args:
         profile: D_j(f).
-        costs: What configurations cost.
-        target_speedup: Within reach.
+        costs: Costs of configurations.
+        target_speedup: A reachable target.
 
     Returns:
         Fractions, non-increasing.
@@ -179,7 +179,7 @@ def allocate(profile: Profile, costs: Costs, target_speedup: float) -> tuple[flo
         choices.append(came_from)
         least = following
 
-    least[np.arange(_COST_BINS + 1) < last_bins[:, None]] = np.inf  # the last encoder must be paid, too
+    least[np.arange(_COST_BINS + 1) < last_bins[:, None]] = np.inf  # the last encoder costs something, too
     leaving, left = (int(index) for index in np.unravel_index(np.argmin(least), least.shape))
     if not np.isfinite(least[leaving, left]):  # the bins' rounding left no room
         return (CLS_ALONE,) * (len(damages) + 1)
@@ -194,21 +194,21 @@ def allocate(profile: Profile, costs: Costs, target_speedup: float) -> tuple[flo
 
 def _edge_costs(costs: Costs, rows: np.ndarray) -> np.ndarray:
     """Mean cost of one encoder by the fractions that enter and leave it, `[F, F]`, from their rows `[F, batches]`."""
-    edges = np.empty((len(rows), len(rows)))
-    for entering in range(len(rows)):
-        for leaving in range(len(rows)):
-            kept = np.minimum(rows[leaving], rows[entering])
-            edges[entering, leaving] = np.mean(costs.table.encoder(rows[entering], kept, leaving < entering))
-    return edges
+
+    def cost(entering: int, leaving: int) -> float:
+        kept = np.minimum(rows[leaving], rows[entering])
+        return float(np.mean(costs.table.encoder(rows[entering], kept, leaving < entering)))
+
+    return np.array([[cost(entering, leaving) for leaving in range(len(rows))] for entering in range(len(rows))])
 
 
 def _exchange(fractions: Sequence[float], random: np.random.Generator) -> tuple[float, ...]:
-    """One encoder keeps more or less than it did; fitting to the budget makes the others pay."""
+    """Lets one encoder keep more or less; fitting to the budget then charges the others."""
     changed = np.array(fractions)
     encoder = random.integers(len(changed) - 1)  # not the last
     changed[encoder] *= np.exp(random.normal(0.0, 0.25))
     changed = np.clip(changed, CLS_ALONE, 1.0)
-    # Whoever kept less before, or would keep more after, follows.
+    # The fractions must not increase.
     changed[:encoder] = np.maximum(changed[:encoder], changed[encoder])
     changed[encoder:] = np.minimum(changed[encoder:], changed[encoder])
     return tuple(round_up(float(fraction)) for fraction in changed)
@@ -221,17 +221,17 @@ def bisect_speedup(
     largest_speedup: float,
     steps: int = 6,
 ) -> tuple[float, ...] | None:
-    """The fastest configuration whose metric does not fall below a mark, by bisection over the logarithm of speed-ups.
+    """Finds the fastest configuration whose metric is high enough, by bisection over the logarithm of speed-ups.
 
     Args:
         search: Target speed-up -> configuration.
         metric_of: Configuration -> dev metric.
-        lowest: The mark.
-        largest_speedup: Where the bisection ends.
-        steps: Configurations to try.
+        lowest: The lowest metric that is high enough.
+        largest_speedup: Upper end of the bisection.
+        steps: Number of configurations to try.
 
     Returns:
-        None where none that was tried stays above the mark.
+        The configuration, or None if no metric was high enough.
     """
     below, above = 1.0, largest_speedup
     best = None

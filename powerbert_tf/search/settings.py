@@ -1,4 +1,4 @@
-"""Flags for the search: its target, its method, and what it may choose from."""
+"""Flags of the search: its method, its target and the score."""
 
 import dataclasses
 

@@ -1,20 +1,21 @@
-"""Configuration search to a target speed-up, by gradients: fractions for lambda's place in the paper's search.
+"""A search to a target speed-up by gradients: fractions in place of the paper's scales, a budget in place of lambda.
 
-The paper (Goyal et al., ICML 2020, section 3.3) learns a scale for each rank under a loss term lambda * sum_j j mass_j
-and finds what speed-up comes out. Departures, each because the published search needs tuning to its number of steps:
+The paper (Goyal et al., ICML 2020, section 3.3) learns a scale for each rank under a loss term lambda * sum_j j mass_j;
+the speed-up is whatever comes out. That search has to be tuned to its number of steps. Departures:
 
-- gates in place of scales (`extract.GatedExtract`), one fraction f_j an encoder: scaling all gates alike gains nothing;
+- `extract.GatedExtract` has gates in place of scales, one fraction f_j per encoder, so that scaling all of them alike
+  gains nothing;
 - the budget is a constraint: the loss term is
 
-      multiplier * log cost(f),    by its slope at the fractions of the moment,
+      multiplier * log cost(f),    by its slope at the present fractions,
 
-  and the multiplier, the paper's lambda, is raised and lowered until the cost is that of the target;
-- how long the search runs is measured in travel, the sum of the fractions' learning rates: Adam moves a fraction by at
-  most about the rate a step. The steps shrink with it, as in stochastic approximation (Robbins and Monro, 1951), and
-  the search ends when the fractions could have moved much further than they did.
+  and the multiplier, the paper's lambda, rises and falls until the cost is that of the target;
+- the length of the search is measured in travel, the sum of the fractions' learning rates: Adam moves a fraction by at
+  most about the rate in each step. The steps shrink with travel, as in stochastic approximation (Robbins and Monro,
+  1951), and the search ends when the fractions could have moved much further than they did.
 
-`Budget` is the arithmetic, `BudgetController` brings it to `fit`. `BudgetController.configuration` is
-the result. Axes: `L` encoders; the last one, of which [CLS] alone is read, has no fraction.
+`Budget` is the arithmetic, and `BudgetController` applies it in `fit`. Axes: `L` encoders; the last one, which computes
+[CLS] only, has no fraction.
 """
 
 import dataclasses
@@ -32,38 +33,38 @@ from powerbert_tf.elimination.extract import GatedExtract
 from powerbert_tf.elimination.retention import CLS_ALONE
 from powerbert_tf.latency.costs import Costs, fit_to_budget
 
-WIDTH = 0.2  # of the gates' ramp: wide enough that every example of ten word-pieces has rows that tell the direction
+WIDTH = 0.2  # of the ramp of gates: an example of ten tokens has rows on it, which give a gradient
 
-# In units of travel, so of how far a fraction can go; it has 1 to go at most.
-_LARGEST_RATE = 0.01  # of a step; faster ones are scaled to it, since noise must average out and the multiplier follow
-_RAMP = 1.0  # while the target rises to the wanted one
+# In units of travel: a fraction can move by 1 at most.
+_LARGEST_RATE = 0.01  # of a step; larger ones are scaled down, so that noise averages out
+_RAMP = 1.0  # while the target rises from 1
 _WINDOW = 0.5  # over which fractions are averaged
 _DECAY = 1.0  # in which the steps shrink by e, after the ramp
 
-_FIRST_MULTIPLIER = 0.1  # loss for a cost e times larger; the right one is found from anywhere
-_INTEGRAL_GAIN = 40.0  # growth of log(multiplier) a unit of travel and of log(cost / target)
-_PROPORTIONAL_GAIN = 50.0  # so that 2 % from the target doubles the multiplier, or makes it nothing
+_FIRST_MULTIPLIER = 0.1  # loss for a cost e times larger; any start finds the right one
+_INTEGRAL_GAIN = 40.0  # growth of log(multiplier) per unit of travel and of log(cost / target)
+_PROPORTIONAL_GAIN = 50.0  # so that an error of 2 % doubles the multiplier, or makes it 0
 _LOG_RANGE = 12.0  # of the multiplier around the first
-_LARGEST_RESPONSE = 4.0  # of the proportional part: Adam would remember more for a thousand steps
+_LARGEST_RESPONSE = 4.0  # of the proportional part: Adam remembers larger ones for a thousand steps
 
-_TOLERANCE = 0.03  # about a row of a sentence; fractions of the last two windows agree to it
+_TOLERANCE = 0.03  # between the fractions of two windows, about a row of a sentence
 _COST_TOLERANCE = 0.02  # of log(cost / target)
-_DIFFERENCE = 0.05  # half of the interval of a slope: wider than a row, and than the noise of measured costs
+_DIFFERENCE = 0.05  # half the interval of a slope: wider than a row, and than the noise of measured costs
 
 
 def log_cost_slopes(fractions: np.ndarray, costs: Costs) -> np.ndarray:
     """Slopes d log(cost) / d f_j, none negative, `[L - 1]`.
 
-    As if every encoder extracted and rows were no whole numbers: the cost itself has steps.
+    The cost itself has steps. Its slopes are those of encoders that all extract, with rows that are real numbers.
 
     Args:
         fractions: f, `[L - 1]`.
-        costs: Of the workload.
+        costs: Costs of configurations.
     """
     table = costs.table
 
     def own_cost(shift: float) -> np.ndarray:
-        """Of the rows that leave each encoder: its own update, and the next one's self-attention."""
+        """Costs of the rows that each encoder keeps: its own update, and the self-attention of the next."""
         rows = np.clip(fractions + shift, 0.0, 1.0)[:, None] * costs.lengths  # [L - 1, batches]
         cost = np.interp(rows, table.rows, table.update)
         cost[:-1] += np.interp(rows[:-1], table.rows, table.extracting_attention)
@@ -76,24 +77,24 @@ def log_cost_slopes(fractions: np.ndarray, costs: Costs) -> np.ndarray:
 
 
 class Budget:
-    """What the budget makes of each step of the fractions: plain arithmetic, no tensors.
+    """Brings fractions to a budget, step by step: plain arithmetic, no tensors.
 
     Attributes:
         fractions: f after the last step, `[L - 1]`, never increasing.
-        averaged: Their mean over the last whole window, `[L - 1]`; before there is one, `fractions`.
-        speedup: That of `fractions`.
-        multiplier: Loss for a cost e times larger; below 0 where the speed-up overshoots the target.
+        averaged: Their mean over the last whole window, `[L - 1]`; `fractions` before there is one.
+        speedup: Predicted speed-up of `fractions`.
+        multiplier: Loss for a cost e times larger; negative if the speed-up overshoots the target.
         prices: multiplier * d log(cost) / d f_j for the next step, `[L - 1]`.
-        converged: Whether the search is done.
+        converged: Whether the fractions came to rest on the target.
 
     Args:
-        costs: Of the workload.
+        costs: Costs of configurations.
         target_speedup: Times faster than without elimination.
     """
 
     def __init__(self, costs: Costs, target_speedup: float):
         self.costs = costs
-        # The row after [CLS] must stand a little open in an average example: a closed gate has no gradient.
+        # In an average example the row after [CLS] stays a little open: a closed gate has no gradient.
         self._smallest = min(1.0, 1.5 / ((1 + WIDTH) * float(np.mean(costs.lengths))))
         fastest = costs.speedup((self._smallest,) * costs.num_encoders)
         self._log_target = math.log(max(1.0, min(target_speedup, fastest)))
@@ -107,13 +108,13 @@ class Budget:
         self._respond(0.0)
 
     def get_state(self) -> dict[str, Any]:
-        """All that changes, as JSON values; with the costs, which another process may measure anew."""
+        """The state as JSON values, including the costs, which another process would measure differently."""
         values = {**vars(self), "costs": dataclasses.asdict(self.costs)}
-        # Of a float, JSON has as many digits as it takes to read the same one.
+        # JSON has enough digits of a float to read the same one.
         return json.loads(json.dumps(values, default=lambda value: value.tolist()))
 
     def set_state(self, values: Mapping[str, Any]) -> None:
-        """Takes up what `get_state` returned."""
+        """Restores what `get_state` returned."""
 
         def with_arrays(part: Mapping[str, Any]) -> dict[str, Any]:
             return {name: np.array(value) if isinstance(value, list) else value for name, value in part.items()}
@@ -123,10 +124,10 @@ class Budget:
         self._window = list(np.array(values["_window"]))
 
     def step(self, proposed: np.ndarray, rate: float) -> np.ndarray:
-        """Takes the optimizer's step from `fractions`, or less of it, and answers with new `prices`.
+        """Takes the optimizer's step, or a part of it, and updates `prices`.
 
         Args:
-            proposed: Where the optimizer went, `[L - 1]`.
+            proposed: Fractions after the optimizer's step, `[L - 1]`.
             rate: Learning rate of that step.
 
         Returns:
@@ -134,7 +135,7 @@ class Budget:
         """
         share = min(1.0, _LARGEST_RATE / max(rate, 1e-30)) * math.exp(-max(0.0, self._travel - _RAMP) / _DECAY)
         moved = self.fractions + share * (proposed - self.fractions)
-        # The nearest fractions in order; lowering each to the one before would let noise pull all of them down.
+        # The nearest non-increasing fractions. Lowering each to the one before would let noise pull all down.
         self.fractions = np.clip(isotonic_regression(moved, increasing=False).x, self._smallest, 1.0)
         self._travel += share * rate
         self._respond(share * rate)
@@ -145,7 +146,7 @@ class Budget:
         self.speedup = self.costs.speedup(_as_configuration(self.fractions))
         error = self._log_target * min(1.0, self._travel / _RAMP) - math.log(self.speedup)  # above 0: too slow
         response = float(np.clip(1 + _PROPORTIONAL_GAIN * error, -_LARGEST_RESPONSE, _LARGEST_RESPONSE))
-        # Above the target's neighbourhood the sign has turned, and what pushes back grows as long as it must.
+        # Beyond the target the response is negative, and grows until the fractions return.
         growth = math.copysign(1.0, response) * _INTEGRAL_GAIN * error * travel
         self._log_multiplier = min(max(self._log_multiplier + growth, -_LOG_RANGE), _LOG_RANGE)
         self.multiplier = _FIRST_MULTIPLIER * math.exp(self._log_multiplier) * response
@@ -168,21 +169,21 @@ class Budget:
 
 
 class BudgetController(keras.callbacks.Callback):
-    """Keeps a gated classifier on its way to the target speed-up, and ends `fit` when the fractions are found.
+    """Steers a gated classifier to the target speed-up, and stops `fit` when the fractions have converged.
 
-    The model is `dense.with_slots(gate_width=WIDTH)`, its optimizer Adam, best at a rate for the fractions of 0.01 and
-    without decay: where the schedule leaves too little travel, `fit` runs to its end and `converged` stays False. The
-    result is a configuration on target either way.
+    The model is `dense.with_slots(gate_width=WIDTH)`, and its optimizer Adam, with a rate of 0.01 for the fractions and
+    no decay. If the schedule leaves too little travel, `fit` runs to its end and `converged` stays False; the resulting
+    configuration still meets the target.
 
     Attributes:
-        steps: Steps so far.
+        steps: Number of steps so far.
 
     Args:
-        costs: Of the workload.
+        costs: Costs of configurations.
         target_speedup: Times faster than without elimination, reachable.
 
     Raises:
-        ValueError: At the beginning of `fit`: the model has no gates that learn.
+        ValueError: When `fit` begins, if the model has no gates that learn.
     """
 
     def __init__(self, costs: Costs, target_speedup: float):
@@ -194,11 +195,11 @@ class BudgetController(keras.callbacks.Callback):
         self._gates: list[GatedExtract] = []
 
     def get_state(self):
-        """For `powerbert_tf.training.state`."""
+        """The state as JSON values."""
         return {"budget": self.budget.get_state(), "steps": self.steps}
 
     def set_state(self, values):
-        """For `powerbert_tf.training.state`."""
+        """Restores what `get_state` returned."""
         self.budget.set_state(values["budget"])
         self.costs, self.steps = self.budget.costs, values["steps"]
         if self._gates:
@@ -206,12 +207,12 @@ class BudgetController(keras.callbacks.Callback):
 
     @property
     def fractions(self) -> tuple[float, ...]:
-        """The present f, and [CLS] alone in the last encoder."""
+        """The present f of each encoder; the last one keeps [CLS] only."""
         return _as_configuration(self.budget.fractions)
 
     @property
     def speedup(self) -> float:
-        """That of `fractions`."""
+        """Predicted speed-up of `fractions`."""
         return self.budget.speedup
 
     @property
@@ -221,12 +222,12 @@ class BudgetController(keras.callbacks.Callback):
 
     @property
     def converged(self) -> bool:
-        """Whether the fractions came to rest on the target, see `Budget`."""
+        """Whether the fractions came to rest on the target."""
         return self.budget.converged
 
     @property
     def configuration(self) -> tuple[float, ...]:
-        """The result: the averaged fractions, brought to the target by `fit_to_budget`."""
+        """The result: averaged fractions, brought to the target by `fit_to_budget`."""
         return fit_to_budget(_as_configuration(self.budget.averaged), self.costs, self.target_speedup)
 
     def on_train_begin(self, logs=None):
