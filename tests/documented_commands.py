@@ -155,7 +155,12 @@ _TRAINING = Elsewhere(
     f"{_HOURS}, and has other engines in it",
     "test_engines::test_an_engine_starts_from_the_loss_of_the_checkpoint_and_lowers_it",
 )
-_OWN_SCORE = Elsewhere("is compared there", "test_documentation::test_a_score_of_ones_own")
+
+
+def _extends(name: str) -> Elsewhere:
+    return Elsewhere("is run there, as a module of a user", f"test_extending::test_{name}")
+
+
 _RUNTIMES = Elsewhere("needs optional packages", "test_runtimes::test_the_documented_example_runs_and_agrees")
 _ALL_OF_A_RUN = tuple(
     f"runs/MRPC/{name}"
@@ -253,9 +258,23 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         f"{_GLUE}RACE --data_dir=data": Elsewhere("has files of its own there", "test_race::test_all_stages"),
     },
     "docs/extending.md": {
-        'stays = extract(attention_probs, padding_mask, input_mask, value)  # {"padding_mask"} and perhaps "rows", '
-        '"scale"': Run(first=_an_encoder),
-        "        return ranking_scores(*": _OWN_SCORE,
+        'powerbert_tf.register_score("to_cls", attention_to_cls)': _extends("a_score_decides_what_stays"),
+        'reduced = powerbert_tf.with_retention(model, (0.8, 0.5, 0.2), selection="to_cls")': _extends(
+            "a_score_decides_what_stays"
+        ),
+        "command_line.run()": _extends("a_score_on_the_command_line"),
+        'SCORE_WRITERS["to_cls"] = write_attention_to_cls': _extends("a_score_for_onnx"),
+        '        return {**super().get_config(), "kept": self.kept}': _extends("a_slot_is_trained_saved_and_copied"),
+        "slotted = model.with_slots(custom_slots=[KeepFirst(11), KeepFirst(5), None])": _extends(
+            "a_slot_sees_what_leaves_self_attention"
+        ),
+        'check_format("tf_saved_model", *': _extends("a_slot_is_exported_or_refused"),
+        "stays = extract(attention_probs, padding_mask, input_mask, value)*": Run(first=_an_encoder),
+        'names.HUGGING_FACE_EXTRA["newbert"] = *': _extends("an_architecture"),
+        "loaded = load_classifier(checkpoint, num_classes=2, max_seq_length=31)": _extends("a_checkpoint_format"),
+        'METRICS["kappa"] = kappa': _extends("a_metric"),
+        'WRITERS["arrays"] = write_arrays': _extends("an_export_format"),
+        "reduced = with_retention(model, found)": _extends("a_search"),
     },
     "docs/method.md": {
         "mkdir -p xla_cache": Run(),

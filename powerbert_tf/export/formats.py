@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from types import MappingProxyType
 
 DEFAULT_FORMAT = "tf_saved_model"
 
@@ -28,23 +27,21 @@ class ExportFormat:
     int8_packages: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-EXPORT_FORMATS: Mapping[str, ExportFormat] = MappingProxyType(
-    {
-        "tf_saved_model": ExportFormat("a SavedModel to serve", "saved_model", of_tensorflow=True, versioned=True),
-        "hugging_face": ExportFormat("a folder for transformers", "hugging_face"),
-        "google": ExportFormat("a checkpoint of BERT or ALBERT with Google's names", "google"),
-        "onnx": ExportFormat("ONNX", "onnx", packages={"onnx": "onnx", "onnxruntime": "onnxruntime"}),
-        "openvino": ExportFormat(
-            "OpenVINO",
-            "openvino",
-            packages={"onnx": "onnx", "openvino": "openvino"},
-            int8_packages={"nncf": "nncf"},
-        ),
-        "litert": ExportFormat(
-            "LiteRT, formerly TensorFlow Lite",
-            "litert",
-            of_tensorflow=True,
-            packages={"ai_edge_litert": "ai-edge-litert"},
-        ),
-    }
-)
+EXPORT_FORMATS: dict[str, ExportFormat] = {
+    "tf_saved_model": ExportFormat("a SavedModel to serve", "saved_model", of_tensorflow=True, versioned=True),
+    "hugging_face": ExportFormat("a folder for transformers", "hugging_face"),
+    "google": ExportFormat("a checkpoint of BERT or ALBERT with Google's names", "google"),
+    "onnx": ExportFormat("ONNX", "onnx", packages={"onnx": "onnx", "onnxruntime": "onnxruntime"}),
+    "openvino": ExportFormat(
+        "OpenVINO",
+        "openvino",
+        packages={"onnx": "onnx", "openvino": "openvino"},
+        int8_packages={"nncf": "nncf"},
+    ),
+    "litert": ExportFormat(
+        "LiteRT, formerly TensorFlow Lite",
+        "litert",
+        of_tensorflow=True,
+        packages={"ai_edge_litert": "ai-edge-litert"},
+    ),
+}

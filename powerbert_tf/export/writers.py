@@ -48,6 +48,8 @@ def _describe(request: ExportRequest, folder: Path) -> dict[str, Any]:
     A tool that does not read `retention.json` sees a dense model with the weights of the reduced one.
     """
     model = request.models[""]
+    if model.custom_slots:
+        raise ValueError("custom_slots are given; expected extract layers, which retention.json describes.")
     # A model that eliminates nothing retains everything; the elastic weights also have smaller budgets.
     values = model.retention_configuration or (1.0,) * model.config.num_hidden_layers
     budgets = request.elastic["budgets"] if request.elastic else []

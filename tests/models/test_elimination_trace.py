@@ -3,6 +3,7 @@ import pytest
 from keras import ops
 from tiny_bert import random_inputs, tiny_config
 
+from powerbert_tf.elimination.significance import score_names
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.config import BertConfig
 from powerbert_tf.models.trace import trace_elimination
@@ -44,8 +45,12 @@ def test_as_many_outlive_an_encoder_as_the_configuration_says(dense, inputs, con
         assert not outlives[mask == 0].any()
 
 
-def test_those_of_the_highest_scores_outlive(dense, inputs):
-    traced = trace_elimination(with_retention(dense, (7, 3, 1)), inputs)
+@pytest.mark.parametrize(
+    "kwargs", [*({"selection": name} for name in score_names()), {"padding_queries_vote": True}], ids=str
+)
+def test_those_of_the_highest_scores_outlive(dense, inputs, kwargs):
+    """Whatever the selection, the scores that the trace shows are those that decide."""
+    traced = trace_elimination(with_retention(dense, (7, 3, 1), **kwargs), inputs)
     mask = inputs["padding_mask"] == 1
     for encoder in range(2):
         reached = mask & (traced.outlives >= encoder)

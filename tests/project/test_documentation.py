@@ -14,7 +14,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 from absl import flags
@@ -353,22 +352,6 @@ def test_what_a_page_names_is_there(page):
     of_package = re.findall(r"\bpowerbert_tf(?:\.\w+)+", TEXTS[page])
     for name in [*(f"powerbert_tf.{name}" for name in of_rooms), *of_package]:
         pkgutil.resolve_name(name)
-
-
-def test_a_score_of_ones_own():
-    text = TEXTS["docs/extending.md"]
-    (code,) = (block for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) if "class " in block)
-    names = {}
-    exec(code, names)
-    rng = np.random.default_rng(0)
-    scores = rng.standard_normal((2, 3, 7, 7))
-    attention_probs = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
-    mask = np.array([[1] * 7, [1] * 5 + [0] * 2], "int32")
-    stays = names["ExtractByCls"](4, 7)(attention_probs.astype("float32"), mask, mask, None)
-    for row, length in enumerate(mask.sum(axis=1)):
-        to_cls = attention_probs[row, :, :length, 0].sum(axis=0)
-        others = 1 + np.argsort(-to_cls[1:])[:3]
-        np.testing.assert_array_equal(np.asarray(stays["rows"])[row], np.sort([0, *others]))
 
 
 def test_the_settings_of_imdb_can_be_read():

@@ -115,6 +115,7 @@ def test_the_page_holds_the_data():
         3,
     )
     (one,) = data["examples"]
+    assert one["smallest"] == [0.0, 0.0, 0.0]
     assert one["words"][:4] == [["[CLS]", 1], ["un", 1], ["believ", 0], ["able", 0]]
     assert one["outlives"] == [3, 0, 2, 1, 2, 0]
     assert (one["dense"], one["reduced"], one["label"]) == ([0.25, 0.75], [0.625, 0.375], 1)
@@ -124,6 +125,15 @@ def test_the_page_holds_the_data():
         np.testing.assert_array_equal(codes[1:] < 0, np.isnan(scores[1:]))
         shown = one["largest"][encoder] * codes / 90
         np.testing.assert_allclose(shown[codes >= 0], scores[codes >= 0], atol=1.8 / 180)
+
+
+def test_negative_scores_are_shown():
+    scores = np.random.default_rng(0).uniform(-3.0, -1.0, example().scores.shape)
+    (one,) = data_of(inspector_page([example(scores=scores)], "A title", []))["examples"]
+    for encoder, row in enumerate(scores):
+        low, high = one["smallest"][encoder], one["largest"][encoder]
+        codes = np.array([ord(character) - 35 for character in one["scores"][encoder]])
+        np.testing.assert_allclose((low + (high - low) * codes / 90)[1:], row[1:], atol=3 / 180)
 
 
 def test_no_text_gets_out_of_its_place_in_the_page():

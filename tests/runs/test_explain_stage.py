@@ -125,7 +125,7 @@ def test_the_page_in_a_browser(page):
         assert gone == count - int(np.ceil(count / 2))
         titles = [piece.get_attribute("title") for piece in first.find_elements(By.CSS_SELECTOR, ".piece")]
         assert titles[0].endswith(": always stays")
-        assert all(": significance " in title for title in titles[1:])
+        assert all(": score " in title for title in titles[1:])
         assert find("#words table")
         # What the page loaded: itself alone.
         assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
