@@ -15,10 +15,10 @@ from powerbert_tf.batches.batching import encode_split
 from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.common.errors import InputError, NoGainError
 from powerbert_tf.common.reporting import say
+from powerbert_tf.data.labelled_tables import LabelledTables, is_in_memory, memory_tables
 from powerbert_tf.data.metrics import predictions_from_logits
 from powerbert_tf.data.own_data import OwnData
 from powerbert_tf.data.settings import DataSettings
-from powerbert_tf.data.sources import is_in_memory, memory_source
 from powerbert_tf.data.splits import Split
 from powerbert_tf.export.saved_model import next_version, write_server_files
 from powerbert_tf.models.classifier import BertClassifier
@@ -166,8 +166,8 @@ def accelerate(
     columns = DataSettings(
         text_column=text_column, text_pair_column=text_pair_column, label_column=label_column, on_bad_row=on_bad_row
     )
-    given, source = _read(data, dev_data, columns, name)
-    own = load_labeled(trained, given, name, source)
+    given, tables = _read(data, dev_data, columns, name)
+    own = load_labeled(trained, given, name, tables)
     say(own.summary)
     if not settings.get("max_seq_length"):
         settings["max_seq_length"] = trained.checkpoint.max_seq_length
@@ -225,8 +225,8 @@ def _check_settings(settings: dict[str, Any], retrain: bool) -> None:
         )
 
 
-def _read(data: Any, dev_data: Any, settings: DataSettings, name: str) -> tuple[DataSettings, Any]:
-    """Settings with the paths of tables, or the source of rows in memory."""
+def _read(data: Any, dev_data: Any, settings: DataSettings, name: str) -> tuple[DataSettings, LabelledTables | None]:
+    """Returns settings with the paths of tables, or the tables of data in memory."""
     given = {"train": data} if dev_data is None else {"train": data, "dev": dev_data}
     in_memory = {split for split, of_split in given.items() if is_in_memory(of_split)}
     if not in_memory:
@@ -234,7 +234,7 @@ def _read(data: Any, dev_data: Any, settings: DataSettings, name: str) -> tuple[
         return dataclasses.replace(settings, train_file=str(data), dev_file=dev_file), None
     if len(in_memory) < len(given):
         raise InputError("data and dev_data: one is a path, the other is not; expected both of one kind.")
-    return settings, memory_source(given, settings, name or "texts")
+    return settings, memory_tables(given, settings, name or "texts")
 
 
 def _search(run: Run) -> str:

@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from powerbert_tf.beam.pipeline import Job, answer, rejected_file
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.data.rejected import REJECTED_FILE
+from powerbert_tf.data.rejected_rows import REJECTED_FILE
 from powerbert_tf.data.settings import ON_BAD_ROW, QUOTING
 from powerbert_tf.data.tables import find_files
 from powerbert_tf.data.tasks import TASK_FILE, TASKS

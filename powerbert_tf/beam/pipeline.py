@@ -16,7 +16,7 @@ from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
 
 from powerbert_tf.beam.handler import SavedModelHandler
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.data.rejected import bad_rows_message, rejected_line
+from powerbert_tf.data.rejected_rows import bad_rows_message, rejected_line
 from powerbert_tf.data.tables import Row
 from powerbert_tf.export.signatures import TEXTS
 from powerbert_tf.prediction.answers import round_answers

@@ -1,9 +1,7 @@
-"""The metrics of GLUE and of a user's own task, over a whole split.
-
-Whether a classifier is right as often as it says it is, and how two classifiers' answers differ.
-"""
+"""Metrics of predictions over a whole split, and how the answers of two models differ."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,44 +13,33 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.tasks import Task
 
 
-def _correlation(function: Callable) -> Callable[[np.ndarray, np.ndarray], float]:
-    def metric(labels: np.ndarray, predictions: np.ndarray) -> float:
-        if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
-            return 0.0  # undefined; a constant tells nothing about the other
-        return float(function(labels, predictions).statistic)
-
-    return metric
+def _correlation(function: Callable, labels: np.ndarray, predictions: np.ndarray) -> float:
+    if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
+        return 0.0  # undefined; a constant tells nothing about the other
+    return float(function(labels, predictions).statistic)
 
 
-# Of labels and predictions, and, of classes, how often each pair of them is met; None for once.
+# Functions of labels and predictions. Those of classes take `sample_weight`, too: how often each pair occurs.
 METRICS: dict[str, Callable[..., float]] = {
-    "accuracy": lambda labels, predictions, counts=None: float(
-        sklearn_metrics.accuracy_score(labels, predictions, sample_weight=counts)
-    ),
-    "f1": lambda labels, predictions, counts=None: float(
-        sklearn_metrics.f1_score(labels, predictions, pos_label=1, zero_division=0, sample_weight=counts)
-    ),
-    "macro_f1": lambda labels, predictions, counts=None: float(
-        sklearn_metrics.f1_score(labels, predictions, average="macro", zero_division=0, sample_weight=counts)
-    ),
-    "mcc": lambda labels, predictions, counts=None: float(
-        sklearn_metrics.matthews_corrcoef(labels, predictions, sample_weight=counts)
-    ),
-    "pearson": _correlation(stats.pearsonr),
-    "spearman": _correlation(stats.spearmanr),
+    "accuracy": sklearn_metrics.accuracy_score,
+    "f1": functools.partial(sklearn_metrics.f1_score, pos_label=1, zero_division=0),
+    "macro_f1": functools.partial(sklearn_metrics.f1_score, average="macro", zero_division=0),
+    "mcc": sklearn_metrics.matthews_corrcoef,
+    "pearson": functools.partial(_correlation, stats.pearsonr),
+    "spearman": functools.partial(_correlation, stats.spearmanr),
 }
 _OF_NUMBERS = ("spearman", "pearson")
-_UNBALANCED = 0.7  # the share of the largest class from which accuracy says little
-_BLOCK = 1 << 20  # rows that are counted at once
+_UNBALANCED = 0.7  # share of the largest class above which accuracy says little
+_ROWS_AT_ONCE = 1 << 20
 
 
 def choose_metrics(labels: np.ndarray, num_classes: int) -> tuple[str, ...]:
-    """Metrics that fit, the main one first.
+    """Returns metrics that fit the labels, the main one first.
 
-    Accuracy leads, unless one class has more than 70 % of the rows, which a constant answer would then get right.
+    Accuracy comes first unless one class has more than 70 % of the rows, so that a constant answer would score high.
 
     Args:
-        labels: `[n]`, class numbers or values.
+        labels: Class numbers or values, `[n]`.
         num_classes: C, 0 for a regression.
     """
     if not num_classes:
@@ -63,14 +50,14 @@ def choose_metrics(labels: np.ndarray, num_classes: int) -> tuple[str, ...]:
 
 
 def with_metrics(task: Task, given: str) -> Task:
-    """The task with other metrics.
+    """Returns the task with other metrics.
 
     Args:
         task: The task.
-        given: Names of metrics with commas between, the main one first; empty for the task's own.
+        given: Names of metrics separated by commas, the main one first; empty to keep the task's own.
 
     Raises:
-        InputError: No such metric, or one that does not fit the task.
+        InputError: A metric does not exist or does not fit the task.
     """
     if not given:
         return task
@@ -85,7 +72,7 @@ def with_metrics(task: Task, given: str) -> Task:
 
 
 def per_class(task: Task, labels: np.ndarray, logits: np.ndarray) -> dict[str, dict[str, Any]]:
-    """Precision, recall, F1 and number of examples of each class, by its name; empty for a regression."""
+    """Returns precision, recall, F1 and number of examples of each class, by its name; empty for a regression."""
     if task.is_regression:
         return {}
     found, predicted, counts = _count_pairs(task, labels, logits)
@@ -99,30 +86,36 @@ def per_class(task: Task, labels: np.ndarray, logits: np.ndarray) -> dict[str, d
 
 
 def predictions_from_logits(task: Task, logits: np.ndarray) -> np.ndarray:
-    """Class numbers `[n]`, or the values `[n]` of a regression, from logits `[n, C]`."""
+    """Returns class numbers `[n]`, or the values `[n]` of a regression, from logits `[n, C]`."""
     return logits[:, 0] if task.is_regression else np.argmax(logits, axis=-1)
 
 
 def compute_metrics(task: Task, labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """The task's metrics, the main one first.
+    """Computes the task's metrics, the main one first.
 
     Args:
-        task: Which metrics.
-        labels: `[n]`, class numbers or values.
+        task: Names the metrics.
+        labels: Class numbers or values, `[n]`.
         logits: `[n, C]`.
 
     Returns:
-        Name -> value in [0, 1], or a correlation in [-1, 1]; that of a constant prediction is 0.
+        Name -> value in [0, 1], or a correlation in [-1, 1]; the correlation of a constant prediction is 0.
     """
+    return {name: _metric(name, task, labels, logits) for name in task.metrics}
+
+
+def _metric(name: str, task: Task, first: np.ndarray, second: np.ndarray) -> float:
+    """Computes one metric; `first` is labels `[n]` or logits `[n, C]`, `second` logits `[n, C]`."""
     if task.is_regression:
-        return {name: METRICS[name](labels, predictions_from_logits(task, logits)) for name in task.metrics}
-    # scikit-learn holds some hundred bytes a row; of pairs of classes there are few.
-    pairs = _count_pairs(task, labels, logits)
-    return {name: METRICS[name](*pairs) for name in task.metrics}
+        values = first if first.ndim == 1 else predictions_from_logits(task, first)
+        return float(METRICS[name](values, predictions_from_logits(task, second)))
+    # scikit-learn takes some hundred bytes per row; there are few pairs of classes.
+    ones, others, counts = _count_pairs(task, first, second)
+    return float(METRICS[name](ones, others, sample_weight=counts))
 
 
 def _count_pairs(task: Task, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of classes that are met, `[p]` and `[p]`, and how often each is, `[p]`.
+    """Returns the pairs of classes that occur, `[p]` and `[p]`, and how often each does, `[p]`.
 
     Args:
         task: Its classes.
@@ -131,100 +124,44 @@ def _count_pairs(task: Task, first: np.ndarray, second: np.ndarray) -> tuple[np.
     """
     size = len(task.classes)
     counts = np.zeros(size * size, "int64")
-    for start in range(0, len(second), _BLOCK):
-        block, other = first[start : start + _BLOCK], predictions_from_logits(task, second[start : start + _BLOCK])
-        one = block if block.ndim == 1 else predictions_from_logits(task, block)
+    for start in range(0, len(second), _ROWS_AT_ONCE):
+        one, other = (values[start : start + _ROWS_AT_ONCE] for values in (first, second))
+        one = one if one.ndim == 1 else predictions_from_logits(task, one)
+        other = predictions_from_logits(task, other)
         counts += np.bincount(size * one.astype("int64") + other, minlength=len(counts))
-    met = np.flatnonzero(counts)
-    return met // size, met % size, counts[met]
+    found = np.flatnonzero(counts)
+    return found // size, found % size, counts[found]
 
 
 def agreement(task: Task, logits: np.ndarray, others: np.ndarray) -> float:
-    """How far two models give the same answers: the share of equal classes, or the correlation of a regression's.
+    """Returns how far two models agree: the share of equal classes, or Pearson's correlation for a regression.
 
     Args:
-        task: Of both.
-        logits: `[n, C]` of the one.
+        task: The task of both.
+        logits: `[n, C]` of one model.
         others: `[n, C]` of the other.
     """
-    if task.is_regression:
-        return METRICS["pearson"](predictions_from_logits(task, logits), predictions_from_logits(task, others))
-    return METRICS["accuracy"](*_count_pairs(task, logits, others))
+    return _metric("pearson" if task.is_regression else "accuracy", task, logits, others)
 
 
 def format_metrics(metrics: dict[str, float], split: str = "dev") -> str:
-    """`dev f1 0.8686, dev accuracy 0.8015`, for the console."""
+    """Returns `dev f1 0.8686, dev accuracy 0.8015`, for the console."""
     return ", ".join(f"{split} {name} {value:.4f}" for name, value in metrics.items())
 
 
-BINS = 10
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Reliability:
-    """Confidence against accuracy, by bins of equal width.
-
-    Attributes:
-        confidence: Mean probability of the answer in each bin that has examples, `[bins]`.
-        accuracy: Share of right answers in each, `[bins]`.
-        counts: Examples in each, `[bins]`.
-        error: Expected calibration error: mean over examples of |accuracy - confidence| of their bin
-            (Guo et al., ICML 2017).
-        log_loss: Mean of -log probability of the right answer, in nats.
-    """
-
-    confidence: np.ndarray
-    accuracy: np.ndarray
-    counts: np.ndarray
-    error: float
-    log_loss: float
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        arrays = {name: getattr(self, name).tolist() for name in ("confidence", "accuracy", "counts")}
-        return {**arrays, "error": self.error, "log_loss": self.log_loss}
-
-
-def reliability(logits: np.ndarray, labels: np.ndarray) -> Reliability:
-    """Bins the probability of each answer.
-
-    Args:
-        logits: `[n, C]`.
-        labels: `[n]`, class numbers.
-    """
-    log_probabilities = special.log_softmax(logits.astype("float64"), axis=-1)
-    answers = np.argmax(logits, axis=-1)
-    confidences = np.exp(log_probabilities[np.arange(len(labels)), answers])
-    # A confidence of exactly 1 belongs to the last bin.
-    bins = np.minimum((confidences * BINS).astype(int), BINS - 1)
-    counts = np.bincount(bins, minlength=BINS)
-    filled = counts > 0
-
-    def means(values: np.ndarray) -> np.ndarray:
-        return np.bincount(bins, weights=values, minlength=BINS)[filled] / counts[filled]
-
-    confidence, accuracy = means(confidences), means(answers == labels)
-    return Reliability(
-        confidence=confidence,
-        accuracy=accuracy,
-        counts=counts[filled],
-        error=float(np.average(np.abs(accuracy - confidence), weights=counts[filled])),
-        log_loss=float(-np.mean(log_probabilities[np.arange(len(labels)), labels])),
-    )
-
-
 def compare_answers(dense: np.ndarray, reduced: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """How the answers of two classifiers differ.
+    """Compares the answers of two classifiers.
 
     Args:
         dense: Logits `[n, C]`.
         reduced: Logits `[n, C]`.
-        labels: `[n]`, class numbers.
+        labels: Class numbers `[n]`.
 
     Returns:
-        `same`: answers alike; `both_right`, `lost` (only dense is right), `won` (only reduced is right), `both_wrong`;
-        `chance`: how likely a split of `lost` and `won` at least as uneven is where neither is better (McNemar's exact
-        test; 1 where none differs); `divergence`: mean KL(dense || reduced) in nats.
+        `same`: number of equal answers; `both_right`, `lost` (only dense is right), `won` (only reduced is right),
+        `both_wrong`: numbers of examples; `chance`: probability of a split of `lost` and `won` at least as uneven if
+        neither model is better (McNemar's exact test; 1 if there is none); `divergence`: mean KL(dense || reduced), in
+        nats.
     """
     right, still = (np.argmax(logits, axis=-1) == labels for logits in (dense, reduced))
     lost, won = int(np.sum(right & ~still)), int(np.sum(~right & still))
@@ -241,11 +178,5 @@ def compare_answers(dense: np.ndarray, reduced: np.ndarray, labels: np.ndarray) 
 
 
 def confusion(answers: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """How many examples of each class (rows) got each answer (columns), `[C, C]`.
-
-    Args:
-        answers: `[n]`, class numbers.
-        labels: `[n]`, class numbers.
-        num_classes: C.
-    """
+    """Counts the examples of each class (rows) that got each answer (columns), `[C, C]`, from class numbers `[n]`."""
     return np.bincount(labels * num_classes + answers, minlength=num_classes**2).reshape(num_classes, num_classes)

@@ -1,8 +1,4 @@
-"""A user's own labelled text: rows of tables -> splits, with labels inferred and bad rows named.
-
-What a row needs to be of use.
-What a user's data was taken for, in words.
-"""
+"""A user's own labelled texts: finds columns and classes, sorts out bad rows, and splits off a dev set."""
 
 import dataclasses
 import itertools
@@ -11,31 +7,34 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import cast
 
 import numpy as np
+from sklearn.model_selection import train_test_split
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.datasets import Dataset
-from powerbert_tf.data.labels import are_real_valued, draw_dev_rows, find_classes, label_problem, parse_number
+from powerbert_tf.data.labelled_tables import LabelledTables, find_tables
+from powerbert_tf.data.labels import are_real_valued, find_classes, label_problem, parse_number
 from powerbert_tf.data.metrics import choose_metrics
-from powerbert_tf.data.rejected import RejectedRows, bad_rows_message
+from powerbert_tf.data.rejected_rows import RejectedRows, bad_rows_message, require_columns, row_problem
 from powerbert_tf.data.settings import DataSettings
-from powerbert_tf.data.sources import FileSource, Source, TfdsSource
 from powerbert_tf.data.splits import Split
-from powerbert_tf.data.tables import Row, Table
+from powerbert_tf.data.tables import OpenTable, Row
 from powerbert_tf.data.tasks import PUBLISHED, TASKS, OwnTask
 from powerbert_tf.data.text_columns import TextWriter
 
-_SHOWN_CLASSES = 10  # in a reason
-_FEW_ROWS = 10_000
-_SPLIT_SEED = 0  # the same rows whatever --seed is, so that seeds can be compared
+_FEW_ROWS = 10_000  # below, training takes 5 epochs instead of 3
+_SPLIT_SEED = 0  # whatever --seed is, so that runs with different seeds can be compared
+_MOST_NAMED = 10  # classes in the reason why a row is rejected
+_MOST_LISTED = 12  # classes in the summary
+_FAR = 10.0  # a spread of scores that a model with small weights reaches slowly
 
 
 @dataclasses.dataclass(frozen=True)
 class OwnData:
-    """What became of a user's files.
+    """A user's data, read.
 
     Attributes:
         task: The task as the data shows it.
-        dataset: Its splits: `train`, `dev`, and `test` where there is one.
+        dataset: Its splits: `train`, `dev`, and `test` if there is one.
         rejected: Rows that were left out.
         settings: Where the data came from.
         summary: Lines for the console: rows, classes, metrics.
@@ -56,41 +55,41 @@ class _Columns:
 
 @dataclasses.dataclass(frozen=True)
 class _Draft:
-    """The rows of a split that have what they need, before it is known what their labels mean.
+    """The usable rows of a split, before it is known what their labels mean.
 
     Attributes:
-        texts: A column each.
-        labels: As they are spelled.
-        places: Where each row stands; None where nobody will ask.
-        rows: Reads the rows again, for what is not among the columns.
+        texts: One or two columns.
+        labels: Their spellings.
+        places: `file:line` of each row; None for train and dev.
+        read_again: Reads the rows again, for their other columns.
     """
 
     texts: tuple[Sequence[str], ...]
     labels: Sequence[str]
     places: Sequence[str] | None
-    rows: Callable[[], Iterable[Row]]
+    read_again: Callable[[], Iterable[Row]]
 
 
 def load_own_data(
-    settings: DataSettings, name: str = "", classes: Sequence[str] = (), source: Source | None = None
+    settings: DataSettings, name: str = "", classes: Sequence[str] = (), tables: LabelledTables | None = None
 ) -> OwnData:
-    """Reads the files, tells numbers from classes, and splits off a dev set where none is given.
+    """Reads a user's data, tells numbers from classes, and splits off a dev set if none is given.
 
     Args:
-        settings: Where the files are and what their columns mean.
-        name: Of the task; that of the data where it is empty.
-        classes: Class names, where they are fixed beforehand.
-        source: Rows that are in memory; None for those of the settings.
+        settings: Name the files and their columns.
+        name: Name of the task; by default that of the data.
+        classes: Class names; by default those that occur.
+        tables: Data in memory; by default that of the settings.
 
     Raises:
         InputError: A file or a column is missing, a row is bad and bad rows are errors, or there are too few rows.
     """
-    source = source or _source_of(settings)
-    name = _require_name(name or source.name)
-    columns = _find_columns(settings, source)
+    tables = tables or find_tables(settings)
+    name = _require_name(name or tables.name)
+    columns = _find_columns(settings, tables)
     rejected = RejectedRows()
 
-    draft = _draft(source, "train", columns, columns.label, rejected)
+    draft = _read_draft(tables, "train", columns, columns.label, rejected)
     _require_rows(draft.labels, settings, "train", rejected)
     regression = settings.regression or (not classes and are_real_valued(draft.labels))
     if not regression and not classes:
@@ -100,9 +99,9 @@ def load_own_data(
     splits = {"train": _to_split(draft, columns, read_label, rejected)}
     _require_rows(splits["train"].texts[0], settings, "train", rejected)
     for split in ("dev", "test"):
-        if source.has(split):
+        if split in tables.splits:
             is_test = split == "test"
-            draft = _draft(source, split, columns, None if is_test else columns.label, rejected)
+            draft = _read_draft(tables, split, columns, None if is_test else columns.label, rejected)
             # A test file may have no label column, or one without labels, or with -1 for all.
             labeled = not is_test or any(not isinstance(read_label(label), str) for label in draft.labels)
             splits[split] = _to_split(draft, columns, read_label if labeled else None, rejected)
@@ -110,8 +109,7 @@ def load_own_data(
     _check_rejected(rejected, settings)
     split_off = "dev" not in splits
     if split_off:
-        splits = {**_split_off(splits["train"], settings.dev_share, not regression), **splits}
-        splits["train"] = splits.pop("rest")
+        splits["train"], splits["dev"] = _split_off(splits["train"], settings.dev_share, not regression)
 
     task = OwnTask(
         name=name,
@@ -121,25 +119,21 @@ def load_own_data(
         label_column=columns.label,
         epochs=5 if len(splits["train"]) < _FEW_ROWS else 3,
     )
-    order = [split for split in ("train", "dev", "test") if split in splits]
-    dataset = Dataset(source.kind, source.location, {split: splits[split] for split in order}, task.classes)
-    summary = summarize_data(task, dataset, settings, split_off, len(rejected))
+    ordered = sorted(splits, key=("train", "dev", "test").index)
+    dataset = Dataset(tables.kind, tables.location, {split: splits[split] for split in ordered}, task.classes)
+    summary = _summarize(task, dataset, settings, split_off, len(rejected))
     return OwnData(task, dataset, rejected, settings, summary)
 
 
-def label_spellings(settings: DataSettings, source: Source | None = None) -> set[str]:
-    """The labels of the training data as they are spelled, good ones and bad ones.
+def label_spellings(settings: DataSettings, tables: LabelledTables | None = None) -> set[str]:
+    """Returns the labels of the training data as they are spelled, good ones and bad ones.
 
     Raises:
         InputError: A file or a column is missing.
     """
-    source = source or _source_of(settings)
-    columns = _find_columns(settings, source)
-    return {_label(row, columns) for _, row in source.rows("train")} - {""}
-
-
-def _source_of(settings: DataSettings) -> Source:
-    return TfdsSource(settings) if settings.tfds_name else FileSource(settings)
+    tables = tables or find_tables(settings)
+    columns = _find_columns(settings, tables)
+    return {_label(row, columns) for _, row in tables.rows("train")} - {""}
 
 
 def _require_name(name: str) -> str:
@@ -151,14 +145,12 @@ def _require_name(name: str) -> str:
     return name
 
 
-def _find_columns(settings: DataSettings, source: Source) -> _Columns:
-    table = source.first("train")
-    texts, label = source.default_columns()
-    if settings.text_column:
-        texts = (settings.text_column,)
+def _find_columns(settings: DataSettings, tables: LabelledTables) -> _Columns:
+    table = tables.first("train")
+    texts = (settings.text_column,) if settings.text_column else tables.text_columns
     if settings.text_pair_column:
         texts = (*texts[:1], settings.text_pair_column)
-    label = settings.label_column or label
+    label = settings.label_column or tables.label_column
     expected = f"expected one of the columns of {table.file}: {', '.join(table.columns)}"
     if not texts:
         raise InputError(f"--text_column: missing; {expected}.")
@@ -173,12 +165,14 @@ def _find_columns(settings: DataSettings, source: Source) -> _Columns:
     return _Columns(texts, label)
 
 
-def _draft(source: Source, split: str, columns: _Columns, label: str | None, rejected: RejectedRows) -> _Draft:
-    """Reads a split; `label` is the column that must hold a label, or None. Bad rows are added to `rejected`."""
+def _read_draft(
+    tables: LabelledTables, split: str, columns: _Columns, label: str | None, rejected: RejectedRows
+) -> _Draft:
+    """Reads a split; `label` is the column that must hold a label, or None. Adds bad rows to `rejected`."""
     texts = [TextWriter() for _ in columns.texts]
     labels = TextWriter()
     places = TextWriter() if split == "test" else None
-    for row in _usable(source.rows(split), columns.texts, label, rejected):
+    for row in _usable(tables.rows(split), columns.texts, label, rejected):
         labels.append(_label(row, columns))
         if places is not None:
             places.append(row.place)
@@ -188,15 +182,15 @@ def _draft(source: Source, split: str, columns: _Columns, label: str | None, rej
         tuple(writer.finish() for writer in texts),
         labels.finish(),
         None if places is None else places.finish(),
-        lambda: _usable(source.rows(split), columns.texts, label, RejectedRows()),
+        lambda: _usable(tables.rows(split), columns.texts, label, RejectedRows()),
     )
 
 
 def _usable(
-    rows: Iterable[tuple[Table, Row]], texts: Sequence[str], label: str | None, rejected: RejectedRows
+    rows: Iterable[tuple[OpenTable, Row]], texts: Sequence[str], label: str | None, rejected: RejectedRows
 ) -> Iterator[Row]:
-    """The rows with texts, and with a label where one is asked for; the others are added to `rejected`."""
-    checked: Table | None = None
+    """Yields the rows that have texts and, if a column is given for it, a label; adds the others to `rejected`."""
+    checked: OpenTable | None = None
     for table, row in rows:
         if table is not checked:
             require_columns(table, (*texts, *([label] if label else ())))
@@ -215,44 +209,38 @@ def _label(row: Row, columns: _Columns) -> str:
 
 
 class _LabelReader:
-    """Reads the label of a row: the number of its class, or its own number where there are no classes."""
+    """Reads labels: numbers of classes, or for a regression, without classes, the numbers themselves."""
 
     def __init__(self, classes: Sequence[str]):
         self.dtype = "int32" if classes else "float32"
         self._numbers = {name: number for number, name in enumerate(classes)}
-        self._known = ", ".join(classes[:_SHOWN_CLASSES]) + (", ..." if len(classes) > _SHOWN_CLASSES else "")
+        self._known = ", ".join(classes[:_MOST_NAMED]) + (", ..." if len(classes) > _MOST_NAMED else "")
 
     def __call__(self, spelling: str) -> float | str:
-        """The label, or why it is none."""
-        if not self._numbers:
-            number = parse_number(spelling)
-            return f"the label {_short(spelling)} is no finite number" if number is None else number
-        return self._numbers.get(spelling, f"the label {_short(spelling)} is none of {self._known}")
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:40] + "...")
+        """Returns the label, or the reason why it is none."""
+        label = self._numbers.get(spelling) if self._numbers else parse_number(spelling)
+        if label is not None:
+            return label
+        shown = repr(spelling if len(spelling) <= 40 else spelling[:40] + "...")
+        return f"the label {shown} is {f'none of {self._known}' if self._numbers else 'no finite number'}"
 
 
 def _to_split(draft: _Draft, columns: _Columns, read_label: _LabelReader | None, rejected: RejectedRows) -> Split:
-    """Texts and labels of rows; a label that cannot be read puts its row with `rejected`."""
+    """Makes a split with labels, if there is a reader for them; adds rows with unknown labels to `rejected`."""
     if read_label is None:
         return Split(draft.texts, None, draft.places)
     kept = np.ones(len(draft.labels), bool)
-
-    def read(row: int, spelling: str) -> float:
+    labels = np.zeros(len(draft.labels), read_label.dtype)
+    for at, spelling in enumerate(draft.labels):
         label = read_label(spelling)
         if isinstance(label, str):
-            kept[row] = False
-            return 0
-        return label
-
-    found = (read(row, spelling) for row, spelling in enumerate(draft.labels))
-    labels = np.fromiter(found, read_label.dtype, len(draft.labels))
+            kept[at] = False
+        else:
+            labels[at] = label
     split = Split(draft.texts, labels, draft.places)
     if kept.all():
         return split
-    for row in itertools.compress(draft.rows(), ~kept):
+    for row in itertools.compress(draft.read_again(), ~kept):
         empty = label_problem(row.cells.get(columns.label), columns.label)
         rejected.append(row.rejected(empty or cast(str, read_label(_label(row, columns)))))
     return split.take(np.flatnonzero(kept))
@@ -271,12 +259,11 @@ def _check_rejected(rejected: Sequence[Row], settings: DataSettings) -> None:
         raise InputError(bad_rows_message(rejected))
 
 
-def _split_off(train: Split, share: float, stratified: bool) -> dict[str, Split]:
-    """`rest` and `dev`: a seeded share of each class; a class with a single row stays with the rest."""
+def _split_off(train: Split, share: float, stratified: bool) -> tuple[Split, Split]:
+    """Returns train and dev rows: dev is a seeded share of each class; the only row of a class stays in train."""
     labels = cast(np.ndarray, train.labels)
     count = max(1, round(share * len(train)))
-    rows = np.arange(len(train), dtype="int32" if len(train) < 2**31 else "int64")
-    classes = None
+    rows, classes = np.arange(len(train)), None
     if stratified:
         counts = np.bincount(labels)
         rows = rows[counts[labels] > 1]
@@ -286,46 +273,14 @@ def _split_off(train: Split, share: float, stratified: bool) -> dict[str, Split]
         raise InputError(
             f"--dev_share={share}: {len(train)} rows are too few to split a dev set off; expected --dev_file, or more."
         )
+    _, drawn = train_test_split(rows, test_size=count, random_state=_SPLIT_SEED, stratify=classes)
     in_dev = np.zeros(len(train), bool)
-    in_dev[rows[draw_dev_rows(classes, len(rows), count, _SPLIT_SEED)]] = True
-    return {"rest": train.take(np.flatnonzero(~in_dev)), "dev": train.take(np.flatnonzero(in_dev))}
+    in_dev[drawn] = True
+    return train.take(np.flatnonzero(~in_dev)), train.take(np.flatnonzero(in_dev))
 
 
-LONGEST_TEXT = 1_000_000  # characters; beyond it, a quote is missing rather than a text long
-
-
-def require_columns(table: Table, columns: Sequence[str]) -> None:
-    """Checks that a table whose rows are alike has these columns.
-
-    Raises:
-        InputError: It has not.
-    """
-    missing = [column for column in columns if column not in table.columns]
-    if missing and table.uniform:
-        raise InputError(
-            f"{table.file}:1: no column {', '.join(map(repr, missing))}; its columns are {', '.join(table.columns)}."
-        )
-
-
-def row_problem(row: Row, texts: Sequence[str]) -> str:
-    """Why the texts of a row cannot be read by a model, empty where they can."""
-    for column in texts:
-        if column not in row.cells:
-            return f"no {column}"
-        text = row.cells[column]
-        if text is None or not text.strip():
-            return f"{column} is empty"
-        if len(text) > LONGEST_TEXT:
-            return f"{column} has {len(text):,} characters; expected at most {LONGEST_TEXT:,}"
-    return ""
-
-
-_SUMMARIZED_CLASSES = 12
-_FAR = 10.0  # a spread of scores that a model with small weights reaches slowly
-
-
-def summarize_data(task: OwnTask, dataset: Dataset, settings: DataSettings, split_off: bool, num_rejected: int) -> str:
-    """Lines for the console, before anything is trained: rows, columns, classes or numbers, what was left out."""
+def _summarize(task: OwnTask, dataset: Dataset, settings: DataSettings, split_off: bool, num_rejected: int) -> str:
+    """Returns lines for the console: rows, columns, classes or numbers, what was left out."""
     splits = dataset.splits
     dev = f", split off ({settings.dev_share:.0%}{'' if task.is_regression else ', stratified'})" if split_off else ""
     rows = [f"{len(splits['train']):,} training rows", f"{len(splits['dev']):,} dev rows{dev}"]
@@ -342,12 +297,9 @@ def summarize_data(task: OwnTask, dataset: Dataset, settings: DataSettings, spli
             lines.append(f"  WARNING: numbers this far from 0 are learned slowly; scale them to about 0 to {_FAR:g}")
     else:
         counts = np.bincount(labels, minlength=len(task.classes)).tolist()
-        shown = [
-            f"{name} ({count:,})"
-            for name, count in itertools.islice(zip(task.classes, counts, strict=True), _SUMMARIZED_CLASSES)
-        ]
-        more = len(task.classes) - len(shown)
-        lines.append(f"  {len(task.classes)} classes: {', '.join(shown)}{f' and {more} more' if more else ''}")
+        listed = [f"{name} ({count:,})" for name, count in zip(task.classes, counts, strict=True)][:_MOST_LISTED]
+        more = len(task.classes) - len(listed)
+        lines.append(f"  {len(task.classes)} classes: {', '.join(listed)}{f' and {more} more' if more else ''}")
     if num_rejected:
         lines.append(f"  {num_rejected:,} rows left out; rejected.jsonl names each of them")
     return "\n".join(lines)

@@ -1,16 +1,16 @@
-"""Flags that say where a user's own data is and what its columns mean."""
+"""Settings that say where a user's own data is and what its columns mean."""
 
 import dataclasses
 
-from powerbert_tf.common.flags import require, setting
+from powerbert_tf.common.flags import Check, CheckedSettings, one_of, setting
 
 ON_BAD_ROW = ("error", "skip")
 QUOTING = ("minimal", "none")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataSettings:
-    """A user's own data; the command line has a flag for each field, and a `task.json` a key.
+class DataSettings(CheckedSettings):
+    """A user's own data; each field is a flag of the command line and a key of `task.json`.
 
     Raises:
         InputError: A value is out of its range; the message names the flag.
@@ -32,22 +32,23 @@ class DataSettings:
     text_pair_column: str = setting("Column of the second text of a pair.", default="")
     label_column: str = setting("Column of the label. Default: the folder's or the data set's own label.", default="")
     regression: bool = setting(
-        "Labels are numbers to be predicted. Default: where they are numbers and not all of them whole.", default=False
+        "Labels are numbers to predict. Default: if they are numbers and not all of them whole.", default=False
     )
-    dev_share: float = setting("Share of the training data to split off where there is no dev file.", default=0.1)
+    dev_share: float = setting(
+        "Share of the training data to split off if there is no dev file.",
+        Check(lambda value: 0 < value < 1, "a share between 0 and 1"),
+        default=0.1,
+    )
     on_bad_row: str = setting(
         "A row that cannot be used: error ends the run before training and names it, skip keeps it in rejected.jsonl.",
+        one_of(ON_BAD_ROW),
         default="error",
     )
     quoting: str = setting(
-        'Of CSV and TSV: minimal for cells that may stand in quotes, none where a " is an ordinary character.',
+        'Of CSV and TSV: minimal if cells may be quoted, none if a " is an ordinary character.',
+        one_of(QUOTING),
         default="minimal",
     )
-
-    def __post_init__(self):
-        require(0 < self.dev_share < 1, "dev_share", self.dev_share, "a share between 0 and 1")
-        require(self.on_bad_row in ON_BAD_ROW, "on_bad_row", self.on_bad_row, f"one of {', '.join(ON_BAD_ROW)}")
-        require(self.quoting in QUOTING, "quoting", self.quoting, f"one of {', '.join(QUOTING)}")
 
     @property
     def is_given(self) -> bool:

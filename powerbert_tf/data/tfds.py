@@ -1,8 +1,6 @@
-"""Reads GLUE from TensorFlow Datasets: prepared on this machine, or downloaded where the network answers.
+"""Reads TensorFlow Datasets: GLUE, prepared or downloaded, as splits, and any prepared text set as tables."""
 
-Any text classification set of TensorFlow Datasets that is prepared on this machine, as tables.
-"""
-
+import itertools
 import os
 import re
 import threading
@@ -18,11 +16,11 @@ from absl import logging
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.splits import Split
-from powerbert_tf.data.tables import Row, Table
-from powerbert_tf.data.tables.row import cell_text, text_problem
+from powerbert_tf.data.tables import OpenTable, Row
+from powerbert_tf.data.tables.rows import cell_text
 from powerbert_tf.data.tasks import GlueTask
 
-# Where TFDS differs from the class names of the files. It lists the classes of MNLI in another order, too.
+# Class names that TFDS and the files spell differently. TFDS lists the classes of MNLI in another order, too.
 _FILE_SPELLINGS = {
     "cola": {"unacceptable": "0", "acceptable": "1"},
     "sst2": {"negative": "0", "positive": "1"},
@@ -31,11 +29,19 @@ _FILE_SPELLINGS = {
     "wnli": {"not_entailment": "0", "entailment": "1"},
 }
 
-# TFDS retries a host that does not answer for minutes, so each host that it would turn to is asked first.
+# TFDS retries a host that does not answer for minutes, so each host is asked first.
 _DOWNLOAD_HOST = "https://dl.fbaipublicfiles.com"
 _MORE_HOSTS = {"mrpc": ("https://firebasestorage.googleapis.com",)}
 _PROBE_SECONDS = 5.0
-_ROWS_PER_BATCH = 1024
+_ROWS_AT_ONCE = 1024
+
+# Of text sets other than GLUE, in the order in which they are taken.
+_SPLIT_NAMES = {
+    "train": ("train",),
+    "dev": ("validation", "dev", "val", "validation_matched"),
+    "test": ("test", "test_matched"),
+}
+_LABELS = ("label", "score", "rating", "stars")
 
 
 def tfds_folder() -> str:
@@ -50,16 +56,15 @@ def load_from_tfds(task: GlueTask) -> dict[str, Split] | None:
     that does not answer costs about 5 seconds.
 
     Returns:
-        The splits, or None where the data set is neither here nor to be downloaded (the reason is logged).
+        The splits, or None if the data set is not prepared and cannot be downloaded (the reason is logged).
 
     Raises:
-        InputError: A prepared data set is here and cannot be read.
+        InputError: The prepared data set cannot be read.
     """
     name = f"glue/{task.tfds_name}"
-    prepared = _newest_prepared(task)
+    prepared = _newest_version(_glue_folder(task))
     if prepared is not None:
-        # Imported where it is needed: it takes seconds, and most runs read files.
-        import tensorflow_datasets as tfds
+        import tensorflow_datasets as tfds  # takes seconds, and most runs read files
 
         try:
             return _read_splits(tfds.builder_from_directory(str(prepared)), task)
@@ -74,7 +79,11 @@ def load_from_tfds(task: GlueTask) -> dict[str, Split] | None:
     reason = _why_no_network((_DOWNLOAD_HOST, *_MORE_HOSTS.get(task.tfds_name, ())))
     if reason is None:
         try:
-            return _download(task)
+            import tensorflow_datasets as tfds
+
+            builder = tfds.builder(name, data_dir=tfds_folder(), try_gcs=False)
+            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+            return _read_splits(builder, task)
         except InputError:
             raise
         except Exception as error:  # TFDS raises whatever its many parts raise.
@@ -85,21 +94,25 @@ def load_from_tfds(task: GlueTask) -> dict[str, Split] | None:
 
 def is_prepared(task: GlueTask) -> bool:
     """Whether `glue/<task.tfds_name>` is prepared on this machine."""
-    return _newest_prepared(task) is not None
+    return _newest_version(_glue_folder(task)) is not None
 
 
-def _newest_prepared(task: GlueTask) -> Path | None:
-    versions = Path(tfds_folder(), "glue", task.tfds_name).glob("*.*.*/dataset_info.json")
-    numbered = [
-        (tuple(int(number) for number in path.parent.name.split(".")), path.parent)
-        for path in versions
-        if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
-    ]
-    return max(numbered)[1] if numbered else None
+def _glue_folder(task: GlueTask) -> Path:
+    return Path(tfds_folder(), "glue", task.tfds_name)
+
+
+def _newest_version(folder: Path) -> Path | None:
+    """Returns the folder of a data set's newest version that is prepared in `folder`; None if there is none."""
+    versions = {
+        tuple(map(int, info.parent.name.split("."))): info.parent
+        for info in folder.glob("*/dataset_info.json")
+        if re.fullmatch(r"\d+\.\d+\.\d+", info.parent.name)
+    }
+    return versions[max(versions)] if versions else None
 
 
 def _why_no_network(urls: tuple[str, ...]) -> str | None:
-    """Asks all hosts at the same time; returns None where each of them answers within `_PROBE_SECONDS`."""
+    """Asks all hosts at the same time; returns None if each of them answers within `_PROBE_SECONDS`."""
     # A key appears when its host has been asked; the value is the error, or None for an answer.
     outcomes: dict[str, str | None] = {}
 
@@ -109,12 +122,12 @@ def _why_no_network(urls: tuple[str, ...]) -> str | None:
                 outcomes[url] = None
         except urllib.error.HTTPError as error:
             error.close()
-            # A refusal of this address is an answer of the host; a server or gateway in trouble is none.
+            # A host that refuses this address answers; a server or gateway in trouble does not.
             outcomes[url] = None if error.code < 500 else _one_line(error)
         except Exception as error:
             outcomes[url] = _one_line(error)
 
-    # Threads because a look-up of a name has no time limit; daemons so that a hanging one does not hold up the exit.
+    # In threads, as the look-up of a name has no time limit; daemons, so that one that hangs does not delay the exit.
     threads = [threading.Thread(target=ask, args=(url,), daemon=True) for url in urls]
     deadline = time.monotonic() + _PROBE_SECONDS
     for thread in threads:
@@ -128,14 +141,6 @@ def _why_no_network(urls: tuple[str, ...]) -> str | None:
     return None
 
 
-def _download(task: GlueTask) -> dict[str, Split]:
-    import tensorflow_datasets as tfds
-
-    builder = tfds.builder(f"glue/{task.tfds_name}", data_dir=tfds_folder(), try_gcs=False)
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
-    return _read_splits(builder, task)
-
-
 def _read_splits(builder: Any, task: GlueTask) -> dict[str, Split]:
     return {split: _read_split(builder, task, split, tfds_split) for split, tfds_split in task.tfds_splits.items()}
 
@@ -144,11 +149,11 @@ def _read_split(builder: Any, task: GlueTask, split: str, tfds_split: str) -> Sp
     import tensorflow_datasets as tfds
 
     columns: dict[str, list[np.ndarray]] = {feature: [] for feature in (*task.tfds_texts, "label", "idx")}
-    for batch in tfds.as_numpy(builder.as_dataset(split=tfds_split).batch(_ROWS_PER_BATCH)):
+    for batch in tfds.as_numpy(builder.as_dataset(split=tfds_split).batch(_ROWS_AT_ONCE)):
         for feature, values in columns.items():
             values.append(batch[feature])
     idx, labels = np.concatenate(columns["idx"]), np.concatenate(columns["label"])
-    # TFDS stores rows shuffled; `idx` is their place in the GLUE file, which is also their index in a test file.
+    # TFDS shuffles rows; `idx` is the place of a row in the GLUE file, which is also its index in a test file.
     order = np.argsort(idx, kind="stable")
     texts = tuple(
         [text.decode("utf-8") for text in np.concatenate(columns[feature])[order]] for feature in task.tfds_texts
@@ -161,16 +166,7 @@ def _read_split(builder: Any, task: GlueTask, split: str, tfds_split: str) -> Sp
 
 
 def _label_ids(labels: np.ndarray, info: Any, task: GlueTask, tfds_split: str) -> np.ndarray:
-    """Maps the labels of TFDS by name to positions in `task.classes`.
-
-    Args:
-        labels: Integer [n], positions in the label names of TFDS.
-        info: Description of the data set, with the label names.
-        task: The task.
-        tfds_split: Name of the split, for messages.
-
-    Returns:
-        int32 [n].
+    """Maps the labels of TFDS, integers `[n]`, by name to positions in `task.classes`, int32 `[n]`.
 
     Raises:
         InputError: The label names are not those of the task, or a row has no label.
@@ -193,30 +189,23 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 
 
-_DEV = ("validation", "dev", "val", "validation_matched")
-_TEST = ("test", "test_matched")
-_LABELS = ("label", "score", "rating", "stars")
-_ROWS_AT_ONCE = 1024
-
-
-class TfdsText:
-    """A prepared data set.
+class PreparedTexts:
+    """A text classification set that is prepared on this machine.
 
     Attributes:
-        splits: `train`, `dev` and `test` -> its own name of the split; those that it has.
+        splits: `train`, `dev` and `test`, as far as there are any -> the name of the split in the data set.
         text_columns: Its text features, at most the first two.
-        label_column: Its class label, or a feature with a usual name; empty where there is neither.
+        label_column: Its class label, or else a feature with a usual name; empty if there is neither.
 
     Args:
         name: Such as `imdb_reviews` or `glue/mrpc`.
 
     Raises:
-        InputError: It is not prepared here, cannot be read, or has no training split.
+        InputError: The data set is not prepared here, cannot be read, or has no training split.
     """
 
     def __init__(self, name: str):
-        # Imported where it is needed: it takes seconds, and most runs read files.
-        import tensorflow_datasets as tfds
+        import tensorflow_datasets as tfds  # takes seconds, and most runs read files
 
         self.name = name
         folder = _find_prepared(name)
@@ -226,44 +215,33 @@ class TfdsText:
             features = dict(sorted(self._builder.info.features.items()))
         except Exception as error:  # TFDS raises whatever its many parts raise
             raise InputError(f"{folder}: this prepared TFDS data set cannot be read ({_one_line(error)}).") from error
-        self._scalars = [key for key, feature in features.items() if feature.shape == ()]
+        self._columns = tuple(key for key, feature in features.items() if feature.shape == ())
         self._classes = {
             key: feature.names for key, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)
         }
-        texts = [key for key in self._scalars if isinstance(features[key], tfds.features.Text)]
-        self.text_columns = tuple(texts[:2])
-        labels = [*self._classes, *(key for key in _LABELS if key in self._scalars)]
+        self.text_columns = tuple(key for key in self._columns if isinstance(features[key], tfds.features.Text))[:2]
+        labels = [*self._classes, *(key for key in _LABELS if key in self._columns)]
         self.label_column = labels[0] if labels else ""
         there = list(self._builder.info.splits)
         if "train" not in there:
             raise InputError(f"--tfds_name={name}: its splits are {', '.join(there)}; expected one named train.")
-        self.splits = {"train": "train"}
-        for split, names in (("dev", _DEV), ("test", _TEST)):
-            found = [candidate for candidate in names if candidate in there]
-            if found:
-                self.splits[split] = found[0]
+        candidates = {split: [name for name in names if name in there] for split, names in _SPLIT_NAMES.items()}
+        self.splits = {split: names[0] for split, names in candidates.items() if names}
 
-    def table(self, split: str) -> Table:
-        """The rows of `train`, `dev` or `test`; a class label by its name, None where TFDS has -1."""
-        return Table(self._place(split), tuple(self._scalars), self._rows(split))
+    def tables(self, split: str) -> list[OpenTable]:
+        """Returns the one table of a split. A class label is the class's name, or None where TFDS has -1."""
+        place = f"tfds:{self.name}/{self.splits[split]}"
+        return [OpenTable(place, self._columns, self._rows(split, place))]
 
-    def _place(self, split: str) -> str:
-        return f"tfds:{self.name}/{self.splits[split]}"
-
-    def _rows(self, split: str) -> Iterator[Row]:
+    def _rows(self, split: str, place: str) -> Iterator[Row]:
         import tensorflow_datasets as tfds
 
         dataset = self._builder.as_dataset(split=self.splits[split])
-        batches = dataset.map(lambda example: {key: example[key] for key in self._scalars}).batch(_ROWS_AT_ONCE)
-        number = 0
-        for batch in tfds.as_numpy(batches):
-            for values in zip(*(batch[key] for key in self._scalars), strict=True):
-                number += 1
-                cells = {key: self._cell(key, value) for key, value in zip(self._scalars, values, strict=True)}
-                row = Row(self._place(split), number, cells)
-                problems = (text_problem(text) for text in cells.values() if text is not None)
-                problem = next(filter(None, problems), "")
-                yield row.rejected(problem) if problem else row
+        dataset = dataset.map(lambda example: {key: example[key] for key in self._columns}).batch(_ROWS_AT_ONCE)
+        batches = (zip(*(batch[key] for key in self._columns), strict=True) for batch in tfds.as_numpy(dataset))
+        for number, values in enumerate(itertools.chain.from_iterable(batches), start=1):
+            cells = {key: self._cell(key, value) for key, value in zip(self._columns, values, strict=True)}
+            yield Row(place, number, cells).checked()
 
     def _cell(self, key: str, value: Any) -> str | None:
         if key in self._classes:
@@ -272,26 +250,20 @@ class TfdsText:
 
 
 def _find_prepared(name: str) -> Path:
-    """Folder of the newest version of a data set, or of its only configuration."""
+    """Returns the folder of the newest version of a data set, or of its only configuration."""
     root = Path(tfds_folder(), name)
-
-    def versions(pattern: str) -> dict[Path, list[tuple[tuple[int, ...], Path]]]:
-        found: dict[Path, list[tuple[tuple[int, ...], Path]]] = {}
-        for info in root.glob(f"{pattern}/dataset_info.json"):
-            folder = info.parent
-            if re.fullmatch(r"\d+\.\d+\.\d+", folder.name):
-                number = tuple(int(part) for part in folder.name.split("."))
-                found.setdefault(folder.parent, []).append((number, folder))
+    found = _newest_version(root)
+    if found:
         return found
-
-    found = versions("*") or versions("*/*")
-    if not found:
+    configurations = {
+        folder.name: version for folder in sorted(root.glob("*/")) if (version := _newest_version(folder))
+    }
+    if not configurations:
         raise InputError(
             f"--tfds_name={name}: not prepared in {tfds_folder()}; on a machine with network: tfds build {name}, and "
             "set TFDS_DATA_DIR to its folder."
         )
-    if len(found) > 1:
-        names = ", ".join(sorted(f"{name}/{folder.name}" for folder in found))
+    if len(configurations) > 1:
+        names = ", ".join(f"{name}/{configuration}" for configuration in configurations)
         raise InputError(f"--tfds_name={name}: several configurations are prepared; expected one of {names}.")
-    (candidates,) = found.values()
-    return max(candidates)[1]
+    return next(iter(configurations.values()))

@@ -8,7 +8,7 @@ from typing import Any, cast
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import sha256
 from powerbert_tf.common.reporting import open_bar, say
-from powerbert_tf.data.rejected import bad_rows_message
+from powerbert_tf.data.rejected_rows import bad_rows_message
 from powerbert_tf.models.precision import computing_in
 from powerbert_tf.prediction.answers import Answerer, choose_lengths, encoded_windows
 from powerbert_tf.prediction.columns import answer_columns

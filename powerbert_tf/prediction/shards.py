@@ -16,7 +16,7 @@ from typing import Any
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import sync, write_json
 from powerbert_tf.common.locks import exclusive
-from powerbert_tf.data.rejected import REJECTED_FILE, rejected_line
+from powerbert_tf.data.rejected_rows import REJECTED_FILE, rejected_line
 from powerbert_tf.data.tables import Row
 from powerbert_tf.prediction.answers import Answers
 from powerbert_tf.prediction.source import Place

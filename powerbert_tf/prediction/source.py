@@ -7,8 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.data.own_data import require_columns, row_problem
-from powerbert_tf.data.tables import STANDARD_INPUT, Row, Table, find_files, is_parquet, open_table, open_text_lines
+from powerbert_tf.data.rejected_rows import require_columns, row_problem
+from powerbert_tf.data.tables import (
+    STANDARD_INPUT,
+    OpenTable,
+    Row,
+    find_files,
+    is_parquet,
+    open_table,
+    open_text_lines,
+    read_schema,
+)
 
 _TABLES_OF_STANDARD_INPUT = tuple(STANDARD_INPUT + suffix for suffix in (".csv", ".tsv", ".jsonl"))
 _FLAG = "predict_file"
@@ -77,15 +86,15 @@ class Source:
         ]
         first = self._open(0)
         # Opening standard input again would lose what has been read of it.
-        self._opened: Table | None = first
+        self._opened: OpenTable | None = first
         self.columns, self.is_uniform = first.columns, first.uniform
         self._check_columns(first)
 
-    def _open(self, number: int) -> Table:
+    def _open(self, number: int) -> OpenTable:
         path = self.paths[number]
         return open_text_lines(self.texts) if path == STANDARD_INPUT else open_table(path, self._quoted, typed=True)
 
-    def _check_columns(self, table: Table) -> None:
+    def _check_columns(self, table: OpenTable) -> None:
         expected = f"expected one of the columns of {table.file}: {', '.join(table.columns)}"
         for flag, column in zip(("text_column", "text_pair_column"), self.texts, strict=False):
             if not column:
@@ -155,8 +164,6 @@ class Source:
         """
         if not all(map(is_parquet, self.paths)):
             return None
-        from powerbert_tf.data.tables.parquet import read_schema
-
         first = read_schema(self.paths[0])
         for path in self.paths[1:]:
             if not read_schema(path).equals(first):

@@ -148,7 +148,7 @@ def draw_kept(kept: Sequence[float], mean_length: float) -> Figure:
 
 @_styled
 def draw_reliability(models: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Accuracy against confidence; `models` holds `Reliability.to_json` by the model's name."""
+    """Accuracy against confidence; `models` holds `reliability()` by the model's name."""
     figure, axes = _figure(3.4)
     lowest = min(min(found["confidence"] + found["accuracy"]) for found in models.values())
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label="perfectly calibrated")

@@ -9,10 +9,10 @@ from powerbert_tf.checkpoints.names import HEAD
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import write_json
 from powerbert_tf.common.reporting import say
+from powerbert_tf.data.labelled_tables import LabelledTables
 from powerbert_tf.data.metrics import format_metrics
 from powerbert_tf.data.own_data import OwnData, label_spellings, load_own_data
 from powerbert_tf.data.settings import DataSettings
-from powerbert_tf.data.sources import Source
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.runs.folder import RESULT_FILE
 from powerbert_tf.runs.run import Run
@@ -67,7 +67,7 @@ def find_trained(model: Any, classes: Sequence[str] = ()) -> TrainedClassifier:
 
 
 def load_labeled(
-    trained: TrainedClassifier, settings: DataSettings, name: str = "", source: Source | None = None
+    trained: TrainedClassifier, settings: DataSettings, name: str = "", tables: LabelledTables | None = None
 ) -> OwnData:
     """Reads a user's data with labels that are the classifier's: names of its classes, or their numbers from 0.
 
@@ -75,9 +75,9 @@ def load_labeled(
         InputError: As of `own_data.load_own_data`; or the labels are neither.
     """
     if trained.num_outputs == 1:
-        return load_own_data(dataclasses.replace(settings, regression=True), name, source=source)
+        return load_own_data(dataclasses.replace(settings, regression=True), name, tables=tables)
     numbers = tuple(map(str, range(trained.num_outputs)))
-    found = label_spellings(settings, source)
+    found = label_spellings(settings, tables)
     spelled = next((names for names in (trained.classes, numbers) if found & set(names)), None)
     if spelled is None:
         shown = sorted(found)[:_SHOWN_LABELS]
@@ -87,7 +87,7 @@ def load_labeled(
             f"labels: {labels}; expected {known}numbers from 0 to {trained.num_outputs - 1}, the classes of "
             f"{trained.checkpoint.name}; classes= names them, in the order of its outputs."
         )
-    own = load_own_data(settings, name, spelled, source)
+    own = load_own_data(settings, name, spelled, tables)
     named = trained.classes or numbers  # whichever the data has
     task = dataclasses.replace(own.task, classes=named)
     return dataclasses.replace(own, task=task, dataset=dataclasses.replace(own.dataset, classes=named))

@@ -13,7 +13,7 @@ from powerbert_tf.common.files import remove_unfinished, write_json
 from powerbert_tf.common.locks import locked
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.own_data import OwnData
-from powerbert_tf.data.rejected import write_rejected
+from powerbert_tf.data.rejected_rows import write_rejected
 from powerbert_tf.data.tasks import TASK_FILE
 from powerbert_tf.models.precision import computing_in
 from powerbert_tf.runs.config_file import OWN_DATA, Recorded, differences, provenance

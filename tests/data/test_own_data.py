@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.model_selection import train_test_split
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.datasets import load_dataset
 from powerbert_tf.data.labels import are_real_valued, balanced_weights, find_classes, parse_number
 from powerbert_tf.data.own_data import load_own_data
-from powerbert_tf.data.rejected import write_rejected
+from powerbert_tf.data.rejected_rows import write_rejected
 from powerbert_tf.data.settings import DataSettings
 from powerbert_tf.data.tasks import get_task
 
@@ -56,6 +57,22 @@ def test_classes_are_inferred_and_a_dev_set_is_split_off_of_each(load):
     assert again.dataset.fingerprint() == own.dataset.fingerprint()
     assert "3 classes: bad (16), fair (16), good (16)" in own.summary
     assert "12 dev rows, split off (20%, stratified)" in own.summary
+
+
+@pytest.mark.parametrize("labels", ["ab", "abbbbbbbcccc", None])
+def test_the_dev_rows_are_those_that_scikit_learn_draws(load, labels):
+    rows = rows_of(labels, each=19) if labels else [(f"text {number}", f"{number / 7:.3f}") for number in range(97)]
+    own = load(rows, dev_share=0.3)
+    texts, classes = zip(*rows, strict=True)
+    _, dev = train_test_split(
+        np.arange(len(rows)), test_size=round(0.3 * len(rows)), random_state=0, stratify=classes if labels else None
+    )
+    assert own.dataset.splits["dev"].texts[0] == [texts[row] for row in sorted(dev)]
+
+
+def test_the_dev_rows_are_those_of_earlier_versions(load):
+    dev = load(rows_of("aab", each=7), dev_share=0.3).dataset.splits["dev"]
+    assert dev.texts[0] == ["text 0 a", "text 0 b", "text 1 a", "text 2 a", "text 4 b", "text 6 a"]
 
 
 def test_whole_numbers_are_classes_in_their_order(load):

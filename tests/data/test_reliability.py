@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from powerbert_tf.data.metrics import compare_answers, confusion, reliability
+from powerbert_tf.data.metrics import compare_answers, confusion
+from powerbert_tf.data.reliability import reliability
 
 
 def test_reliability_against_a_loop():
@@ -14,19 +15,19 @@ def test_reliability_against_a_loop():
     for row, label in zip(probabilities, labels, strict=True):
         bins.setdefault(int(row.max() * 10), []).append((row.max(), row.argmax() == label))
     means = [np.mean(bins[number], axis=0) for number in sorted(bins)]
-    np.testing.assert_allclose(found.confidence, [confidence for confidence, _ in means])
-    np.testing.assert_allclose(found.accuracy, [accuracy for _, accuracy in means])
-    assert found.counts.tolist() == [len(bins[number]) for number in sorted(bins)]
+    np.testing.assert_allclose(found["confidence"], [confidence for confidence, _ in means])
+    np.testing.assert_allclose(found["accuracy"], [accuracy for _, accuracy in means])
+    assert found["counts"] == [len(bins[number]) for number in sorted(bins)]
     error = sum(len(bins[number]) * abs(a - c) for number, (c, a) in zip(sorted(bins), means, strict=True)) / 211
-    assert found.error == pytest.approx(error)
+    assert found["error"] == pytest.approx(error)
     right = [row[label] for row, label in zip(probabilities, labels, strict=True)]
-    assert found.log_loss == pytest.approx(-np.mean(np.log(right)))
+    assert found["log_loss"] == pytest.approx(-np.mean(np.log(right)))
 
 
 def test_one_that_is_sure_and_right_has_no_error():
     labels = np.array([0, 1, 1, 0, 1])
     found = reliability(np.where(np.arange(2) == labels[:, None], 1000.0, -1000.0), labels)
-    assert (found.error, found.log_loss, found.counts.tolist()) == (0.0, 0.0, [5])
+    assert (found["error"], found["log_loss"], found["counts"]) == (0.0, 0.0, [5])
 
 
 def test_how_answers_differ():

@@ -17,7 +17,7 @@ from powerbert_tf.common import scratch
 from powerbert_tf.common.scratch import new_array
 from powerbert_tf.data import text_columns
 from powerbert_tf.data.own_data import load_own_data
-from powerbert_tf.data.rejected import write_rejected
+from powerbert_tf.data.rejected_rows import write_rejected
 from powerbert_tf.data.settings import DataSettings
 from powerbert_tf.data.splits import Split
 from powerbert_tf.data.text_columns import StoredTexts

@@ -1,9 +1,17 @@
-"""Tables in files: CSV, TSV, JSON lines, Parquet, a folder of text files a class; each row with its file and line."""
+"""Tables in files: CSV, TSV, JSON lines, Parquet, folders of text files. Each row knows its file and line."""
 
-from powerbert_tf.data.tables.find import find_files
+from powerbert_tf.data.tables.formats import find_files, is_parquet, open_table, open_text_lines, read_schema
 from powerbert_tf.data.tables.lines import STANDARD_INPUT
-from powerbert_tf.data.tables.read import is_parquet, open_table
-from powerbert_tf.data.tables.row import Cells, Row, Table
-from powerbert_tf.data.tables.text_lines import open_text_lines
+from powerbert_tf.data.tables.rows import Cells, OpenTable, Row
 
-__all__ = ["STANDARD_INPUT", "Cells", "Row", "Table", "find_files", "is_parquet", "open_table", "open_text_lines"]
+__all__ = [
+    "STANDARD_INPUT",
+    "Cells",
+    "OpenTable",
+    "Row",
+    "find_files",
+    "is_parquet",
+    "open_table",
+    "open_text_lines",
+    "read_schema",
+]

@@ -1,7 +1,7 @@
 """CSV and TSV, record by record, each with the line in which it begins.
 
-A reader of its own: the `csv` module and Pandas cannot say in which line a record begins that cannot be read, nor go on
-behind it, and neither takes a carriage return in a cell without quotes, which Pandas writes.
+Neither the `csv` module nor pandas can report the line in which an unreadable record begins and read on after it, and
+neither takes a carriage return in an unquoted cell, which pandas writes.
 """
 
 import re
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.tables.lines import Meter, read_lines
-from powerbert_tf.data.tables.row import Row, Table, text_problem
+from powerbert_tf.data.tables.rows import OpenTable, Row, text_problem
 
-_LARGEST_RECORD = 1 << 26  # characters; a quote that is not closed must not read the whole file into memory
-# From behind an opening quote to the closing one; "" is a quote in the cell. Possessive: `""` is never a closing quote.
+_LARGEST_RECORD = 1 << 26  # characters; an unclosed quote must not read the whole file into memory
+# From after an opening quote to the closing one; "" is a quote in the cell. Possessive: `""` is never a closing quote.
 _TO_CLOSING_QUOTE = re.compile(r'[^"]*+(?:""[^"]*+)*+"')
 
 
@@ -22,7 +22,7 @@ class _RecordError(Exception):
 
 
 class _Lines:
-    """Decoded lines that can be given back."""
+    """Decoded lines, which can be given back to be taken again."""
 
     def __init__(self, path: str, compression: str):
         self.meter = Meter()
@@ -32,31 +32,28 @@ class _Lines:
     def take(self) -> tuple[int, str] | None:
         if self._given_back:
             return self._given_back.popleft()
-        following = next(self._source, None)
-        if following is None:
-            return None
-        number, line = following
-        return number, line.decode("utf-8", "surrogateescape")
+        number, line = next(self._source, (0, b""))
+        return (number, line.decode("utf-8", "surrogateescape")) if number else None
 
     def give_back(self, lines: list[tuple[int, str]]) -> None:
         self._given_back.extendleft(reversed(lines))
 
 
-def open_delimited(path: str, compression: str, delimiter: str, quoted: bool) -> Table:
+def open_delimited(path: str, compression: str, delimiter: str, quoted: bool) -> OpenTable:
     """Opens a CSV or TSV file with a header.
 
-    A cell may stand in quotes and then hold delimiters, line ends and doubled quotes; a quote inside a cell without
-    quotes is an ordinary character. Where a record cannot be read, its first line alone is given up, and reading goes
-    on with the line after it. Blank lines are no rows.
+    A quoted cell may hold delimiters, line ends and doubled quotes; a quote inside an unquoted cell is an ordinary
+    character. If a record cannot be read, only its first line is rejected, and reading resumes at the next line. Blank
+    lines are skipped.
 
     Args:
         path: The file, UTF-8.
         compression: Suffix in `lines.COMPRESSIONS`, or empty.
         delimiter: Between cells.
-        quoted: Whether cells may stand in quotes; otherwise a quote is an ordinary character.
+        quoted: Whether cells may be quoted; otherwise a quote is an ordinary character.
 
     Raises:
-        InputError: There is no header, its lines end with carriage returns alone, it names a column twice, or the file
+        InputError: There is no header, it names a column twice, its lines end with carriage returns alone, or the file
             cannot be read.
     """
     lines = _Lines(path, compression)
@@ -78,7 +75,7 @@ def open_delimited(path: str, compression: str, delimiter: str, quoted: bool) ->
         if column in seen:
             raise InputError(f"{path}:1: the header names the column {column!r} twice; rename one.")
         seen.add(column)
-    return Table(path, tuple(columns), _rows(path, lines, columns, delimiter, quoted, end), meter=lines.meter)
+    return OpenTable(path, tuple(columns), _rows(path, lines, columns, delimiter, quoted, end), meter=lines.meter)
 
 
 def _rows(path: str, lines: _Lines, columns: list[str], delimiter: str, quoted: bool, end: str) -> Iterator[Row]:
@@ -96,14 +93,13 @@ def _rows(path: str, lines: _Lines, columns: list[str], delimiter: str, quoted: 
             yield Row(path, number, {}, str(reason), _without_end(line, end))
             continue
         row = Row(path, number, dict(zip(columns, cells, strict=True)))
-        problem = text_problem(line) or next(filter(None, (text_problem(text) for _, text in more)), "")
-        yield row.rejected(problem) if problem else row
+        yield row.checked((line, *(text for _, text in more)))
 
 
 def _cells(
     first: tuple[int, str], lines: _Lines, more: list[tuple[int, str]], delimiter: str, quoted: bool, end: str
 ) -> list[str]:
-    """The cells of the record that begins with the line `first`; lines taken beyond it are added to `more`."""
+    """Returns the cells of the record that begins with the line `first`; adds the lines taken after it to `more`."""
     line = first[1]
     if not quoted or '"' not in line:
         return _without_end(line, end).split(delimiter)
@@ -143,6 +139,6 @@ def _cells(
 
 
 def _without_end(line: str, end: str) -> str:
-    r"""A line of a file whose lines end as `end`: where that is `\n`, a `\r` before it is the cell's."""
+    r"""Returns a line without its `end`; if that is `\n`, a `\r` before it belongs to the cell."""
     line = line.removesuffix("\n")
     return line.removesuffix("\r") if end == "\r\n" else line

@@ -1,4 +1,4 @@
-"""Lines of a file, compressed or not, as bytes; in constant memory."""
+"""Reads the lines of a file, compressed or not, as bytes and in constant memory."""
 
 import bz2
 import contextlib
@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
+import pyarrow
+
 from powerbert_tf.common.errors import InputError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -19,10 +21,7 @@ _LONGEST_LINE = 1 << 28  # bytes; a file without line ends is no table
 
 
 def _open_zst(file: BinaryIO) -> BinaryIO:
-    import pyarrow
-
-    # Its own files have no lines.
-    return io.BufferedReader(cast(Any, pyarrow.input_stream(file, compression="zstd")))
+    return io.BufferedReader(cast(Any, pyarrow.input_stream(file, compression="zstd")))  # adds readline
 
 
 COMPRESSIONS: dict[str, Callable[[BinaryIO], Any]] = {
@@ -34,7 +33,7 @@ COMPRESSIONS: dict[str, Callable[[BinaryIO], Any]] = {
 
 
 class Meter:
-    """How much of a file has been read, in bytes as they are on the disk, compressed or not; 0 of what is no file."""
+    """Measures how much of a file has been read, in bytes on the disk, compressed or not; 0 for standard input."""
 
     def __init__(self) -> None:
         self._file: BinaryIO | None = None
@@ -45,7 +44,7 @@ class Meter:
         self._file = file if file.seekable() else None
 
     def move_to(self, position: int) -> None:
-        """Tells the position of a file that is not read from one end to the other."""
+        """Sets the position in a file that is not read from one end to the other."""
         self._at = position
 
     @property
@@ -56,28 +55,33 @@ class Meter:
 
 
 def read_lines(path: str, compression: str = "", meter: Meter | None = None) -> Iterator[tuple[int, bytes]]:
-    r"""Lines with their numbers, from 1, each with its `\n`; the byte-order mark is taken off the first one.
+    r"""Yields lines with their numbers, from 1, each with its `\n`; the first one without its byte-order mark.
 
     Args:
         path: The file, or `STANDARD_INPUT`.
         compression: Suffix in `COMPRESSIONS`, or empty.
-        meter: Is told what is read.
+        meter: Follows the file.
 
     Raises:
-        InputError: The file cannot be opened, is damaged, is UTF-16, or has a line of more than 256 MB.
+        InputError: The file cannot be opened, is damaged, is UTF-16, or has a line of more than 256 MiB.
     """
     number = 0
-    meter = meter or Meter()
     try:
         with contextlib.ExitStack() as closing:
-            file: Any = closing.enter_context(_open(path))
-            meter.follow(file)
+            # A copy of standard input, so that closing it leaves the process its own.
+            file: Any = closing.enter_context(open(os.dup(0) if path == STANDARD_INPUT else path, "rb"))
+            if meter:
+                meter.follow(file)
             if compression:
                 file = closing.enter_context(COMPRESSIONS[compression](file))
-            while line := _next_line(file):
+            while line := file.readline(_LONGEST_LINE):
                 number += 1
                 if number == 1:
-                    _require_utf_8(path, line)
+                    for mark, name in _WIDE.items():
+                        if line.startswith(mark):
+                            raise InputError(
+                                f"{path}:1: begins with the byte-order mark of {name}; convert the file to UTF-8."
+                            )
                     line = line.removeprefix(BYTE_ORDER_MARK)
                 if len(line) >= _LONGEST_LINE:
                     raise InputError(f"{path}:{number}: a line of more than {_LONGEST_LINE >> 20} MiB; no table.")
@@ -90,19 +94,3 @@ def read_lines(path: str, compression: str = "", meter: Meter | None = None) -> 
         where = f"{path}:{number + 1}" if number or compression else path
         damaged = "; damaged, or not compressed as its name says?" if compression else ""
         raise InputError(f"{where}: cannot be read ({reason}){damaged}") from None
-
-
-def _open(path: str) -> BinaryIO:
-    if path == STANDARD_INPUT:
-        return open(os.dup(0), "rb")  # a copy, so that closing it leaves the process its own
-    return open(path, "rb")
-
-
-def _next_line(file: Any) -> bytes:
-    return file.readline(_LONGEST_LINE)
-
-
-def _require_utf_8(path: str, first: bytes) -> None:
-    for mark, name in _WIDE.items():
-        if first.startswith(mark):
-            raise InputError(f"{path}:1: begins with the byte-order mark of {name}; convert the file to UTF-8.")

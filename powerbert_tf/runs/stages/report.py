@@ -14,7 +14,8 @@ from scipy import special
 from powerbert_tf.batches.batching import EncodedSplit, prediction_batches
 from powerbert_tf.common.files import replacing, write_json
 from powerbert_tf.common.reporting import say
-from powerbert_tf.data.metrics import METRICS, compare_answers, confusion, predictions_from_logits, reliability
+from powerbert_tf.data.metrics import METRICS, compare_answers, confusion, predictions_from_logits
+from powerbert_tf.data.reliability import reliability
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.operations import saving_steps
 from powerbert_tf.reports.figures import svg_text
@@ -180,7 +181,7 @@ def _answers(
         ]
 
     return {
-        "reliability": {name: reliability(values, labels).to_json() for name, values in logits.items()},
+        "reliability": {name: reliability(values, labels) for name, values in logits.items()},
         "agreement": {"examples": len(labels), **compare_answers(dense, reduced, labels)},
         "confusion": {
             name: confusion(predictions_from_logits(task, values), labels, len(task.classes)).tolist()

@@ -1,9 +1,9 @@
-"""One row of a table, and what makes a text unfit to read."""
+"""One row of a table, and the table that it is read from."""
 
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from powerbert_tf.data.tables.lines import Meter
@@ -16,13 +16,13 @@ class Row:
     """One row, readable or not.
 
     Attributes:
-        file: Where it stands.
-        line: Line of the file in which it begins, from 1; of a Parquet file, the number of the row.
-        cells: Column -> text as the file has it; None for a value that is missing (null or NaN). Empty where the row
-            cannot be read.
-        problem: Why it cannot be used; empty where it can.
-        raw: What the file has there, where there are no cells.
-        values: The cells as JSON or Parquet types them, where a table was opened for that; else None.
+        file: Path of its file.
+        line: Line of the file in which it begins, from 1; in a Parquet file, the number of the row.
+        cells: Column -> text as the file has it; None for a missing value (null or NaN). Empty if the row cannot be
+            read.
+        problem: Why the row cannot be used; empty if it can.
+        raw: The text of a row without cells.
+        values: The cells with their types in JSON or Parquet, if the table was opened for that; else None.
     """
 
     file: str
@@ -38,25 +38,31 @@ class Row:
         return f"{self.file}:{self.line}"
 
     def rejected(self, problem: str) -> "Row":
-        """The row with a problem."""
+        """Returns the row with a problem."""
         return dataclasses.replace(self, problem=problem)
 
+    def checked(self, texts: Iterable[str | None] | None = None) -> "Row":
+        """Returns the row, rejected if one of its cells, or of the given texts, holds what no text should."""
+        texts = self.cells.values() if texts is None else texts
+        problem = next(filter(None, (text_problem(text) for text in texts if text is not None)), "")
+        return self.rejected(problem) if problem else self
+
     def to_json(self) -> dict[str, Any]:
-        """File, line, reason, and all that the file has there."""
+        """Returns file, line, problem and the cells, or else the raw text, as JSON values."""
         content = {"row": self.cells} if self.cells else {"raw": self.raw}
         return {"file": self.file, "line": self.line, "reason": self.problem, **content}
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
-    """A file that is being read.
+class OpenTable:
+    """A table that is being read.
 
     Attributes:
         file: Its path.
-        columns: Names of its columns; of JSON lines, the keys of the first row that can be read.
-        rows: Its rows, in order; read as they are taken.
-        uniform: Whether each row that can be read has all columns, as it need not in JSON lines.
-        meter: How much of the file has been read.
+        columns: Names of its columns; for JSON lines, the keys of the first row that can be read.
+        rows: Its rows, in order, read as they are taken.
+        uniform: Whether each row that can be read has all columns; rows of JSON lines need not.
+        meter: Measures how much of the file has been read.
     """
 
     file: str
@@ -67,7 +73,7 @@ class Table:
 
 
 def text_problem(text: str) -> str:
-    """What a text holds that no text should, empty where it is in order.
+    """Returns what a text holds that no text should; empty if there is nothing.
 
     Args:
         text: Decoded with `surrogateescape`, or from a file format that can spell half a surrogate pair.
@@ -87,7 +93,7 @@ def text_problem(text: str) -> str:
 
 
 def cell_text(value: Any) -> str | None:
-    """A typed value as text: a whole number without a fraction, a null and NaN as None, a nested value as JSON."""
+    """Returns a typed value as text: whole numbers without a fraction, null and NaN as None, nested values as JSON."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -95,7 +101,7 @@ def cell_text(value: Any) -> str | None:
     if isinstance(value, float):
         if math.isnan(value):
             return None
-        # Pandas turns a column of whole numbers into floats where one is missing.
+        # pandas turns a column of whole numbers into floats if one is missing.
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.labelled_tables import memory_tables
 from powerbert_tf.data.own_data import load_own_data
 from powerbert_tf.data.settings import DataSettings
-from powerbert_tf.data.sources import memory_source
 
 TEXTS, OTHERS = ["one", "two", "three", "füñf", "six"], ["1", "2", "3", "5", "6"]
 LABELS = [0, 1, 1, 0, 1]
@@ -20,8 +20,8 @@ def batched(texts):
 
 
 def rows(data, **settings):
-    source = memory_source({"train": data}, DataSettings(**settings))
-    return source.default_columns(), [row.cells for _, row in source.rows("train")]
+    tables = memory_tables({"train": data}, DataSettings(**settings))
+    return (tables.text_columns, tables.label_column), [row.cells for _, row in tables.rows("train")]
 
 
 SINGLE = {
@@ -69,7 +69,7 @@ def test_missing_values_are_rows_to_be_named():
     frame = pd.DataFrame({"text": ["good film", None, "bad film", "fine"] * 3, "label": [1.0, 0.0, np.nan, 0.0] * 3})
     settings = DataSettings()
     with pytest.raises(InputError, match=r"6 rows cannot be used: train:2: text is empty; train:3: label is empty"):
-        load_own_data(settings, source=memory_source({"train": frame}, settings))
+        load_own_data(settings, tables=memory_tables({"train": frame}, settings))
 
 
 @pytest.mark.parametrize(

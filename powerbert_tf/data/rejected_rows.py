@@ -1,20 +1,48 @@
-"""`rejected.jsonl`: rows that were left out, whole, with file, line and reason, so that nothing is lost."""
+"""Rows that cannot be used: why, and `rejected.jsonl`, which keeps them whole with file, line and reason."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
 
+from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import replacing
-from powerbert_tf.data.tables import Row
+from powerbert_tf.data.tables import OpenTable, Row
 from powerbert_tf.data.text_columns import TextWriter
 
 REJECTED_FILE = "rejected.jsonl"
-_MOST_NAMED = 5  # in a message
+LONGEST_TEXT = 1_000_000  # characters; a longer text is a sign of a missing quote
+_MOST_NAMED = 5  # rows in a message
+
+
+def require_columns(table: OpenTable, columns: Sequence[str]) -> None:
+    """Checks that a table has these columns, if all its rows have the same.
+
+    Raises:
+        InputError: A column is missing.
+    """
+    missing = [column for column in columns if column not in table.columns]
+    if missing and table.uniform:
+        raise InputError(
+            f"{table.file}:1: no column {', '.join(map(repr, missing))}; its columns are {', '.join(table.columns)}."
+        )
+
+
+def row_problem(row: Row, texts: Sequence[str]) -> str:
+    """Returns why a model cannot read the texts of a row; empty if it can."""
+    for column in texts:
+        if column not in row.cells:
+            return f"no {column}"
+        text = row.cells[column]
+        if text is None or not text.strip():
+            return f"{column} is empty"
+        if len(text) > LONGEST_TEXT:
+            return f"{column} has {len(text):,} characters; expected at most {LONGEST_TEXT:,}"
+    return ""
 
 
 class RejectedRows(Sequence[Row]):
-    """Rows that are left out, in a file where they are many: one more can be added until they are read."""
+    """A list of rejected rows, which goes to a temporary file when it grows large. Reading a row ends the adding."""
 
     def __init__(self) -> None:
         self._writer = TextWriter()
@@ -46,7 +74,7 @@ def _read_row(line: str) -> Row:
 
 
 def write_rejected(folder: Path, rows: Sequence[Row]) -> None:
-    r"""Writes an object a row; removes an earlier file where there are none.
+    r"""Writes one JSON object per row; without rows, removes an earlier file.
 
     Bytes that are not UTF-8 are spelled as Python's `surrogateescape` does, byte 0xE9 as `\udce9`.
 
@@ -58,17 +86,16 @@ def write_rejected(folder: Path, rows: Sequence[Row]) -> None:
         path.unlink(missing_ok=True)
         return
     with replacing(path) as partial, partial.open("w", encoding="ascii") as file:
-        for row in rows:
-            file.write(rejected_line(row))
+        file.writelines(map(rejected_line, rows))
 
 
 def rejected_line(row: Row) -> str:
-    """A row as a line of the file."""
+    """Returns a row as a line of `rejected.jsonl`."""
     return json.dumps(row.to_json()) + "\n"
 
 
 def bad_rows_message(rejected: Sequence[Row]) -> str:
-    """Names the first bad rows, and says what can be done."""
+    """Returns a message that names the first rows and says what to do."""
     named = "; ".join(f"{row.place}: {row.problem}" for row in rejected[:_MOST_NAMED])
     more = f"; and {len(rejected) - _MOST_NAMED} more" if len(rejected) > _MOST_NAMED else ""
     return (

@@ -1,0 +1,193 @@
+"""A user's labelled texts as tables: from files, TensorFlow Datasets, or memory (data frames, lists, `tf.data`)."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.settings import DataSettings
+from powerbert_tf.data.tables import Cells, OpenTable, Row, find_files, open_table
+from powerbert_tf.data.tables.formats import LABEL, TEXT
+from powerbert_tf.data.tables.rows import cell_text
+from powerbert_tf.data.tfds import PreparedTexts
+
+TEXT_PAIR = "text_pair"  # column of the second text, of data that names no columns
+_EXPECTED = (
+    "expected a file of a table, a pandas.DataFrame, a pair (texts, labels), or a tf.data.Dataset of (text, label)"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledTables:
+    """The tables of each split, which can be read any number of times.
+
+    Attributes:
+        kind: "files", "tfds" or "memory".
+        name: A name for the task.
+        location: Where the data is, for messages.
+        splits: `train`, and `dev` and `test` if there are any -> opens the tables of the split, one after the other.
+        text_columns: Columns of the one or two texts if no flag names them; empty if the data does not tell.
+        label_column: Column of the label if no flag names it; empty if the data does not tell.
+    """
+
+    kind: str
+    name: str
+    location: str
+    splits: Mapping[str, Callable[[], Iterable[OpenTable]]]
+    text_columns: tuple[str, ...] = ()
+    label_column: str = ""
+
+    def first(self, split: str) -> OpenTable:
+        """Opens the first table of a split, for its columns."""
+        return next(iter(self.splits[split]()))
+
+    def rows(self, split: str) -> Iterator[tuple[OpenTable, Row]]:
+        """Reads the rows of a split, each with its table."""
+        for table in self.splits[split]():
+            for row in table.rows:
+                yield table, row
+
+
+def find_tables(settings: DataSettings) -> LabelledTables:
+    """Finds the tables that the settings name.
+
+    Raises:
+        InputError: A file or a prepared data set is missing, or files and a data set are given.
+    """
+    if settings.tfds_name:
+        return _tfds_tables(settings)
+    quoted = settings.quoting == "minimal"
+    given = {"train": settings.train_file, "dev": settings.dev_file, "test": settings.test_file}
+    files = {split: find_files(path, f"{split}_file") for split, path in given.items() if path}
+    first = Path(files["train"][0])
+    stem = first.name.split(".")[0]
+    return LabelledTables(
+        kind="files",
+        name=first.resolve().parent.name if stem == "train" else stem,
+        location=settings.train_file,
+        splits={split: functools.partial(_open_tables, paths, quoted) for split, paths in files.items()},
+        text_columns=(TEXT,) if first.is_dir() else (),
+        label_column=LABEL if first.is_dir() else "",
+    )
+
+
+def _open_tables(paths: Sequence[str], quoted: bool) -> Iterator[OpenTable]:
+    return (open_table(path, quoted) for path in paths)
+
+
+def _tfds_tables(settings: DataSettings) -> LabelledTables:
+    name = settings.tfds_name
+    if settings.train_file or settings.dev_file or settings.test_file:
+        raise InputError(f"--tfds_name={name} and files are given; expected one of them.")
+    prepared = PreparedTexts(name)
+    return LabelledTables(
+        kind="tfds",
+        name=name.replace("/", "-"),
+        location=name,
+        splits={split: functools.partial(prepared.tables, split) for split in prepared.splits},
+        text_columns=prepared.text_columns,
+        label_column=prepared.label_column,
+    )
+
+
+def is_in_memory(data: Any) -> bool:
+    """Whether this is data itself, and not the path of a file."""
+    return not isinstance(data, str) and not hasattr(data, "__fspath__")
+
+
+def memory_tables(splits: Mapping[str, Any], settings: DataSettings, name: str = "texts") -> LabelledTables:
+    """Makes tables of data in memory; the `line` of a row is its number, from 1.
+
+    Args:
+        splits: Split -> `pandas.DataFrame`; `(texts, labels)`, where texts are strings, pairs of strings, or a tuple of
+            two columns of strings; or `tf.data.Dataset` of `(text, label)` or `((text, other), label)`, batched or not.
+        settings: Name the columns of data frames.
+        name: Of the task.
+
+    Raises:
+        InputError: The data is of another kind, or texts and labels differ in number; the message names the split.
+    """
+    cells = {split: list(_cells(split, data, settings)) for split, data in splits.items()}
+    columns = _frame_columns(splits["train"], settings)
+    if columns is None:
+        is_pair = any(TEXT_PAIR in row for row in cells["train"][:1])
+        columns = ((TEXT, TEXT_PAIR) if is_pair else (TEXT,)), LABEL
+    texts, label = columns
+    tables = {split: functools.partial(_memory_table, split, (*texts, label), rows) for split, rows in cells.items()}
+    return LabelledTables("memory", name, "memory", tables, texts, label)
+
+
+def _memory_table(split: str, columns: tuple[str, ...], cells: Sequence[Cells]) -> list[OpenTable]:
+    return [OpenTable(split, columns, (Row(split, number, row) for number, row in enumerate(cells, start=1)))]
+
+
+def _frame_columns(data: Any, settings: DataSettings) -> tuple[tuple[str, ...], str] | None:
+    """Returns the text columns and the label column of a data frame; None of other data."""
+    if not isinstance(data, pd.DataFrame):
+        return None
+    texts = settings.text_column or TEXT, settings.text_pair_column
+    label = settings.label_column or LABEL
+    for name, column in zip(("text_column", "text_pair_column", "label_column"), (*texts, label), strict=True):
+        if column and column not in data.columns:
+            known = ", ".join(map(str, data.columns))
+            raise InputError(f"{name}={column!r}: no such column in the data frame; expected one of {known}.")
+    return tuple(text for text in texts if text), label
+
+
+def _cells(split: str, data: Any, settings: DataSettings) -> Iterator[Cells]:
+    columns = _frame_columns(data, settings)
+    if columns is not None:
+        names = [*columns[0], columns[1]]
+        for values in data[names].itertuples(index=False):
+            yield {name: _cell(value) for name, value in zip(names, values, strict=True)}
+        return
+    if isinstance(data, tf.data.Dataset):
+        pairs: Iterable[tuple[Any, Any]] = _examples(split, data)
+    elif isinstance(data, tuple) and len(data) == 2:
+        pairs = _zipped(split, *data)
+    else:
+        raise InputError(f"{split}: a {type(data).__name__}; {_EXPECTED}.")
+    for given, label in pairs:
+        texts = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str | bytes) else (given,)
+        if len(texts) > 2:
+            raise InputError(f"{split}: {len(texts)} texts in an example; expected one, or a pair.")
+        yield {**dict(zip((TEXT, TEXT_PAIR), map(_cell, texts), strict=False)), LABEL: _cell(label)}
+
+
+def _zipped(split: str, texts: Any, labels: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(texts, str | bytes) or not hasattr(texts, "__len__") or not hasattr(labels, "__len__"):
+        raise InputError(f"{split}: ({type(texts).__name__}, {type(labels).__name__}); {_EXPECTED}.")
+    # A tuple of two columns; a tuple of texts has strings in it.
+    if isinstance(texts, tuple) and len(texts) == 2 and not isinstance(texts[0], str | bytes):
+        if len(texts[0]) != len(texts[1]):
+            raise InputError(f"{split}: {len(texts[0])} first texts and {len(texts[1])} second ones; expected as many.")
+        texts = list(zip(*texts, strict=True))
+    if len(texts) != len(labels):
+        raise InputError(f"{split}: {len(texts)} texts and {len(labels)} labels; expected as many.")
+    return zip(texts, labels, strict=True)
+
+
+def _examples(split: str, data: tf.data.Dataset) -> Iterator[tuple[Any, Any]]:
+    spec = data.element_spec
+    texts = spec[0] if isinstance(spec, tuple) and len(spec) == 2 else None
+    parts = texts if isinstance(texts, tuple) else (texts,)
+    if any(not isinstance(part, tf.TensorSpec) or part.dtype != tf.string for part in parts):
+        raise InputError(
+            f"{split}: a tf.data.Dataset of {spec}; expected one of (text, label) or ((text, other), label), strings "
+            "and numbers, in batches or not."
+        )
+    for given, label in data.as_numpy_iterator():
+        columns = [np.reshape(part, -1) for part in (given if isinstance(given, tuple) else (given,))]
+        yield from zip(zip(*columns, strict=True), np.reshape(label, -1), strict=True)
+
+
+def _cell(value: Any) -> str | None:
+    """Returns a cell's text; for a label that is true or false, the number of its class."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return str(int(value)) if isinstance(value, bool) else None if value is pd.NA else cell_text(value)
