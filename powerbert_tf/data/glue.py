@@ -9,29 +9,24 @@ from absl import logging
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.splits import Split
+from powerbert_tf.data.tables.lines import BYTE_ORDER_MARK
 from powerbert_tf.data.tasks import Layout
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MAX_BAD_SHARE = 0.01
-_MAX_DETAILED = 5
-_MAX_QUOTED = 40
+_MAX_LOGGED = 5
 _LARGEST_SCORE = float(np.finfo(np.float32).max)
-
-
-class _UnreadableRowError(Exception):
-    """A row cannot be read; the message is the reason."""
 
 
 def read_tsv(path: str | os.PathLike, layout: Layout, classes: Sequence[str], labeled: bool) -> Split:
     """Reads one file: UTF-8 with or without a byte-order mark, rows ended by a line feed, no quoting.
 
-    A row that cannot be read (number of columns, label, score) is left out and logged. An empty text is a text.
+    A row that cannot be read (number of columns, label, score) is skipped and logged. An empty text is a text.
 
     Args:
         path: The file.
-        layout: Where its columns are.
+        layout: Its columns.
         classes: Class names as the file spells them; empty for a regression.
-        labeled: Whether to read labels; otherwise indices are read, where the layout has them.
+        labeled: Whether to read labels; otherwise indices are read, if the layout has them.
 
     Raises:
         InputError: The file is missing, a folder, empty, not UTF-8, its header is too narrow for the layout, or more
@@ -46,9 +41,9 @@ def read_tsv(path: str | os.PathLike, layout: Layout, classes: Sequence[str], la
     if not lines:
         raise InputError(f"{path}: the file is empty; expected {_describe(layout, classes, labeled, None)}.")
     num_columns = len(lines[0].split("\t")) if layout.header else layout.num_columns
-    needed = _needed_columns(layout)
-    if num_columns is None:
-        num_columns = needed
+    places = [column for column in (*layout.texts, layout.label, layout.index) if column is not None]
+    needed = max(places) + 1 + (min(places) < 0)  # so that no two of the layout's columns coincide
+    num_columns = needed if num_columns is None else num_columns
     if num_columns < needed:
         raise InputError(
             f"{path}: the header is misaligned: it has {num_columns} columns, expected at least {needed} "
@@ -57,22 +52,22 @@ def read_tsv(path: str | os.PathLike, layout: Layout, classes: Sequence[str], la
     if len(lines) == first_row:
         raise InputError(f"{path}: a header and no rows; expected {_describe(layout, classes, labeled, num_columns)}.")
 
-    label_ids = {name: label_id for label_id, name in enumerate(classes)}
+    class_numbers = {name: number for number, name in enumerate(classes)}
     texts: tuple[list[str], ...] = tuple([] for _ in layout.texts)
     labels: list[float] = []
     indices: list[str] = []
     bad: list[tuple[int, str]] = []
     for number, line in enumerate(lines[first_row:], start=first_row + 1):
         columns = line.split("\t")
-        try:
-            if len(columns) != num_columns:
-                raise _UnreadableRowError(f"the row has {len(columns)} columns instead of {num_columns}")
-            if label_column is not None:
-                spelling = columns[label_column]
-                labels.append(_label_id(spelling, label_ids) if classes else _score(spelling))
-        except _UnreadableRowError as reason:
-            bad.append((number, str(reason)))
+        if len(columns) != num_columns:
+            bad.append((number, f"the row has {len(columns)} columns instead of {num_columns}"))
             continue
+        if label_column is not None:
+            label = _read_label(columns[label_column], class_numbers)
+            if isinstance(label, str):
+                bad.append((number, label))
+                continue
+            labels.append(label)
         if index_column is not None:
             indices.append(columns[index_column])
         for column, text_list in zip(layout.texts, texts, strict=True):
@@ -97,7 +92,7 @@ def _read_lines(path: str | os.PathLike) -> list[str]:
         raise InputError(f"{path}: no such file; expected a tab-separated file.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a tab-separated file.") from None
-    data = data.removeprefix(_BYTE_ORDER_MARK)
+    data = data.removeprefix(BYTE_ORDER_MARK)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -112,51 +107,39 @@ def _read_lines(path: str | os.PathLike) -> list[str]:
     return lines
 
 
-def _needed_columns(layout: Layout) -> int:
-    """Least number of columns in which no two of the layout's columns coincide."""
-    columns = [*layout.texts, *(column for column in (layout.label, layout.index) if column is not None)]
-    return max(columns) + 1 + (min(columns) < 0)
-
-
-def _label_id(spelling: str, label_ids: dict[str, int]) -> int:
-    if spelling not in label_ids:
-        raise _UnreadableRowError(f"the label is {_quote(spelling)} instead of one of {', '.join(label_ids)}")
-    return label_ids[spelling]
-
-
-def _score(spelling: str) -> float:
+def _read_label(spelling: str, class_numbers: dict[str, int]) -> float | str:
+    """Returns a class number, or a score if there are no classes; or else the reason why it is neither."""
+    if spelling in class_numbers:
+        return class_numbers[spelling]
+    quoted = repr(spelling if len(spelling) <= 40 else spelling[:40] + "...")
+    if class_numbers:
+        return f"the label is {quoted} instead of one of {', '.join(class_numbers)}"
     try:
         score = float(spelling)
     except ValueError:
-        raise _UnreadableRowError(f"the score is {_quote(spelling)} instead of a number") from None
-    if not abs(score) <= _LARGEST_SCORE:
-        raise _UnreadableRowError(f"the score is {_quote(spelling)} instead of a finite number")
-    return score
-
-
-def _quote(value: str) -> str:
-    return repr(value if len(value) <= _MAX_QUOTED else value[:_MAX_QUOTED] + "...")
+        return f"the score is {quoted} instead of a number"
+    return score if abs(score) <= _LARGEST_SCORE else f"the score is {quoted} instead of a finite number"
 
 
 def _describe(layout: Layout, classes: Sequence[str], labeled: bool, num_columns: int | None) -> str:
-    """Says in words what the file should be; columns count from 1, as a user of an editor does."""
+    """Describes what the file should be; columns count from 1, as in an editor."""
+
+    def place(column: int | None) -> str:
+        return "the last column" if column == -1 else f"column {(column or 0) + 1}"
+
     rows = "rows of tab-separated columns" if num_columns is None else f"rows of {num_columns} tab-separated columns"
-    parts = [f"the text in {' and '.join(_place(column) for column in layout.texts)}"]
+    parts = [f"the text in {' and '.join(place(column) for column in layout.texts)}"]
     if labeled:
         what = f"the label ({', '.join(classes)})" if classes else "the score (a finite number)"
-        parts.append(f"{what} in {_place(layout.label)}")
+        parts.append(f"{what} in {place(layout.label)}")
     elif layout.index is not None:
-        parts.append(f"the index in {_place(layout.index)}")
+        parts.append(f"the index in {place(layout.index)}")
     header = "a header, then " if layout.header else ""
     return f"{header}{rows}: {', '.join(parts)}"
 
 
-def _place(column: int | None) -> str:
-    return "the last column" if column == -1 else f"column {(column or 0) + 1}"
-
-
 def _report(path: str | os.PathLike, bad: list[tuple[int, str]], num_rows: int, expected: str) -> None:
-    """Logs the rows left out.
+    """Logs the rows that are skipped.
 
     Raises:
         InputError: They are more than 1 % of the rows.
@@ -167,6 +150,6 @@ def _report(path: str | os.PathLike, bad: list[tuple[int, str]], num_rows: int, 
             f"{path}: {len(bad)} of {num_rows} rows cannot be read, at most {_MAX_BAD_SHARE:.0%} may be; the first is "
             f"{path}:{number}: {reason}; expected {expected}."
         )
-    for number, reason in bad[:_MAX_DETAILED]:
+    for number, reason in bad[:_MAX_LOGGED]:
         logging.warning("%s:%d: row left out: %s.", path, number, reason)
     logging.warning("%s: %d of %d rows left out because they cannot be read.", path, len(bad), num_rows)

@@ -139,7 +139,7 @@ def resolve_settings(task: str | Task, **given: Any) -> Settings:
         "epochs": row.epochs,
         "learning_rate": row.learning_rate,
         "learning_rate_soft_extract": row.learning_rate_soft_extract,
-        "lambda_": row.mass_penalty,
+        "lambda_": row.lambda_,
     }
     values = {**published, **given}
     method = values.get("search_method", SearchSettings.search_method)

@@ -261,9 +261,9 @@ GOOD = {"article": "a", "questions": ["q"], "options": [["a", "b", "c", "d"]], "
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "not JSON in UTF-8"),
-        (b"\xff", "not JSON in UTF-8"),
-        ([], "a JSON list; expected an object with article, questions, options, answers"),
+        ("{", "expected a JSON object: Expecting property name"),
+        (b"\xff", "expected a JSON object: 'utf-8' codec can't decode byte 0xff"),
+        ([], "expected a JSON object, found list"),
         ({"article": "a", "questions": []}, "lacks options, answers; expected an object"),
         ({**GOOD, "answers": ["E"]}, "question 1: the answer 'E' is none of A, B, C, D"),
         ({**GOOD, "answers": [1]}, "question 1: the answer 1 is none of A, B, C, D"),
@@ -298,6 +298,6 @@ def test_a_folder_that_is_missing(tmp_path):
 def test_the_row_of_the_table():
     assert get_task("RACE") is PUBLISHED["RACE"] is RACE
     assert (RACE.num_outputs, RACE.choices, RACE.classes, RACE.max_seq_length) == (1, K, ("A", "B", "C", "D"), 512)
-    assert (RACE.learning_rate_soft_extract, RACE.mass_penalty) == (2e-4, 1e-4)
+    assert (RACE.learning_rate_soft_extract, RACE.lambda_) == (2e-4, 1e-4)
     with pytest.raises(InputError, match="Did you mean RACE"):
         get_task("Race")
