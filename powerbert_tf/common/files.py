@@ -1,7 +1,4 @@
-"""Files that appear whole or not at all, and JSON files that others may have changed.
-
-Where what is worth keeping from run to run lies.
-"""
+"""Files that appear whole or not at all, JSON files that others may have changed, and the folder of the cache."""
 
 import contextlib
 import fcntl
@@ -13,16 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PARTIAL = ".partial"  # at the end of names of folders that are written aside
-_DEEPEST = 100  # lists and objects in each other, of a JSON file
-_WRITING = ".writing-"  # in the names of files that are written aside
+AUTO = "auto"
+PARTIAL = ".partial"  # ends the name of a folder until it is whole
+_DEEPEST = 100  # nested lists and objects in a JSON file
+_WRITING = ".writing-"  # in the name of a file until it is whole
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes what processes that were killed in `replacing` left, in a folder and all folders in it.
+    """Removes files that processes left when they were killed in `replacing`, in a folder and all folders below.
 
-    What others are writing there stays, if it is `shared`: the system lets go of a lock when its process ends, however
-    that happens.
+    A `shared` file that another process is writing stays: it is locked until that process ends, in whatever way.
     """
     for path in folder.rglob(f".*{_WRITING}*"):
         with contextlib.suppress(OSError), path.open("rb") as file:
@@ -32,12 +29,12 @@ def remove_unfinished(folder: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path, suffix: str = "", shared: bool = False) -> Iterator[Path]:
-    """A file beside `path` to write to, which takes its place when the block ends without an error.
+    """Yields the path of a new file, which replaces `path` when the block ends without an error.
 
     Args:
-        path: The file.
-        suffix: What the other's name must end with.
-        shared: Whether other processes may use the folder, too; the file is locked then, which HDF5 does not bear.
+        path: The file to replace.
+        suffix: End of the new file's name.
+        shared: Whether other processes may use the folder, too. The new file is locked then, which HDF5 does not allow.
 
     Raises:
         OSError: The folder cannot be written.
@@ -63,17 +60,17 @@ def _new_file(path: Path, suffix: str, locked: bool) -> tuple[int, str]:
                 fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             return handle, name
-        os.close(handle)  # `remove_unfinished` came between the two
+        os.close(handle)  # `remove_unfinished` removed the file before it was locked
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
+    """Returns the SHA-256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:
-    """Puts a file, or the names in a folder, onto the disk."""
+    """Writes the content of a file, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -82,11 +79,11 @@ def sync(path: Path) -> None:
 
 
 def read_object(path: Path, encoding: str = "utf-8") -> dict[str, Any]:
-    """Reads a JSON file.
+    """Reads a JSON object from a file.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: It holds no JSON object; the message says what else, and not in which file.
+        OSError: The file cannot be read.
+        ValueError: It holds no JSON object; the message says what it holds, but does not name the file.
     """
     try:
         text = path.read_text(encoding=encoding)
@@ -100,7 +97,7 @@ def read_object(path: Path, encoding: str = "utf-8") -> dict[str, Any]:
         raise ValueError(f"expected a JSON object, found more than {_DEEPEST} lists or objects in each other")
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, found {type(value).__name__}")
-    if "\\ud" in text.lower():  # JSON can spell what is no text
+    if "\\ud" in text.lower():  # JSON can spell half of a surrogate pair, which is no text
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError as error:
@@ -110,7 +107,7 @@ def read_object(path: Path, encoding: str = "utf-8") -> dict[str, Any]:
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether it is too deep for what reads it to be sure of Python's stack, such as `repr` in a message."""
+    """Whether a value is nested so deeply that a recursive function, such as `repr`, may overflow Python's stack."""
     level = [value]
     for _ in range(_DEEPEST):
         level = [
@@ -126,7 +123,7 @@ def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file.
 
     Raises:
-        ValueError: `value` holds NaN or infinity, which JSON has not.
+        ValueError: `value` holds NaN or infinity, which JSON cannot spell.
         OSError: The folder cannot be written.
     """
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
@@ -134,18 +131,12 @@ def write_json(path: Path, value: Any) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-AUTO = "auto"
-
-
 def find_cache_folder(cache_dir: str = AUTO) -> Path | None:
-    """The folder that `--cache_dir` means; it need not exist yet.
+    """Returns the folder that `--cache_dir` means, which need not exist yet; None to keep nothing.
 
     Args:
         cache_dir: A folder; `"auto"` for `$POWERBERT_TF_CACHE`, else `powerbert_tf` in `$XDG_CACHE_HOME`, else
             `~/.cache/powerbert_tf`; empty to keep nothing.
-
-    Returns:
-        The folder, or None to keep nothing.
     """
     if cache_dir == AUTO:
         if own := os.environ.get("POWERBERT_TF_CACHE"):

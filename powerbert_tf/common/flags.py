@@ -1,4 +1,4 @@
-"""A flag of the command line as a field of a dataclass, with its help text and its range."""
+"""Flags of the command line as fields of dataclasses, with help text and range."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -9,11 +9,11 @@ from powerbert_tf.common.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """What values a flag takes.
+    """The values that a flag may have.
 
     Attributes:
-        holds: Whether a value is one of them.
-        expected: What they are, for an error message.
+        holds: Whether a value is allowed.
+        expected: Describes the allowed values in an error message.
     """
 
     holds: Callable[[Any], bool]
@@ -26,17 +26,17 @@ NOT_NEGATIVE = Check(lambda value: 0 <= value < float("inf"), "0 or a positive n
 
 
 def one_of(choices: Sequence[str]) -> Check:
-    """The check that a value is one of a few."""
+    """Returns the check that a value is one of `choices`."""
     return Check(lambda value: value in choices, f"one of {', '.join(choices)}")
 
 
 def setting(description: str, check: Check | None = None, **kwargs: Any) -> Any:
-    """A field with a help text; `check` says what values it takes, by default any."""
+    """Returns a field with a help text; without a `check`, it may have any value."""
     return dataclasses.field(metadata={"help": description, "check": check}, **kwargs)
 
 
 def flag_name(name: str) -> str:
-    """The flag of a setting: `lambda_` only avoids Python's keyword."""
+    """Returns the flag of a setting: `lambda` for `lambda_`, which avoids Python's keyword."""
     return name.rstrip("_")
 
 
@@ -47,7 +47,7 @@ def require(holds: bool, name: str, value: Any, expected: str) -> None:
 
 
 class CheckedSettings:
-    """A base of dataclasses whose fields are made by `setting`: a new object checks each of them.
+    """A base of dataclasses with fields from `setting`: checks each field of a new object.
 
     Raises:
         InputError: A value is out of its range; the message names the flag.

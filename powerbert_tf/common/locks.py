@@ -1,4 +1,4 @@
-"""Folders for one process at a time: locks that the system releases when their process ends, however that happens."""
+"""Locks that keep a folder for one process; the system releases them when the process ends, in whatever way."""
 
 import contextlib
 import fcntl
@@ -10,19 +10,19 @@ from pathlib import Path
 from powerbert_tf.common.errors import InputError
 
 LOCK_FILE = ".lock"
-_ATTEMPTS = 1000  # at a folder or a file that other runs, as they end, remove
+_ATTEMPTS = 1000  # to lock a file that other runs remove as they end
 
 
 @contextlib.contextmanager
 def exclusive(folder: Path, use: str) -> Iterator[None]:
-    """A block in which no other process is in such a block of the same folder.
+    """A block that only one process at a time can enter for the same folder.
 
     Args:
         folder: An existing folder.
-        use: What a process does with it, for the message.
+        use: A verb for what processes do to it, for the message.
 
     Raises:
-        InputError: Another process is.
+        InputError: Another process is in such a block.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -37,18 +37,18 @@ def exclusive(folder: Path, use: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """A block in which no other run holds `folder`, which is made where it is missing.
+    """A block in which this run alone uses `folder`, which is created if it is missing.
 
-    A folder that cannot be written needs no lock: whatever is to be written there says so. One that was made here and
-    in which nothing was written goes again.
+    A folder that cannot be written is not locked: the error comes when something is written. Folders created here are
+    removed again if they are empty at the end.
 
     Raises:
-        InputError: Another run holds it; the message names its process and machine.
+        InputError: Another run uses the folder; the message names its process and machine.
     """
     path = folder / LOCK_FILE
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
-        handle = _taken(path)
+        handle = _take_lock(path)
     except BlockingIOError:
         raise InputError(
             f"{folder}: in use by another run ({_holder(path)}); expected one at a time: wait for it, end it, or give "
@@ -70,7 +70,7 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _taken(path: Path) -> int:
+def _take_lock(path: Path) -> int:
     for _ in range(_ATTEMPTS):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def _taken(path: Path) -> int:
             os.close(handle)
             raise
         os.close(handle)
-    raise OSError(f"{path}: is removed again and again")
+    raise OSError(f"{path}: was removed {_ATTEMPTS} times before it could be locked")
 
 
 def _holder(path: Path) -> str:

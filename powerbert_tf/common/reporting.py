@@ -1,7 +1,4 @@
-"""Where progress and results go: one reporter for lines of text and for progress bars.
-
-The command line prints both; a Python caller may silence them or take the lines.
-"""
+"""One reporter for lines of text and progress bars: the command line prints them, Python callers may redirect them."""
 
 import contextlib
 import sys
@@ -11,7 +8,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-_SECONDS_BETWEEN_LINES = 15  # where the console is a file, each refresh is a line
+_SECONDS_BETWEEN_LINES = 15  # if stderr is a file, where each refresh of a bar is a line
 
 
 def _print(line: str, is_warning: bool) -> None:
@@ -23,22 +20,22 @@ _take: Callable[[str, bool], None] = _print
 
 
 def say(line: str, is_warning: bool = False) -> None:
-    """Reports a line, or several, of progress or results: printed unless `reporting` says otherwise.
+    """Reports a line of progress or results, or several; prints it unless `reporting` redirects it.
 
     Args:
         line: The text.
-        is_warning: Whether it is printed to stderr.
+        is_warning: Whether to print it to stderr.
     """
     _take(line, is_warning)
 
 
 @contextlib.contextmanager
 def reporting(verbose: int = 1, take: Callable[[str], None] | None = None) -> Iterator[None]:
-    """A block whose reports go elsewhere.
+    """A block whose reports are silenced or redirected.
 
     Args:
         verbose: 0 for no lines and no progress bars.
-        take: What gets each line; by default they are printed.
+        take: Function that takes each line; by default lines are printed.
     """
     global _silent, _take
     before = _silent, _take
@@ -54,11 +51,7 @@ def reporting(verbose: int = 1, take: Callable[[str], None] | None = None) -> It
 
 
 def open_bar(**kwargs) -> tqdm:
-    """A bar on stderr; where that is a file, it is a line now and then.
-
-    Args:
-        **kwargs: Of `tqdm`.
-    """
+    """Opens a progress bar on stderr, with the arguments of `tqdm`; in a file, it is a line now and then."""
     interactive = sys.stderr.isatty()
     return tqdm(
         dynamic_ncols=True,
@@ -74,8 +67,8 @@ class ProgressBar(keras.callbacks.Callback):
     """Shows the batches of each epoch on stderr, with loss and learning rate.
 
     Args:
-        title: What is being trained.
-        done: Steps that another process did before.
+        title: Text before the number of the epoch.
+        done: Steps that an interrupted run did before.
     """
 
     def __init__(self, title, done=0):

@@ -1,29 +1,29 @@
-"""Leaving when asked to: SIGTERM, as machines that are taken away send it, ends a run where its state can be saved."""
+"""Ends a run on SIGTERM, which machines send before they are taken away, where its state can be saved."""
 
 import contextlib
 import os
 import signal
 from collections.abc import Iterator
 
-EXIT_CODE = os.EX_TEMPFAIL  # 75: to be tried again
+EXIT_CODE = os.EX_TEMPFAIL  # 75: try again
 
 
 class Terminated(BaseException):
-    """The process was asked to leave; the message says what was saved."""
+    """The process was asked to end; the message says what was saved."""
 
 
 class _Request:
-    """Whether it was asked, and whether that waits for the end of a step."""
+    """The state of the request to end."""
 
     made = False
-    waits = False
-    agrees = False  # with other processes, which are asked, too
+    waits = False  # for a step to end
+    agrees = False  # with the other processes that train in step
     agreed = False
 
 
 @contextlib.contextmanager
 def heeding_sigterm() -> Iterator[None]:
-    """A block in which SIGTERM raises `Terminated`: at once, or where `requested` is looked at."""
+    """A block in which SIGTERM raises `Terminated` at once, unless the block waits and asks `requested`."""
 
     def ask(number, frame):
         _Request.made = True
@@ -39,18 +39,18 @@ def heeding_sigterm() -> Iterator[None]:
 
 
 def was_asked() -> bool:
-    """Whether this process was asked to leave, whatever others were."""
+    """Whether this process was asked to end, whether or not others were."""
     return _Request.made
 
 
 def requested() -> bool:
-    """Whether the process was asked to leave; of several that go in step, whether they agreed upon it."""
+    """Whether the process was asked to end, or, if several train in step, whether they agreed to end."""
     return _Request.agreed if _Request.agrees else _Request.made
 
 
 @contextlib.contextmanager
 def agreeing() -> Iterator[None]:
-    """A block in which several processes go in step, and leave together after the step in which they `agree`."""
+    """A block in which several processes train in step, and end together after the step in which they `agree`."""
     _Request.agrees = True
     try:
         yield
@@ -59,23 +59,23 @@ def agreeing() -> Iterator[None]:
 
 
 def agree() -> None:
-    """One of the processes was asked to leave, as all of them know now."""
+    """Records that one of the processes was asked to end and that all of them know."""
     _Request.agreed = True
 
 
 @contextlib.contextmanager
 def waiting() -> Iterator[None]:
-    """A block that is not interrupted, and looks at `requested` itself."""
+    """A block that SIGTERM does not interrupt; it asks `requested` itself."""
     with _waits(True):
         yield
 
 
 @contextlib.contextmanager
 def at_once() -> Iterator[None]:
-    """A part of a block that waits, which is interrupted all the same, unless other processes are in it, too.
+    """A part of a waiting block that SIGTERM interrupts all the same, unless other processes train in step.
 
     Raises:
-        Terminated: At its beginning, or anywhere in it.
+        Terminated: At the beginning of the part, or anywhere in it.
     """
     with _waits(_Request.agrees):
         if _Request.made and not _Request.agrees:

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import os
-import tempfile
 import textwrap
 from pathlib import Path
 
@@ -27,11 +26,11 @@ class Dataset:
     """The data of one task.
 
     Attributes:
-        source: "tsv" (files of GLUE), "files" (a user's own), "tfds" (TensorFlow Datasets) or "sample" (generated; says
-            nothing about the task).
+        source: "tsv" (files of GLUE), "files" (RACE's or a user's own), "memory" (a user's own), "tfds" (TensorFlow
+            Datasets) or "sample" (generated; results on it say nothing about the task).
         location: The folder or the TFDS name, for messages.
-        splits: `train`, `dev` and `test`; of a user's own data, `test` where there is one.
-        classes: Names of the classes that the data brought along; empty for a GLUE task, whose row has them.
+        splits: `train`, `dev` and `test`; a user's own data may lack `test`.
+        classes: Names of the classes of a user's own data; empty for a published task, which has them itself.
     """
 
     source: str
@@ -40,7 +39,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
-        """SHA-256 of all texts and labels, the first 16 hexadecimal digits."""
+        """Returns the first 16 hexadecimal digits of the SHA-256 of all texts and labels."""
         digest = hashlib.sha256()
         for name, split in self.splits.items():
             digest.update(name.encode())
@@ -56,11 +55,11 @@ class Dataset:
 
 
 def load_dataset(task: GlueTask | ChoiceTask, data_dir: str | os.PathLike) -> Dataset:
-    """Loads the data of `task`; of multiple choice, from its files alone.
+    """Loads the data of a published task.
 
-    The first of these that exists is taken: the files of `<data_dir>/<task.folder>`; `glue/<task.tfds_name>` of
-    TensorFlow Datasets; the sample in `<data_dir>/sample/<task.folder>`, which is generated where it is missing. A
-    sample, wherever it lies, is announced by a banner on stderr.
+    A GLUE task takes the first of these that exists: the files of `<data_dir>/<task.folder>`; `glue/<task.tfds_name>`
+    of TensorFlow Datasets; the sample in `<data_dir>/sample/<task.folder>`, which is generated if it is missing. A
+    sample is always announced by a banner on stderr. Multiple choice takes only the files.
 
     Raises:
         InputError: The task's folder lacks a file, a file or a prepared TFDS data set cannot be read, or the sample
@@ -115,7 +114,7 @@ def _read_folder(folder: Path, task: GlueTask) -> dict[str, Split]:
 
 
 def _read_diagnostics(data_dir: Path, task: GlueTask) -> dict[str, Split]:
-    """AX as a further test split of a task that answers it, where it is there: as a file, or prepared by TFDS."""
+    """Returns AX as a further test split of a task that answers it, if there is its file or a prepared TFDS set."""
     if AX_SPLIT not in task.submissions:
         return {}
     for path in (data_dir / "AX" / "AX.tsv", data_dir / "diagnostic" / "diagnostic.tsv"):
@@ -126,25 +125,12 @@ def _read_diagnostics(data_dir: Path, task: GlueTask) -> dict[str, Split]:
 
 
 def _ensure_sample(folder: Path, task: GlueTask) -> None:
-    """Generates what is missing of the sample; a run that is cut off leaves no half-written file behind."""
-
-    def missing() -> list[str]:
-        return [name for name in task.files.values() if not (folder / name).exists()]
-
-    if not missing():
+    """Generates the sample if a file of it is missing."""
+    if all((folder / name).exists() for name in task.files.values()):
         return
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as scratch:
-            new = Path(scratch, task.folder)
-            new.mkdir()
-            write_sample(new, task)
-            try:
-                new.rename(folder)
-            except OSError:
-                # The folder exists: another process was faster, or MNLI-m and MNLI-mm, which share one, take turns.
-                for name in missing():
-                    (new / name).replace(folder / name)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_sample(folder, task)
     except OSError as error:
         raise InputError(
             f"{folder}: the sample cannot be written ({error.strerror}); expected a writable data directory, or the "
@@ -159,13 +145,8 @@ def _banner(task: GlueTask, *reasons: str) -> str:
         f"{found} RESULTS ON IT MEAN NOTHING ABOUT {task.name}: they only show that the program runs.",
         *rest,
     ]
-    lines: list[str] = []
-    for paragraph in paragraphs:
-        lines += [
-            "",
-            *textwrap.wrap(paragraph, _BANNER_WIDTH - 4, break_long_words=False, break_on_hyphens=False),
-        ]
-    lines.append("")
+    wrap = textwrap.TextWrapper(_BANNER_WIDTH - 4, break_long_words=False, break_on_hyphens=False).wrap
+    lines = [line for paragraph in paragraphs for line in ("", *wrap(paragraph))] + [""]
     width = max(map(len, lines))
     rule = "#" * (width + 4)
     return "\n".join([rule, *(f"# {line:<{width}} #" for line in lines), rule])

@@ -1,6 +1,6 @@
 """RACE, reading comprehension by multiple choice: reads its files and makes the pairs of texts that a model scores.
 
-The files are `{train,dev,test}/{middle,high}/*.txt`, a JSON object each with an `article`, `questions`, four `options` for
+Each file `{train,dev,test}/{middle,high}/*.txt` is a JSON object with an `article`, `questions`, four `options` for
 each question, and `answers`, a letter each. A question with K options is K pairs of texts.
 """
 
