@@ -15,8 +15,7 @@ def _print(line: str, is_warning: bool) -> None:
     print(line, file=sys.stderr if is_warning else sys.stdout, flush=True)
 
 
-_silent = False
-_take: Callable[[str, bool], None] = _print
+_take: Callable[[str, bool], None] | None = _print  # None to be silent
 
 
 def say(line: str, is_warning: bool = False) -> None:
@@ -26,7 +25,8 @@ def say(line: str, is_warning: bool = False) -> None:
         line: The text.
         is_warning: Whether to print it to stderr.
     """
-    _take(line, is_warning)
+    if _take:
+        _take(line, is_warning)
 
 
 @contextlib.contextmanager
@@ -37,17 +37,13 @@ def reporting(verbose: int = 1, take: Callable[[str], None] | None = None) -> It
         verbose: 0 for no lines and no progress bars.
         take: Function that takes each line; by default lines are printed.
     """
-    global _silent, _take
-    before = _silent, _take
-    _silent = not verbose
-    if not verbose:
-        _take = lambda line, is_warning: None  # noqa: E731
-    else:
-        _take = (lambda line, is_warning: take(line)) if take else _print
+    global _take
+    before = _take
+    _take = ((lambda line, is_warning: take(line)) if take else _print) if verbose else None
     try:
         yield
     finally:
-        _silent, _take = before
+        _take = before
 
 
 def open_bar(**kwargs) -> tqdm:
@@ -58,7 +54,7 @@ def open_bar(**kwargs) -> tqdm:
         mininterval=0.2 if interactive else _SECONDS_BETWEEN_LINES,
         maxinterval=10 if interactive else 4 * _SECONDS_BETWEEN_LINES,
         file=sys.stderr,
-        disable=_silent,
+        disable=_take is None,
         **kwargs,
     )
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -125,12 +126,25 @@ def _read_diagnostics(data_dir: Path, task: GlueTask) -> dict[str, Split]:
 
 
 def _ensure_sample(folder: Path, task: GlueTask) -> None:
-    """Generates the sample if a file of it is missing."""
-    if all((folder / name).exists() for name in task.files.values()):
+    """Generates missing files of the sample; a run that is killed leaves no half-written file behind."""
+
+    def missing() -> list[str]:
+        return [name for name in task.files.values() if not (folder / name).exists()]
+
+    if not missing():
         return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_sample(folder, task)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as scratch:
+            new = Path(scratch, task.folder)
+            new.mkdir()
+            write_sample(new, task)
+            try:
+                new.rename(folder)
+            except OSError:
+                # The folder exists: another process was faster, or it is MNLI's, which its three tasks share.
+                for name in missing():
+                    (new / name).replace(folder / name)
     except OSError as error:
         raise InputError(
             f"{folder}: the sample cannot be written ({error.strerror}); expected a writable data directory, or the "

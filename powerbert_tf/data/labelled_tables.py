@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,17 @@ from powerbert_tf.data.settings import DataSettings
 from powerbert_tf.data.tables import Cells, OpenTable, Row, find_files, open_table
 from powerbert_tf.data.tables.formats import LABEL, TEXT
 from powerbert_tf.data.tables.rows import cell_text
-from powerbert_tf.data.tfds import PreparedTexts
+from powerbert_tf.data.tfds import newest_version, one_line, tfds_folder
 
 TEXT_PAIR = "text_pair"  # column of the second text, of data that names no columns
+# Usual names in TensorFlow Datasets, in the order in which they are taken.
+_TFDS_SPLITS = {
+    "train": ("train",),
+    "dev": ("validation", "dev", "val", "validation_matched"),
+    "test": ("test", "test_matched"),
+}
+_TFDS_LABELS = ("label", "score", "rating", "stars")
+_ROWS_AT_ONCE = 1024
 _EXPECTED = (
     "expected a file of a table, a pandas.DataFrame, a pair (texts, labels), or a tf.data.Dataset of (text, label)"
 )
@@ -82,18 +91,70 @@ def _open_tables(paths: Sequence[str], quoted: bool) -> Iterator[OpenTable]:
 
 
 def _tfds_tables(settings: DataSettings) -> LabelledTables:
+    """Opens a prepared data set. A class label is the name of the class, or None where TFDS has -1."""
+    import tensorflow_datasets as tfds  # takes seconds, and most runs read files
+
     name = settings.tfds_name
     if settings.train_file or settings.dev_file or settings.test_file:
         raise InputError(f"--tfds_name={name} and files are given; expected one of them.")
-    prepared = PreparedTexts(name)
+    folder = _find_prepared(name)
+    try:
+        builder = tfds.builder_from_directory(str(folder))
+        features = dict(sorted(builder.info.features.items()))  # the order of the files changes each time
+    except Exception as error:  # TFDS raises whatever its many parts raise
+        raise InputError(f"{folder}: this prepared TFDS data set cannot be read ({one_line(error)}).") from error
+    columns = tuple(key for key, feature in features.items() if feature.shape == ())
+    classes = {key: feature.names for key, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)}
+    texts = tuple(key for key in columns if isinstance(features[key], tfds.features.Text))[:2]
+    labels = [*classes, *(key for key in _TFDS_LABELS if key in columns)]
+    there = list(builder.info.splits)
+    if "train" not in there:
+        raise InputError(f"--tfds_name={name}: its splits are {', '.join(there)}; expected one named train.")
+
+    def cell(key: str, value: Any) -> str | None:
+        if key in classes:
+            return classes[key][value] if value >= 0 else None
+        return cell_text(value.item() if hasattr(value, "item") else value)
+
+    def rows(split: str, place: str) -> Iterator[Row]:
+        dataset = builder.as_dataset(split=split).map(lambda example: {key: example[key] for key in columns})
+        batches = tfds.as_numpy(dataset.batch(_ROWS_AT_ONCE))
+        examples = itertools.chain.from_iterable(zip(*(b[key] for key in columns), strict=True) for b in batches)
+        for number, values in enumerate(examples, start=1):
+            cells = {key: cell(key, value) for key, value in zip(columns, values, strict=True)}
+            yield Row(place, number, cells).checked()
+
+    def tables(split: str) -> list[OpenTable]:
+        place = f"tfds:{name}/{split}"
+        return [OpenTable(place, columns, rows(split, place))]
+
+    found = {split: [its for its in names if its in there] for split, names in _TFDS_SPLITS.items()}
     return LabelledTables(
         kind="tfds",
         name=name.replace("/", "-"),
         location=name,
-        splits={split: functools.partial(prepared.tables, split) for split in prepared.splits},
-        text_columns=prepared.text_columns,
-        label_column=prepared.label_column,
+        splits={split: functools.partial(tables, names[0]) for split, names in found.items() if names},
+        text_columns=texts,
+        label_column=labels[0] if labels else "",
     )
+
+
+def _find_prepared(name: str) -> Path:
+    """Returns the folder of the newest version of a data set, or of its only configuration."""
+    root = Path(tfds_folder(), name)
+    found = newest_version(root)
+    if found:
+        return found
+    configurations = {folder.name: version for folder in sorted(root.glob("*/")) if (version := newest_version(folder))}
+    if not configurations:
+        raise InputError(
+            f"--tfds_name={name}: not prepared in {tfds_folder()}; on a machine with network: tfds build {name}, and "
+            "set TFDS_DATA_DIR to its folder."
+        )
+    if len(configurations) > 1:
+        names = ", ".join(f"{name}/{configuration}" for configuration in configurations)
+        raise InputError(f"--tfds_name={name}: several configurations are prepared; expected one of {names}.")
+    return next(iter(configurations.values()))
 
 
 def is_in_memory(data: Any) -> bool:

@@ -48,12 +48,6 @@ class OwnData:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Columns:
-    texts: tuple[str, ...]
-    label: str
-
-
-@dataclasses.dataclass(frozen=True)
 class _Draft:
     """The usable rows of a split, before it is known what their labels mean.
 
@@ -84,27 +78,25 @@ def load_own_data(
     Raises:
         InputError: A file or a column is missing, a row is bad and bad rows are errors, or there are too few rows.
     """
-    tables = tables or find_tables(settings)
+    tables = _with_columns(tables or find_tables(settings), settings)
     name = _require_name(name or tables.name)
-    columns = _find_columns(settings, tables)
     rejected = RejectedRows()
 
-    draft = _read_draft(tables, "train", columns, columns.label, rejected)
+    draft = _read_draft(tables, "train", rejected)
     _require_rows(draft.labels, settings, "train", rejected)
     regression = settings.regression or (not classes and are_real_valued(draft.labels))
     if not regression and not classes:
-        classes = find_classes(draft.labels, columns.label)
+        classes = find_classes(draft.labels, tables.label_column)
     read_label = _LabelReader(() if regression else classes)
 
-    splits = {"train": _to_split(draft, columns, read_label, rejected)}
+    splits = {"train": _to_split(draft, tables.label_column, read_label, rejected)}
     _require_rows(splits["train"].texts[0], settings, "train", rejected)
     for split in ("dev", "test"):
         if split in tables.splits:
-            is_test = split == "test"
-            draft = _read_draft(tables, split, columns, None if is_test else columns.label, rejected)
+            draft = _read_draft(tables, split, rejected)
             # A test file may have no label column, or one without labels, or with -1 for all.
-            labeled = not is_test or any(not isinstance(read_label(label), str) for label in draft.labels)
-            splits[split] = _to_split(draft, columns, read_label if labeled else None, rejected)
+            labeled = split == "dev" or any(not isinstance(read_label(label), str) for label in draft.labels)
+            splits[split] = _to_split(draft, tables.label_column, read_label if labeled else None, rejected)
             _require_rows(splits[split].texts[0], settings, split, rejected)
     _check_rejected(rejected, settings)
     split_off = "dev" not in splits
@@ -115,8 +107,8 @@ def load_own_data(
         name=name,
         classes=() if regression else tuple(classes),
         metrics=choose_metrics(cast(np.ndarray, splits["train"].labels), 0 if regression else len(classes)),
-        text_columns=columns.texts,
-        label_column=columns.label,
+        text_columns=tables.text_columns,
+        label_column=tables.label_column,
         epochs=5 if len(splits["train"]) < _FEW_ROWS else 3,
     )
     ordered = sorted(splits, key=("train", "dev", "test").index)
@@ -131,9 +123,8 @@ def label_spellings(settings: DataSettings, tables: LabelledTables | None = None
     Raises:
         InputError: A file or a column is missing.
     """
-    tables = tables or find_tables(settings)
-    columns = _find_columns(settings, tables)
-    return {_label(row, columns) for _, row in tables.rows("train")} - {""}
+    tables = _with_columns(tables or find_tables(settings), settings)
+    return {_label(row, tables.label_column) for _, row in tables.rows("train")} - {""}
 
 
 def _require_name(name: str) -> str:
@@ -145,7 +136,8 @@ def _require_name(name: str) -> str:
     return name
 
 
-def _find_columns(settings: DataSettings, tables: LabelledTables) -> _Columns:
+def _with_columns(tables: LabelledTables, settings: DataSettings) -> LabelledTables:
+    """Returns the tables with the columns that the settings name, or else their own."""
     table = tables.first("train")
     texts = (settings.text_column,) if settings.text_column else tables.text_columns
     if settings.text_pair_column:
@@ -162,38 +154,34 @@ def _find_columns(settings: DataSettings, tables: LabelledTables) -> _Columns:
             raise InputError(f"--{flag}={column}: no such column; {expected}.")
     if len({*texts, label}) < len(texts) + 1:
         raise InputError(f"--text_column and --label_column: {', '.join((*texts, label))}; expected different columns.")
-    return _Columns(texts, label)
+    return dataclasses.replace(tables, text_columns=texts, label_column=label)
 
 
-def _read_draft(
-    tables: LabelledTables, split: str, columns: _Columns, label: str | None, rejected: RejectedRows
-) -> _Draft:
-    """Reads a split; `label` is the column that must hold a label, or None. Adds bad rows to `rejected`."""
-    texts = [TextWriter() for _ in columns.texts]
-    labels = TextWriter()
-    places = TextWriter() if split == "test" else None
-    for row in _usable(tables.rows(split), columns.texts, label, rejected):
-        labels.append(_label(row, columns))
-        if places is not None:
+def _read_draft(tables: LabelledTables, split: str, rejected: RejectedRows) -> _Draft:
+    """Reads a split, in which each row needs a label unless it is `test`; adds bad rows to `rejected`."""
+    texts = [TextWriter() for _ in tables.text_columns]
+    labels, places = TextWriter(), TextWriter()
+    for row in _usable(tables, split, rejected):
+        labels.append(_label(row, tables.label_column))
+        if split == "test":
             places.append(row.place)
-        for column, writer in zip(columns.texts, texts, strict=True):
+        for column, writer in zip(tables.text_columns, texts, strict=True):
             writer.append(row.cells[column] or "")
     return _Draft(
         tuple(writer.finish() for writer in texts),
         labels.finish(),
-        None if places is None else places.finish(),
-        lambda: _usable(tables.rows(split), columns.texts, label, RejectedRows()),
+        places.finish() if split == "test" else None,
+        lambda: _usable(tables, split, RejectedRows()),
     )
 
 
-def _usable(
-    rows: Iterable[tuple[OpenTable, Row]], texts: Sequence[str], label: str | None, rejected: RejectedRows
-) -> Iterator[Row]:
-    """Yields the rows that have texts and, if a column is given for it, a label; adds the others to `rejected`."""
+def _usable(tables: LabelledTables, split: str, rejected: RejectedRows) -> Iterator[Row]:
+    """Yields the rows that have texts and, unless the split is `test`, a label; adds the others to `rejected`."""
+    texts, label = tables.text_columns, "" if split == "test" else tables.label_column
     checked: OpenTable | None = None
-    for table, row in rows:
+    for table, row in tables.rows(split):
         if table is not checked:
-            require_columns(table, (*texts, *([label] if label else ())))
+            require_columns(table, [*texts, label] if label else texts)
             checked = table
         problem = row.problem or row_problem(row, texts)
         if not problem and label:
@@ -204,8 +192,8 @@ def _usable(
             yield row
 
 
-def _label(row: Row, columns: _Columns) -> str:
-    return (row.cells.get(columns.label) or "").strip()
+def _label(row: Row, column: str) -> str:
+    return (row.cells.get(column) or "").strip()
 
 
 class _LabelReader:
@@ -225,7 +213,7 @@ class _LabelReader:
         return f"the label {shown} is {f'none of {self._known}' if self._numbers else 'no finite number'}"
 
 
-def _to_split(draft: _Draft, columns: _Columns, read_label: _LabelReader | None, rejected: RejectedRows) -> Split:
+def _to_split(draft: _Draft, label_column: str, read_label: _LabelReader | None, rejected: RejectedRows) -> Split:
     """Makes a split with labels, if there is a reader for them; adds rows with unknown labels to `rejected`."""
     if read_label is None:
         return Split(draft.texts, None, draft.places)
@@ -241,8 +229,8 @@ def _to_split(draft: _Draft, columns: _Columns, read_label: _LabelReader | None,
     if kept.all():
         return split
     for row in itertools.compress(draft.read_again(), ~kept):
-        empty = label_problem(row.cells.get(columns.label), columns.label)
-        rejected.append(row.rejected(empty or cast(str, read_label(_label(row, columns)))))
+        empty = label_problem(row.cells.get(label_column), label_column)
+        rejected.append(row.rejected(empty or cast(str, read_label(_label(row, label_column)))))
     return split.take(np.flatnonzero(kept))
 
 

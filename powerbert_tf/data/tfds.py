@@ -1,13 +1,11 @@
-"""Reads TensorFlow Datasets: GLUE, prepared or downloaded, as splits, and any prepared text set as tables."""
+"""Reads GLUE from TensorFlow Datasets: prepared on this machine, or downloaded if the network answers."""
 
-import itertools
 import os
 import re
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,6 @@ from absl import logging
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.splits import Split
-from powerbert_tf.data.tables import OpenTable, Row
-from powerbert_tf.data.tables.rows import cell_text
 from powerbert_tf.data.tasks import GlueTask
 
 # Class names that TFDS and the files spell differently. TFDS lists the classes of MNLI in another order, too.
@@ -34,14 +30,6 @@ _DOWNLOAD_HOST = "https://dl.fbaipublicfiles.com"
 _MORE_HOSTS = {"mrpc": ("https://firebasestorage.googleapis.com",)}
 _PROBE_SECONDS = 5.0
 _ROWS_AT_ONCE = 1024
-
-# Of text sets other than GLUE, in the order in which they are taken.
-_SPLIT_NAMES = {
-    "train": ("train",),
-    "dev": ("validation", "dev", "val", "validation_matched"),
-    "test": ("test", "test_matched"),
-}
-_LABELS = ("label", "score", "rating", "stars")
 
 
 def tfds_folder() -> str:
@@ -62,7 +50,7 @@ def load_from_tfds(task: GlueTask) -> dict[str, Split] | None:
         InputError: The prepared data set cannot be read.
     """
     name = f"glue/{task.tfds_name}"
-    prepared = _newest_version(_glue_folder(task))
+    prepared = newest_version(_glue_folder(task))
     if prepared is not None:
         import tensorflow_datasets as tfds  # takes seconds, and most runs read files
 
@@ -72,7 +60,7 @@ def load_from_tfds(task: GlueTask) -> dict[str, Split] | None:
             raise
         except Exception as error:
             raise InputError(
-                f"{prepared}: this prepared TFDS data set cannot be read ({_one_line(error)}); expected {name}; "
+                f"{prepared}: this prepared TFDS data set cannot be read ({one_line(error)}); expected {name}; "
                 f"delete the folder to have it prepared anew."
             ) from error
 
@@ -87,21 +75,21 @@ def load_from_tfds(task: GlueTask) -> dict[str, Split] | None:
         except InputError:
             raise
         except Exception as error:  # TFDS raises whatever its many parts raise.
-            reason = _one_line(error)
+            reason = one_line(error)
     logging.warning("TFDS %s is not prepared in %s and cannot be downloaded: %s.", name, tfds_folder(), reason)
     return None
 
 
 def is_prepared(task: GlueTask) -> bool:
     """Whether `glue/<task.tfds_name>` is prepared on this machine."""
-    return _newest_version(_glue_folder(task)) is not None
+    return newest_version(_glue_folder(task)) is not None
 
 
 def _glue_folder(task: GlueTask) -> Path:
     return Path(tfds_folder(), "glue", task.tfds_name)
 
 
-def _newest_version(folder: Path) -> Path | None:
+def newest_version(folder: Path) -> Path | None:
     """Returns the folder of a data set's newest version that is prepared in `folder`; None if there is none."""
     versions = {
         tuple(map(int, info.parent.name.split("."))): info.parent
@@ -123,9 +111,9 @@ def _why_no_network(urls: tuple[str, ...]) -> str | None:
         except urllib.error.HTTPError as error:
             error.close()
             # A host that refuses this address answers; a server or gateway in trouble does not.
-            outcomes[url] = None if error.code < 500 else _one_line(error)
+            outcomes[url] = None if error.code < 500 else one_line(error)
         except Exception as error:
-            outcomes[url] = _one_line(error)
+            outcomes[url] = one_line(error)
 
     # In threads, as the look-up of a name has no time limit; daemons, so that one that hangs does not delay the exit.
     threads = [threading.Thread(target=ask, args=(url,), daemon=True) for url in urls]
@@ -185,85 +173,6 @@ def _label_ids(labels: np.ndarray, info: Any, task: GlueTask, tfds_split: str) -
     return np.array([task.classes.index(spellings[name]) for name in names], np.int32)[labels]
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Returns the type and the message of any error that TFDS may raise."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
-
-
-class PreparedTexts:
-    """A text classification set that is prepared on this machine.
-
-    Attributes:
-        splits: `train`, `dev` and `test`, as far as there are any -> the name of the split in the data set.
-        text_columns: Its text features, at most the first two.
-        label_column: Its class label, or else a feature with a usual name; empty if there is neither.
-
-    Args:
-        name: Such as `imdb_reviews` or `glue/mrpc`.
-
-    Raises:
-        InputError: The data set is not prepared here, cannot be read, or has no training split.
-    """
-
-    def __init__(self, name: str):
-        import tensorflow_datasets as tfds  # takes seconds, and most runs read files
-
-        self.name = name
-        folder = _find_prepared(name)
-        try:
-            self._builder = tfds.builder_from_directory(str(folder))
-            # Sorted: read from files they come in another order each time.
-            features = dict(sorted(self._builder.info.features.items()))
-        except Exception as error:  # TFDS raises whatever its many parts raise
-            raise InputError(f"{folder}: this prepared TFDS data set cannot be read ({_one_line(error)}).") from error
-        self._columns = tuple(key for key, feature in features.items() if feature.shape == ())
-        self._classes = {
-            key: feature.names for key, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)
-        }
-        self.text_columns = tuple(key for key in self._columns if isinstance(features[key], tfds.features.Text))[:2]
-        labels = [*self._classes, *(key for key in _LABELS if key in self._columns)]
-        self.label_column = labels[0] if labels else ""
-        there = list(self._builder.info.splits)
-        if "train" not in there:
-            raise InputError(f"--tfds_name={name}: its splits are {', '.join(there)}; expected one named train.")
-        candidates = {split: [name for name in names if name in there] for split, names in _SPLIT_NAMES.items()}
-        self.splits = {split: names[0] for split, names in candidates.items() if names}
-
-    def tables(self, split: str) -> list[OpenTable]:
-        """Returns the one table of a split. A class label is the class's name, or None where TFDS has -1."""
-        place = f"tfds:{self.name}/{self.splits[split]}"
-        return [OpenTable(place, self._columns, self._rows(split, place))]
-
-    def _rows(self, split: str, place: str) -> Iterator[Row]:
-        import tensorflow_datasets as tfds
-
-        dataset = self._builder.as_dataset(split=self.splits[split])
-        dataset = dataset.map(lambda example: {key: example[key] for key in self._columns}).batch(_ROWS_AT_ONCE)
-        batches = (zip(*(batch[key] for key in self._columns), strict=True) for batch in tfds.as_numpy(dataset))
-        for number, values in enumerate(itertools.chain.from_iterable(batches), start=1):
-            cells = {key: self._cell(key, value) for key, value in zip(self._columns, values, strict=True)}
-            yield Row(place, number, cells).checked()
-
-    def _cell(self, key: str, value: Any) -> str | None:
-        if key in self._classes:
-            return self._classes[key][value] if value >= 0 else None
-        return cell_text(value.item() if hasattr(value, "item") else value)
-
-
-def _find_prepared(name: str) -> Path:
-    """Returns the folder of the newest version of a data set, or of its only configuration."""
-    root = Path(tfds_folder(), name)
-    found = _newest_version(root)
-    if found:
-        return found
-    configurations = {
-        folder.name: version for folder in sorted(root.glob("*/")) if (version := _newest_version(folder))
-    }
-    if not configurations:
-        raise InputError(
-            f"--tfds_name={name}: not prepared in {tfds_folder()}; on a machine with network: tfds build {name}, and "
-            "set TFDS_DATA_DIR to its folder."
-        )
-    if len(configurations) > 1:
-        names = ", ".join(f"{name}/{configuration}" for configuration in configurations)
-        raise InputError(f"--tfds_name={name}: several configurations are prepared; expected one of {names}.")
-    return next(iter(configurations.values()))

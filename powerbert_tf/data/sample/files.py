@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.common.files import replacing
 from powerbert_tf.data.sample.texts import WRITERS, Draws, Texts, genre_pair, read_json, request, scored_pair
 from powerbert_tf.data.tasks import TASKS, GlueTask
 
@@ -25,8 +24,7 @@ class _Example(NamedTuple):
 def write_sample(folder: pathlib.Path, task: GlueTask) -> None:
     """Writes the task's files and a mark into `folder`, which is made if missing; MNLI: the files of both genres.
 
-    The bytes depend on the task alone. No two rows of a task have the same texts, within a file or across files. Each
-    file appears whole or not at all.
+    The bytes depend on the task alone. No two rows of a task have the same texts, within a file or across files.
 
     Raises:
         InputError: There is no grammar for the task.
@@ -48,8 +46,7 @@ def write_sample(folder: pathlib.Path, task: GlueTask) -> None:
                 seen.add(example.texts)
                 examples.append(example)
             text = _file_text(task.folder, split, layout["columns"], examples, draws)
-            with replacing(folder / file_name) as partial:
-                partial.write_bytes(text.encode("utf-8"))
+            (folder / file_name).write_bytes(text.encode("utf-8"))
 
 
 def write_own_sample(folder: pathlib.Path) -> None:
