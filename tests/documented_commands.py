@@ -272,7 +272,7 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         "stays = extract(attention_probs, padding_mask, input_mask, value)*": Run(first=_an_encoder),
         'names.HUGGING_FACE_EXTRA["newbert"] = *': _extends("an_architecture"),
         "loaded = load_classifier(checkpoint, num_classes=2, max_seq_length=31)": _extends("a_checkpoint_format"),
-        'METRICS["kappa"] = kappa': _extends("a_metric"),
+        'METRICS["kappa"] = cohen_kappa_score': _extends("a_metric"),
         'WRITERS["arrays"] = write_arrays': _extends("an_export_format"),
         "reduced = with_retention(model, found)": _extends("a_search"),
     },
