@@ -179,6 +179,9 @@ def _rows(word_vectors):
     return ops.reshape(word_vectors, (-1, word_vectors.shape[-1]))
 
 
+_SHARED = ["attention", "attention_layer_norm", "intermediate", "feed_forward_output", "output_layer_norm", "dropout"]
+
+
 @keras.saving.register_keras_serializable("powerbert_tf")
 class EncoderBlock(_BertLayer):
     """Self-attention, an optional slot, feed-forward network.
@@ -198,15 +201,6 @@ class EncoderBlock(_BertLayer):
         ValueError: The block has more than one slot, or computes [CLS] only and has a slot that needs other rows.
     """
 
-    _SUBLAYERS = (
-        "attention",
-        "attention_layer_norm",
-        "intermediate",
-        "feed_forward_output",
-        "output_layer_norm",
-        "dropout",
-    )
-
     def __init__(self, config, extract=None, cls_only=False, custom_slot=None, shared=None, **kwargs):
         super().__init__(config, **kwargs)
         self.extract, self.custom_slot = (
@@ -219,13 +213,12 @@ class EncoderBlock(_BertLayer):
             raise ValueError("extract and cls_only are given; expected one of them.")
         self.cls_only = cls_only
         if shared is not None:
-            for name in self._SUBLAYERS:
+            for name in _SHARED:
                 setattr(self, name, getattr(shared, name))
         self._is_shared = shared is not None
 
     def build(self, word_vectors_shape, padding_mask_shape, input_mask_shape):
         config = self.config
-        shape = (None, config.hidden_size)
         if self.extract is not None and not self.extract.built:
             self.extract.build((None, config.num_attention_heads, None, None), (None, None), (None, None))
         if self.custom_slot is not None:
@@ -235,15 +228,14 @@ class EncoderBlock(_BertLayer):
         self.attention = SelfAttention(config, name="attention")
         self.attention.build((None, None, config.hidden_size), (None, None))
         self.attention_layer_norm = _layer_norm(config, name="attention_layer_norm")
-        self.attention_layer_norm.build(shape)
         self.intermediate = bert_dense(
             config.intermediate_size, config, activation=config.hidden_act, name="intermediate"
         )
-        self.intermediate.build(shape)
         self.feed_forward_output = bert_dense(config.hidden_size, config, name="feed_forward_output")
-        self.feed_forward_output.build((None, config.intermediate_size))
         self.output_layer_norm = _layer_norm(config, name="output_layer_norm")
-        self.output_layer_norm.build(shape)
+        for layer in (self.attention_layer_norm, self.intermediate, self.output_layer_norm):
+            layer.build((None, config.hidden_size))
+        self.feed_forward_output.build((None, config.intermediate_size))
         self.dropout = keras.layers.Dropout(config.hidden_dropout_prob)
 
     def call(self, word_vectors, padding_mask, input_mask, training=False):

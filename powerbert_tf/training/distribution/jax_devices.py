@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from powerbert_tf.batches.batching import Batches
 from powerbert_tf.common.termination import agree, was_asked
-from powerbert_tf.models.copies import BringBack, Copies, copied
+from powerbert_tf.training.distribution.copies import BringBack, Copies, copied
 from powerbert_tf.training.distribution.jax_processes import place
 from powerbert_tf.training.distribution.processes import any_of_all, num_processes, rank
 from powerbert_tf.training.distribution.replicas import shares

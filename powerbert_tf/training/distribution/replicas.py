@@ -25,7 +25,7 @@ from powerbert_tf.batches.batching import Batches
 from powerbert_tf.batches.order import RowsOfBatches
 from powerbert_tf.common.termination import agree, was_asked
 from powerbert_tf.models.classifier import INPUTS
-from powerbert_tf.models.copies import BringBack, Copies, copied, seed_states
+from powerbert_tf.training.distribution.copies import BringBack, Copies, copied, seed_states
 
 _APART = 7919  # of the seeds of two replicas: with the same ones they would drop out the same
 
