@@ -32,10 +32,10 @@ Configuration = tuple[int, ...] | tuple[float, ...]
 RETENTION_FILE = "retention.json"
 KINDS = ("counts", "fractions")
 
-# Fractions are whole numbers of these parts, so that ceil(f * n) is the same in Python and on every backend.
+# Fractions are multiples of 1 / PARTS, so that ceil(f * n) is the same in Python and on every backend.
 PARTS = 10_000
 
-# The fraction of any example that is [CLS] alone, which is all that is read of the last encoder.
+# The fraction that keeps only [CLS] of any example, which is all that the last encoder computes.
 CLS_ALONE = 1 / PARTS
 
 
@@ -45,7 +45,7 @@ def parts_of(fraction: float) -> int:
 
 
 def round_up(fraction: float) -> float:
-    """The next fraction that is a whole number of `PARTS`, at least one of them and at most 1."""
+    """The fraction rounded up to a whole number of `PARTS`, at least one and at most all of them."""
     return min(max(math.ceil(fraction * PARTS - 1e-6), 1), PARTS) / PARTS
 
 
@@ -60,11 +60,11 @@ def keep_all(configuration: Sequence[float], max_seq_length: int) -> float:
 
 
 def rows_kept(kept: float, length: Any) -> Any:
-    """Rows of an example of `length` rows that an encoder with the entry `kept` keeps.
+    """The number of rows that an encoder with the entry `kept` keeps of `length`.
 
     Args:
         kept: A count (int) or a fraction (float).
-        length: n; an int, or an integer array or tensor for fractions. A result of 0 stays to be raised to 1 there.
+        length: n; an int, or an integer array or tensor for fractions, where the result may be 0 and not 1.
     """
     if isinstance(kept, float):
         share = (parts_of(kept) * length + (PARTS - 1)) // PARTS  # ceil
@@ -78,10 +78,10 @@ def format_configuration(configuration: Sequence[float]) -> str:
 
 
 def validate_configuration(configuration: Sequence[float], num_encoders: int, max_seq_length: int) -> Configuration:
-    """Checks a retention configuration: one entry an encoder, none larger than the one before it.
+    """Checks a retention configuration: one entry per encoder, none larger than the one before it.
 
     Args:
-        configuration: What each encoder keeps: counts from 1 to N, or fractions above 0 and up to 1, four decimals.
+        configuration: What each encoder keeps: counts from 1 to N, or fractions in (0, 1] of up to four decimals.
         num_encoders: L.
         max_seq_length: N, the largest count that can be kept.
 
@@ -89,7 +89,8 @@ def validate_configuration(configuration: Sequence[float], num_encoders: int, ma
         The configuration as a tuple of ints or of floats.
 
     Raises:
-        InputError: Wrong length, counts and fractions mixed, an entry out of its range, or larger than the one before.
+        InputError: The length is wrong, counts and fractions are mixed, or an entry is out of range or larger than the
+            one before.
     """
     where = f"retention_configuration={format_configuration(configuration)}"
     if len(configuration) != num_encoders:
@@ -128,7 +129,7 @@ def parse_configuration(text: str, num_encoders: int, max_seq_length: int) -> Co
     """Reads `"64,32,16"` (counts) or `"0.8,0.45,0.2"` (fractions) and validates it.
 
     Raises:
-        InputError: Something between the commas is no number, or `validate_configuration` refuses it.
+        InputError: An entry is not a number, or the configuration is not valid.
     """
     fractional = "." in text
     try:
@@ -147,7 +148,7 @@ def configuration_from_masses(masses: Sequence[float]) -> tuple[int, ...]:
     l_j = ceil(mass_j), never larger than l_{j-1}, at least 1.
 
     Args:
-        masses: mass(j; r) = sum_k r_j[k], one an encoder.
+        masses: mass(j; r) = sum_k r_j[k], one per encoder.
     """
     configuration: list[int] = []
     for mass in masses:
@@ -157,23 +158,17 @@ def configuration_from_masses(masses: Sequence[float]) -> tuple[int, ...]:
 
 
 def uniform_schedule(keep: float, num_encoders: int) -> tuple[float, ...]:
-    """Fractions that fall by the same difference from encoder to encoder, from 1 before the first to `keep`."""
+    """Fractions that fall linearly from 1 before the first encoder to `keep`."""
     return tuple(round_up(1 - (1 - keep) * j / num_encoders) for j in range(1, num_encoders + 1))
 
 
 def geometric_schedule(keep: float, num_encoders: int) -> tuple[float, ...]:
-    """Fractions that fall by the same ratio from encoder to encoder, from 1 before the first to `keep`."""
+    """Fractions that fall geometrically from 1 before the first encoder to `keep`."""
     return tuple(round_up(keep ** (j / num_encoders)) for j in range(1, num_encoders + 1))
 
 
 def kept_lengths(configuration: Sequence[float] | None, num_encoders: int, length: int) -> tuple[int, ...]:
-    """Word-vectors that leave each encoder for an input of `length` rows.
-
-    Args:
-        configuration: Retention configuration, or None for plain BERT.
-        num_encoders: L.
-        length: Rows that enter the first encoder.
-    """
+    """How many of `length` rows each encoder keeps; all of them without a configuration."""
     if configuration is None:
         return (length,) * num_encoders
     return tuple(rows_kept(kept, length) for kept in configuration)
@@ -181,10 +176,10 @@ def kept_lengths(configuration: Sequence[float] | None, num_encoders: int, lengt
 
 @dataclasses.dataclass(frozen=True)
 class Retention:
-    """What a `retention.json` says.
+    """The content of a `retention.json`.
 
     Attributes:
-        values: The retention configuration, an entry an encoder.
+        values: The retention configuration, one entry per encoder.
         max_seq_length: N.
         selection: Name of the score that ranks word-vectors.
         budgets: Further configurations of the same weights, by their target speed-up.
@@ -214,11 +209,11 @@ def read_retention(folder: str | os.PathLike[str]) -> Retention:
     """Reads the `retention.json` of a folder.
 
     Returns:
-        What it says; `load_classifier(folder, ..., retention_configuration=read_retention(folder).values)` is the
+        Its content; `load_classifier(folder, ..., retention_configuration=read_retention(folder).values)` is the
         reduced model.
 
     Raises:
-        InputError: The file is missing or damaged, or says what cannot be.
+        InputError: The file is missing or damaged, its configuration is not valid, or its score is unknown.
     """
     path = Path(folder) / RETENTION_FILE
     try:

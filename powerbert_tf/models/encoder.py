@@ -11,7 +11,7 @@ from keras import ops
 
 from powerbert_tf.elimination.extract import gather_queries, gather_rows
 from powerbert_tf.models.config import BertConfig
-from powerbert_tf.models.dense import FusedDense
+from powerbert_tf.models.fused_dense import FusedDense
 
 _ACTIVATIONS = {
     # Google's and Hugging Face's "gelu" is x * Phi(x); the others are its tanh approximation under two names.

@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import special
 
 from powerbert_tf.models.classifier import BertClassifier
-from powerbert_tf.models.trace import trace_elimination
+from powerbert_tf.models.elimination_trace import trace_elimination
 
 _FEWEST = 5  # occurrences of a token that the page shows among the most often kept or eliminated
 # The page holds a score as one of the characters from "#" on, of which JSON escapes only the backslash.

@@ -6,7 +6,7 @@ from tiny_bert import random_inputs, tiny_config
 from powerbert_tf.elimination.significance import score_names
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.config import BertConfig
-from powerbert_tf.models.trace import trace_elimination
+from powerbert_tf.models.elimination_trace import trace_elimination
 
 CONFIG = tiny_config()  # 3 encoders
 N = 23

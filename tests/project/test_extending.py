@@ -29,7 +29,7 @@ from powerbert_tf.latency.costs import Costs, count_costs
 from powerbert_tf.models.architectures import ARCHITECTURES
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.config import BertConfig
-from powerbert_tf.models.trace import trace_elimination
+from powerbert_tf.models.elimination_trace import trace_elimination
 from powerbert_tf.runs.settings import resolve_settings
 from powerbert_tf.search.calibrate import Calibration
 

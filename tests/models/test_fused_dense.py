@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from powerbert_tf.models.dense import FusedDense
+from powerbert_tf.models.fused_dense import FusedDense
 
 ACTIVATIONS = {
     "none": None,
