@@ -24,7 +24,7 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    """Flags of every benchmark; called where one is run, not where it is imported."""
+    """Defines the flags of every benchmark; called by the command, not on import."""
     flags.DEFINE_integer("threads", len(os.sched_getaffinity(0)), "Threads of each engine.", lower_bound=1)
     flags.DEFINE_enum("device", "cpu", ["cpu", "gpu"], "Where to run; engines that see no accelerator are skipped.")
     precisions = ["float32", "mixed_bfloat16", "mixed_float16"]
@@ -33,12 +33,12 @@ def define_flags() -> None:
 
 
 def define_output_flag() -> None:
-    """`--output`, of commands that have no other flag of `define_flags`."""
+    """Defines `--output` alone."""
     flags.DEFINE_string("output", "", "Files to write, without suffix; empty for a name in benchmarks/results.")
 
 
 def define_run_flags(needs: str) -> None:
-    """Flags of commands that measure a run which `needs` certain stages."""
+    """Defines the flags of commands that measure a run with certain stages."""
     define_flags()
     flags.DEFINE_string("run", "", f"Folder of a run of run_glue.py, such as runs/MRPC, {needs}.")
     flags.DEFINE_string("data_dir", "", "Where the data is; empty for where the run found it.")

@@ -88,7 +88,7 @@ def check_agreement(
 
 
 def random_batch(vocab_size: int, batch: int, length: int, num_classes: int) -> dict[str, np.ndarray]:
-    """Full rows, so that no engine gains from padding: the same for every engine; see `Built`."""
+    """Makes full rows, so that no engine gains from padding; the same for every engine. See `Built`."""
     shape = (batch, length)
     random = np.random.default_rng((batch, length))
     return {

@@ -58,7 +58,7 @@ def set_up_keras(job: Job, only_on: str = "", at_once: int = 1) -> Any:
 
 
 def set_up_torch(job: Job) -> tuple[Any, Any, Callable[[], Any]]:
-    """PyTorch, the classifier of `transformers` with the checkpoint's weights, and a context of the job's precision.
+    """Returns PyTorch, a classifier of `transformers` with the checkpoint's weights, and a context of the precision.
 
     Raises:
         UnavailableError: PyTorch sees no accelerator.
@@ -88,7 +88,7 @@ def torch_inputs(torch: Any, batch: Any, device: Any) -> dict[str, Any]:
 
 
 def keras_hub_backbone(job: Job) -> tuple[Any, list[Any]]:
-    """KerasHub's BERT with the checkpoint's weights, and the weights of its head: kernel `[H, C]` and bias `[C]`."""
+    """Returns KerasHub's BERT with the checkpoint's weights, and its head: kernel `[H, C]` and bias `[C]`."""
     import keras_hub
     from safetensors.numpy import load_file
 
@@ -98,7 +98,7 @@ def keras_hub_backbone(job: Job) -> tuple[Any, list[Any]]:
 
 
 def matrix_product_peak(job: Job) -> Callable[[], float]:
-    """A large product of float32 matrices on Keras's backend; returns a function: its multiply-adds a second."""
+    """Returns a function that measures a large float32 matrix product: multiply-adds per second."""
     set_up_keras(job)
     from keras import ops, random
 

@@ -116,7 +116,7 @@ def start(grid: str, engine: str, job: Job, log: Any) -> Worker:
 
 
 def _take_turns(workers: Mapping[str, Worker], answers, check) -> list[dict[str, Any]]:
-    """Adds to the first answers of engines by cell, and times those of `workers`."""
+    """Adds to the first answers of engines by cell, and times `workers`."""
     results = []
     with tqdm(total=len(answers) * (FLAGS.rounds + 1) * len(workers), unit="turn", disable=None) as bar:
         for (batch, length), first in answers.items():

@@ -24,7 +24,7 @@ def table(rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> str:
 
 
 def kept(configuration: Iterable[float]) -> str:
-    """A retention configuration."""
+    """Formats a retention configuration."""
     return ", ".join(f"{fraction:g}" for fraction in configuration)
 
 

@@ -19,7 +19,7 @@ from benchmarks.common.command import REPOSITORY
 
 
 class Worker:
-    """A process, which ends with the block that it is used in.
+    """A process that answers requests, and ends with its `with` block.
 
     Args:
         name: For messages.
@@ -67,19 +67,19 @@ class Worker:
 
 
 def open_answers() -> Callable[[Any], None]:
-    """Keeps standard output for answers, as libraries print what they like; returns what sends one."""
+    """Keeps standard output for answers, as libraries may print anything; returns a function that sends one."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return lambda answer: print(json.dumps(answer), file=answers, flush=True)
 
 
 def use_cores(count: int) -> None:
-    """Binds this process to so many cores; call it before a library starts a thread per core."""
+    """Limits this process to a number of cores; call it before a library starts a thread per core."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 
 def turns(names: Iterable[Any], rounds: int) -> Iterator[Any]:
-    """Each name once per round; each round begins with another one."""
+    """Yields each name once per round; each round begins with another name."""
     names = list(names)
     for first in range(rounds):
         begin = first % (len(names) or 1)
@@ -87,7 +87,7 @@ def turns(names: Iterable[Any], rounds: int) -> Iterator[Any]:
 
 
 def milliseconds(function: Callable[..., Any], *arguments: Any) -> float:
-    """How long a call takes."""
+    """Times a call."""
     began = time.perf_counter()
     function(*arguments)
     return 1000 * (time.perf_counter() - began)
@@ -99,7 +99,7 @@ def percentiles(values: Sequence[float], shares: Sequence[int]) -> dict[str, flo
 
 
 def time_in_turns(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each call of functions in this process; the first call of each traces or compiles."""
+    """Times functions in this process, call by call; the first call of each traces or compiles."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for name in turns(functions, rounds):
         times[name].append(milliseconds(functions[name]))
@@ -107,7 +107,7 @@ def time_in_turns(functions: Mapping[str, Callable[[], Any]], rounds: int) -> di
 
 
 def main() -> None:
-    """Answers until there is no more to read."""
+    """Answers requests until the caller closes the pipe."""
     say = open_answers()
     module, _, function = sys.argv[1].partition(":")
     first, respond = getattr(importlib.import_module(module), function)(*map(json.loads, sys.argv[2:]))

@@ -33,7 +33,7 @@ _TOLERANCE = {"float32": 1e-3, "mixed_float16": 0.1, "mixed_bfloat16": 0.5}  # o
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """What one way of running a model gives for a split."""
+    """The answers of one way of running a model on a split."""
 
     logits: np.ndarray  # [n, C], in the order of the split
     tokenising: float  # seconds
@@ -41,7 +41,7 @@ class Answers:
 
 
 def classify(run: Any, infer: Any, batch_size: int, padding: str) -> Answers:
-    """Texts of the dev split -> logits, by a compiled model and one of `PADDINGS`."""
+    """Turns the texts of the dev split into logits, by a compiled model and one of `PADDINGS`."""
     from powerbert_tf.batches.batching import encode_split, prediction_batches
 
     began = time.perf_counter()

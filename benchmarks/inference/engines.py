@@ -17,7 +17,7 @@ def _runs(run) -> Built:
 
 
 def _keras(model, jit_compile: bool) -> Built:
-    """A Keras model of the three inputs, as it is deployed on its backend."""
+    """A Keras model of three inputs, as it is deployed on its backend."""
     from keras import ops
 
     from powerbert_tf.latency.timing import input_tensors
@@ -96,7 +96,7 @@ def _cpu_in_float32(job: Job) -> None:
 
 
 def _as_function(torch, model):
-    """The model of three tensors, as exporters want it."""
+    """The model as a function of three tensors, for exporters."""
 
     class Logits(torch.nn.Module):
         def __init__(self):

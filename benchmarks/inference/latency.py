@@ -39,7 +39,7 @@ FORMS = {"ONNX Runtime": "onnx", "OpenVINO": "openvino", "LiteRT": "litert"}  # 
 
 
 def models_of(run: Any) -> dict[str, Any]:
-    """The dense model, and the reduced one: re-trained, or where it is not, with the search's configuration."""
+    """Returns the dense model, and the reduced one: re-trained, or else with the search's configuration."""
     dense = run.dense_model()
     if run.folder.result("retrain") is None:
         return {"dense": dense, "reduced": dense.with_slots(retention_configuration=run.configuration())}
@@ -47,7 +47,7 @@ def models_of(run: Any) -> dict[str, Any]:
 
 
 def write_forms(run: Any, engines: Sequence[str], folder: Path) -> None:
-    """Writes what is not there yet: batches, and the files of the engines."""
+    """Writes batches and the files of engines, unless they are there."""
     from powerbert_tf.batches.batching import prediction_batches
     from powerbert_tf.export.runtimes import runtime_module
     from powerbert_tf.export.saved_model import write_saved_model
@@ -81,7 +81,7 @@ def write_forms(run: Any, engines: Sequence[str], folder: Path) -> None:
 
 
 def load(engine: str, model: str, forms: str, run_folder: str, data_dir: str, threads: int) -> Callable:
-    """Loads what turns a batch of three inputs, int32 `[B, T]`, into answers."""
+    """Returns a function from a batch of three inputs, int32 `[B, T]`, to answers."""
     folder = Path(forms) / engine.replace(", ", "-").replace(" ", "-")
     if engine in FORMS:
         return _load_form(FORMS[engine], folder, model, threads)

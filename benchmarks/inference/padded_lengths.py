@@ -35,7 +35,7 @@ _MULTIPLE = 8  # what else is often padded to
 
 
 def padding_share(batches: Batches) -> float:
-    """Share of what is computed that is padding."""
+    """Returns the share of computed rows that are padding."""
     computed = sum(len(rows) * length for rows, length in zip(batches.rows, batches.lengths, strict=True))
     return 1 - batches.encoded.lengths[np.concatenate(batches.rows)].sum() / computed
 
@@ -113,7 +113,7 @@ def define_flags() -> None:
     """Flags of the command."""
     flags.DEFINE_string("task", "MRPC", "GLUE task.")
     flags.DEFINE_string("data_dir", "glue_data", "Folder that holds <TASK>/{train,dev,test}.tsv.")
-    flags.DEFINE_string("checkpoint", "", "As of run_glue.py.")
+    flags.DEFINE_string("checkpoint", "", "As --checkpoint of run_glue.py.")
     flags.DEFINE_integer("batch_size", 32, "Examples of a batch.")
     flags.DEFINE_integer("lengths", 2, "Padded lengths to time; 0 to count padding only.")
     flags.DEFINE_integer("calls", 9, "Calls of each, in turns.")

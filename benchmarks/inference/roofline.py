@@ -117,7 +117,7 @@ def bounds(needed: Sequence[Product], multiply_adds_a_second: float, bytes_a_sec
 
 
 def alone(needed: Sequence[Product], weights: Mapping[str, Any]) -> Callable[[], Any]:
-    """The products by TensorFlow, one after another; a function that returns when all are done."""
+    """Returns a function that runs the products by TensorFlow, one after another."""
     import tensorflow as tf
 
     def normal(*shape: int) -> Any:
@@ -146,7 +146,7 @@ def alone(needed: Sequence[Product], weights: Mapping[str, Any]) -> Callable[[],
 
 
 def reading(numbers: int = _READ) -> Callable[[], float]:
-    """Reads `numbers` float32 from memory; returns a function that measures bytes per second."""
+    """Returns a function that reads `numbers` float32 from memory and measures bytes per second."""
     import tensorflow as tf
 
     array = tf.zeros([numbers])

@@ -30,7 +30,7 @@ _PARTS = ("embeddings, pooler, head", "attention", "choosing rows", "update", "l
 
 
 def spend(costs: CostTable, configuration: Sequence[float] | None, num_encoders: int, length: int) -> dict[str, float]:
-    """Milliseconds of a batch by part; choosing rows is what attention takes longer where it extracts."""
+    """Milliseconds of a batch by part; choosing rows is the extra time of attention that extracts."""
 
     def of(curve: str, rows: int) -> float:
         return float(np.interp(rows, costs.rows, getattr(costs, curve)))
@@ -49,7 +49,7 @@ def spend(costs: CostTable, configuration: Sequence[float] | None, num_encoders:
 
 
 def count(size: EncoderSize, configuration: Sequence[float] | None, length: int) -> dict[str, float]:
-    """Multiply-adds of an example by part; of attention with all queries, choosing takes those off that leave."""
+    """Multiply-adds of an example by part; attention has all queries, and choosing rows saves those that leave."""
     *leaving, _ = kept_lengths(configuration, size.num_encoders, length)
     *entering, last = [length, *leaving]
     attention = sum(attention_multiply_adds(size, rows, rows) for rows in entering)
@@ -144,7 +144,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("length", 128, "Rows of an example.", lower_bound=1)
     flags.DEFINE_integer("rounds", 5, "Calls of each part, per number of rows.", lower_bound=1)
     flags.DEFINE_string("retention", "", "Fractions that are kept; empty for those of the shape.")
-    flags.DEFINE_list("multiply_adds", ["6.8"], "Further configurations, of so many times fewer multiply-adds.")
+    flags.DEFINE_list("multiply_adds", ["6.8"], "Further configurations: times fewer multiply-adds.")
 
 
 if __name__ == "__main__":

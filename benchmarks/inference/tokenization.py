@@ -45,7 +45,7 @@ class Job:
 
 
 def is_missing(engine: str) -> bool:
-    """Whether what the engine needs is not installed."""
+    """Whether an engine's module is not installed."""
     return importlib.util.find_spec(MODULES[engine]) is None
 
 
@@ -60,7 +60,7 @@ def digest(rows: Iterable[tuple[Any, Any]]) -> str:
 
 
 def build(job: Job) -> tuple[int, Callable[[], Any], Callable[[Any], Iterable[tuple[Any, Any]]]]:
-    """Number of rows, what is timed, and how to read ids and segments from what it gives."""
+    """Returns the number of rows, a function to time, and one that reads ids and segments from its result."""
     from powerbert_tf.checkpoints import find_checkpoint
     from powerbert_tf.data.datasets import load_dataset
     from powerbert_tf.data.splits import Split
@@ -121,7 +121,7 @@ def serve(given: dict[str, Any]) -> tuple[dict[str, Any], Callable]:
 
 
 def check_agreement(answers: Sequence[tuple[str, Mapping[str, Any]]]) -> int:
-    """Returns the number of rows.
+    """Checks that engines made the same ids and segments; returns the number of rows.
 
     Raises:
         RuntimeError: Engines made different ids or segments.
@@ -226,16 +226,16 @@ def to_markdown(report: Mapping[str, Any]) -> str:
 
 def define_flags() -> None:
     """Flags of the command."""
-    flags.DEFINE_string("task", "MRPC", "Whose texts: all of its splits.")
+    flags.DEFINE_string("task", "MRPC", "Task whose texts are tokenized, of all splits.")
     flags.DEFINE_string(
         "data_dir", "glue_data", "Folder that holds <TASK>/{train,dev,test}.tsv; else the sample is taken."
     )
-    flags.DEFINE_string("checkpoint", "", "Whose vocabulary, and which model to train; empty for MiniLM.")
+    flags.DEFINE_string(
+        "checkpoint", "", "Checkpoint whose vocabulary is used, and which is trained; empty for MiniLM."
+    )
     flags.DEFINE_integer("rounds", 5, "Turns of each engine.", lower_bound=1)
     flags.DEFINE_float("seconds", 1.0, "Seconds per turn, at least.", lower_bound=0.01)
-    flags.DEFINE_integer(
-        "train_examples", 1024, "Of each of two epochs of training; 0 to train nothing.", lower_bound=0
-    )
+    flags.DEFINE_integer("train_examples", 1024, "Examples per epoch of training; 0 to train nothing.", lower_bound=0)
     define_output_flag()
 
 

@@ -54,7 +54,7 @@ _CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.tru
 
 @dataclasses.dataclass
 class Outcome:
-    """How a stage got through being killed."""
+    """The outcome of a stage that was killed again and again."""
 
     seconds: float  # undisturbed
     changes: int  # of files, undisturbed
@@ -107,7 +107,7 @@ def run_process(
 
 
 def changes_of_files(log: Path) -> int:
-    """How many the last process made that was not killed."""
+    """Returns how many changes the last process made that was not killed."""
     return int(log.read_text().rpartition(_CHANGED)[2].split()[0])
 
 
@@ -241,7 +241,7 @@ def to_markdown(report: dict[str, Any]) -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Undisturbed, then disturbed."""
+    """Runs each stage undisturbed, then disturbed."""
     output = Path(FLAGS.output or RESULTS / "kill")
     draw = random.Random(FLAGS.seed_of_moments)
     outcomes = _earlier(output)
@@ -281,7 +281,7 @@ def main(argv: list[str]) -> None:
 
 
 def _earlier(output: Path) -> dict[str, Outcome]:
-    """What an earlier command found of stages that are not asked for now."""
+    """Returns earlier outcomes of stages that this command leaves out."""
     path = output.with_suffix(".json")
     stages = json.loads(path.read_text(encoding="utf-8"))["stages"] if path.is_file() else {}
     return {stage: Outcome(**values) for stage, values in stages.items() if stage not in FLAGS.stages}
@@ -289,11 +289,11 @@ def _earlier(output: Path) -> dict[str, Outcome]:
 
 def define_flags() -> None:
     """Flags of the command, beside those of `run_glue.py`, which has its own `--seed` and `--precision`."""
-    flags.DEFINE_integer("threads", len(os.sched_getaffinity(0)), "For the report; nothing is set.")
-    flags.DEFINE_integer("kills", 20, "Of each stage.", lower_bound=0)
-    flags.DEFINE_integer("steps", 3, "Between two checkpoints.")
-    flags.DEFINE_integer("seed_of_moments", 0, "Of the moments.")
-    flags.DEFINE_list("stages", list(STAGES), "Some of them.")
+    flags.DEFINE_integer("threads", len(os.sched_getaffinity(0)), "Recorded in the report; nothing is set.")
+    flags.DEFINE_integer("kills", 20, "Kills per stage.", lower_bound=0)
+    flags.DEFINE_integer("steps", 3, "Steps between two checkpoints.")
+    flags.DEFINE_integer("seed_of_moments", 0, "Seed of the moments at which a stage is killed.")
+    flags.DEFINE_list("stages", list(STAGES), "Which stages.")
     flags.DEFINE_string("sample", "glue_data/sample", "Folder of the generated sample.")
     define_output_flag()
 

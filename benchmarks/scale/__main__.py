@@ -2,8 +2,8 @@
 
 `python -m benchmarks.scale` trains a small model in every way on 1 device, on 2 and 4 logical CPU devices, in 2 and 3
 processes on the loopback and on 8 virtual devices of JAX, compares losses, metrics and logits, and exits with code 1
-where they differ; then it times a larger model. All share the cores of one machine: the times tell what sharing costs,
-and not what it gains. `--notimes` leaves them out.
+where they differ; then it times a larger model. All share the cores of one machine: the times show what sharing costs,
+not what it gains. `--notimes` leaves them out.
 """
 
 import dataclasses
@@ -57,7 +57,7 @@ _SMALL = dataclasses.replace(
 
 @dataclasses.dataclass(frozen=True)
 class Hardware:
-    """Devices that are not here."""
+    """Devices that this estimate is for."""
 
     name: str  # with their number
     devices: int  # R
@@ -86,7 +86,7 @@ HARDWARE = (
 
 
 def share_of_peak(measured: Mapping[str, Any]) -> float:
-    """The rate of a step in a report of `benchmarks.training`, as a share of the largest product of matrices there."""
+    """The rate of a step in a report of `benchmarks.training`, as a share of its largest matrix product."""
     (step,) = (row for row in measured["results"] if row["engine"] == _STEP and row["length"] == _LENGTH)
     (counted,) = (row for row in measured["multiply_adds"] if row["length"] == _LENGTH)
     done = _PASSES * step["batch"] * counted["dense"]
@@ -154,7 +154,7 @@ def compare(found: Mapping[str, Any], expected: Mapping[str, Any]) -> tuple[floa
 
 
 def check(steps: int) -> list[dict[str, Any]]:
-    """Every way against one device."""
+    """Compares every way with one device."""
     expected: dict[str, Any] = {}
     rows = []
     for name, (distribution, devices, *processes) in WAYS.items():
@@ -230,10 +230,10 @@ def main(_: Sequence[str]) -> None:
 def define_own_flags() -> None:
     """Flags of the command."""
     define_flags()
-    flags.DEFINE_enum("shape", "minilm", sorted(SHAPES), "Of the model that is timed.")
-    flags.DEFINE_integer("steps", 50, "Of each training that is compared, a multiple of 5.", lower_bound=10)
-    flags.DEFINE_integer("timed_steps", 20, "A multiple of 5.", lower_bound=10)
-    flags.DEFINE_bool("times", True, "Whether steps are timed, too.")
+    flags.DEFINE_enum("shape", "minilm", sorted(SHAPES), "Size of the model that is timed.")
+    flags.DEFINE_integer("steps", 50, "Steps of each training that is compared, a multiple of 5.", lower_bound=10)
+    flags.DEFINE_integer("timed_steps", 20, "Steps that are timed, a multiple of 5.", lower_bound=10)
+    flags.DEFINE_bool("times", True, "Time steps, too.")
 
 
 if __name__ == "__main__":

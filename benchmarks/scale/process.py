@@ -55,7 +55,7 @@ class Job:
 
 
 class _Recorder(keras.callbacks.Callback):
-    """The loss of each step, and its seconds."""
+    """Records the loss and the seconds of each step."""
 
     def __init__(self):
         super().__init__()
@@ -72,7 +72,7 @@ class _Recorder(keras.callbacks.Callback):
 
 
 def made_up_split(job: Job, rows: int, seed: int) -> EncodedSplit:
-    """Random tokens in rows of all lengths; the label is whether the first one after [CLS] is of the upper half."""
+    """Random tokens in rows of all lengths; the label is whether the first token after [CLS] is of the upper half."""
     random = np.random.default_rng(seed)
     lengths = random.integers(3, job.max_length + 1, rows)
     ids = random.integers(5, job.config["vocab_size"], lengths.sum()).astype("int32")
@@ -150,7 +150,7 @@ def run_kind(job: Job, kind: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """All kinds of a job."""
+    """Trains all kinds of a job."""
     say = open_answers()
     job = Job(**json.loads(sys.argv[1]))
     if job.devices > 1:

@@ -32,7 +32,7 @@ _WORDS = [
 
 
 def define_stream_flags(rows: str) -> None:
-    """Flags that both commands have; `rows` says in the help text what rows are for."""
+    """Defines the flags of both commands; `rows` names the rows in the help text."""
     define_flags()
     flags.DEFINE_list("rows", ["10000", "100000", "1000000"], f"{rows} of each file.")
     flags.DEFINE_integer("batch_size", 512, "Of all that the model computes; a tiny one wants large batches.")
@@ -40,7 +40,7 @@ def define_stream_flags(rows: str) -> None:
 
 
 def write_rows(path: Path, count: int, labeled: bool = False) -> None:
-    """A CSV with `number,text`, or `number,text,label`: texts of 5 to 12 words, the label whether "good" is in it."""
+    """Writes a CSV with `number,text[,label]`: texts of 5 to 12 words, the label whether "good" is among them."""
     draw = random.Random(count)
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write(f"number,text{',label' if labeled else ''}\n")
@@ -51,7 +51,7 @@ def write_rows(path: Path, count: int, labeled: bool = False) -> None:
 
 
 def command_of(given: Mapping[str, Any]) -> list[str]:
-    """`run_glue.py` with these flags."""
+    """Returns the command of `run_glue.py` with these flags."""
     return [sys.executable, str(REPOSITORY / "run_glue.py"), *(f"--{name}={value}" for name, value in given.items())]
 
 
@@ -75,7 +75,7 @@ def run_watched(command: list[str], log: Path) -> tuple[float, float]:
 
 
 def _peak_mib(process: int) -> float:
-    """Peak of the memory that a process holds; `ru_maxrss` would count that of the process which started it, too."""
+    """The peak memory of a process; `ru_maxrss` would include that of its parent."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:

@@ -32,7 +32,7 @@ _RATIO = 1.1  # of peak memory
 
 
 def train_tiny(folder: Path) -> Path:
-    """A run whose model has 2 encoders of width 32; it is for memory, not for answers."""
+    """Trains a model with 2 encoders of width 32; it is for memory, not for answers."""
     given = {
         "task": "SST-2",
         "stage": "retrain",
@@ -63,7 +63,7 @@ def _command(run: Path, path: Path, answers: Path) -> list[str]:
 
 
 def measure(run: Path, folder: Path, count: int) -> dict[str, Any]:
-    """Seconds and peak memory of a process that predicts so many rows."""
+    """Measures seconds and peak memory of a process that predicts `count` rows."""
     path, answers = folder / "rows.csv", folder / "answers"
     write_rows(path, count)
     seconds, peak = run_watched(_command(run, path, answers), folder / "log")
@@ -164,9 +164,9 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     define_stream_flags("Rows")
     flags.DEFINE_string("run", "", "A trained run of a task on single texts; empty for a tiny model.")
-    flags.DEFINE_string("predict_format", "csv", "As of run_glue.py.")
+    flags.DEFINE_string("predict_format", "csv", "As --predict_format of run_glue.py.")
     flags.DEFINE_integer("shard_rows", 100_000, "As --predict_shard_rows of run_glue.py.")
     flags.DEFINE_integer("kills", 0, "Times that a prediction is killed.", lower_bound=0)
     flags.DEFINE_integer("kill_rows", 300_000, "Rows of that prediction.")
-    flags.DEFINE_integer("seed", 0, "Of the moments at which it is killed.")
+    flags.DEFINE_integer("seed", 0, "Seed of the moments at which it is killed.")
     app.run(main)

@@ -20,11 +20,11 @@ from benchmarks.streams.generated import command_of, define_stream_flags, run_wa
 
 _DEV_SHARE = 10  # training rows per dev row
 _MOST_BYTES = 24.0  # of a row
-_HELD_MIB = 2 * 128  # small data, of two splits: 32 of the texts, 32 of labels as they are spelled, 64 of word-pieces
+_HELD_MIB = 2 * 128  # small data, of two splits: 32 of the texts, 32 of labels as they are spelled, 64 of tokens
 
 
 def measure(checkpoint: Path, folder: Path, count: int) -> dict[str, Any]:
-    """Seconds and peak memory of a process that trains on so many rows."""
+    """Measures seconds and peak memory of a process that trains on `count` rows."""
     train, dev = folder / "train.csv", folder / "dev.csv"
     write_rows(train, count, labeled=True)
     write_rows(dev, count // _DEV_SHARE, labeled=True)
@@ -56,7 +56,7 @@ def measure(checkpoint: Path, folder: Path, count: int) -> dict[str, Any]:
 
 
 def summarize(report: dict[str, Any]) -> None:
-    """Adds by how much memory grows, and by how much it may."""
+    """Adds the growth of memory, and the growth that is allowed."""
     least, most = (pick(report["sizes"], key=lambda one: one["rows"]) for pick in (min, max))
     report["growth_mib"] = most["peak_mib"] - least["peak_mib"]
     report["allowed_mib"] = _HELD_MIB + _MOST_BYTES * most["rows"] / 2**20

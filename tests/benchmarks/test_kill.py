@@ -1,4 +1,4 @@
-"""How `benchmarks.reliability.kill` tells whether a run that was killed came to the same: nothing is killed here."""
+"""How `benchmarks.reliability.kill` compares a run that was killed with another; nothing is killed here."""
 
 import json
 

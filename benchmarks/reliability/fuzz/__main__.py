@@ -37,7 +37,7 @@ _TICK = 0.25
 
 @dataclasses.dataclass
 class Tally:
-    """Counts what became of the inputs of a kind."""
+    """Counts the inputs of a kind by outcome."""
 
     kind: str
     inputs: int = 0
@@ -73,7 +73,7 @@ def fuzz(job: Job, tally: Tally, log: Path) -> None:
 
 
 def _run(job: Job, tally: Tally, log: Path) -> tuple[int, str]:
-    """A process; the number of its last input, and why it ended before the last of all."""
+    """Runs a process; returns the number of its last input, and why it ended early."""
     reading, writing = os.pipe()
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
     command = [
@@ -189,11 +189,11 @@ def main(_: list[str]) -> None:
 
 if __name__ == "__main__":
     command.define_flags()
-    flags.DEFINE_integer("inputs", 10_000, "Of each kind.", lower_bound=1)
-    flags.DEFINE_integer("first", 0, "Number of the first one.", lower_bound=0)
-    flags.DEFINE_integer("seed", 0, "Of the inputs.")
-    flags.DEFINE_list("kinds", [], "Some of them; empty for all.")
-    flags.DEFINE_float("seconds", 20.0, "Of the processor, at most, for one input.", lower_bound=0.1)
+    flags.DEFINE_integer("inputs", 10_000, "Inputs per kind.", lower_bound=1)
+    flags.DEFINE_integer("first", 0, "Number of the first input.", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "Seed of the inputs.")
+    flags.DEFINE_list("kinds", [], "Which kinds; empty for all.")
+    flags.DEFINE_float("seconds", 20.0, "Processor seconds per input, at most.", lower_bound=0.1)
     flags.DEFINE_integer("mib", 2048, "Memory, at most, beyond what the process has when it begins.", lower_bound=64)
     flags.DEFINE_string("replay", "", "KIND:NUMBER of an input to read again, here.")
     app.run(main)

@@ -18,7 +18,7 @@ from powerbert_tf.tokenizers.word_pieces import Tokenizer, is_cased, read_vocabu
 
 
 def bert_config(folder: Path) -> Kind:
-    """Files that say a model's sizes, of each architecture."""
+    """The configuration of a model, of each architecture."""
     places = []
     for architecture, row in ARCHITECTURES.items():
         place = folder / architecture
@@ -78,7 +78,7 @@ def checkpoint_index(folder: Path) -> Kind:
 
 
 def checkpoint_data(folder: Path) -> Kind:
-    """Its data."""
+    """The data of a TF1 checkpoint."""
     path, sound, weights = _google_file(folder, ".data-00000-of-00001")
     expected = weights()
 

@@ -21,7 +21,7 @@ _TABLE = _table()
 
 
 def masked_crc32c(data: bytes) -> int:
-    """CRC-32C, turned and shifted as tables of LevelDB store it."""
+    """CRC-32C, rotated and offset as in tables of LevelDB."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
@@ -30,7 +30,7 @@ def masked_crc32c(data: bytes) -> int:
 
 
 def blocks_of(index: bytes) -> list[tuple[int, int]]:
-    """First and last byte, its own not included, of each block of a sound table."""
+    """Returns the first byte and the byte after the last of each block of a sound table."""
     footer = index[-_FOOTER:]
     numbers = _varints(footer)
     handles = [(next(numbers), next(numbers)) for _ in range(2)]  # of the index of metadata, and of the index of data
@@ -48,7 +48,7 @@ def blocks_of(index: bytes) -> list[tuple[int, int]]:
 
 
 def with_checksums(index: bytes, blocks: list[tuple[int, int]]) -> bytes:
-    """The same bytes, each block with the checksum of what it holds now."""
+    """Returns the same bytes; each block has the checksum of its present content."""
     changed = bytearray(index)
     for first, last in blocks:
         checksum = masked_crc32c(bytes(changed[first : last + 1]))

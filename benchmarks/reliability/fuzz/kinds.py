@@ -60,7 +60,7 @@ def _require_clear(message: str) -> None:
 
 
 def require(holds: bool, what: str) -> None:
-    """Raises an error with `what` unless it holds of an input that was taken."""
+    """Raises an error that says `what` is wrong, unless a condition holds."""
     if not holds:
         raise WrongError(what)
 

@@ -30,7 +30,7 @@ def mutate_bytes(data: bytes, draw: random.Random, words: Sequence[bytes] = ()) 
 
 
 def overwrite_bytes(data: bytes, draw: random.Random, first: int, last: int) -> bytes:
-    """One to four changes of bytes `first` to `last` that leave the length as it is."""
+    """Makes one to four changes of bytes `first` to `last` that keep the length."""
     changed = bytearray(data)
     for _ in range(draw.randint(1, 4)):
         place = draw.randrange(first, last)
@@ -96,7 +96,7 @@ def _change(kind: str, data: bytes, draw: random.Random, words: Sequence[bytes])
 
 
 class _Raw:
-    """A value that is spelled as no Python value would be."""
+    """A value in a spelling that no Python value has."""
 
     def __init__(self, text: str):
         self.text = text
@@ -195,5 +195,5 @@ def mutate_arguments(arguments: Sequence[str], draw: random.Random, words: Seque
 
 
 def with_length(header: bytes) -> bytes:
-    """A header of safetensors behind the number of its bytes."""
+    """Returns a header of safetensors, preceded by its length."""
     return struct.pack("<Q", len(header)) + header

@@ -45,7 +45,7 @@ def make_input(kind, seed: int, number: int) -> bytes:
 
 
 def failure_file(folder: str, kind: str, seed: int, number: int) -> Path:
-    """Where an input that failed is kept."""
+    """Returns where an input that failed is kept."""
     return Path(folder).absolute() / f"{kind.replace(' ', '_')}-{seed}-{number}"
 
 

@@ -38,7 +38,7 @@ from powerbert_tf.runs.trained import load_trained
 
 
 def tsv(folder: Path) -> Kind:
-    """GLUE's files, and a table of one's own."""
+    """GLUE's files, and a table of your own."""
     folder.mkdir(parents=True)
     sound_files.write_data(folder)
     split, own = folder / "split.tsv", folder / "own.tsv"
@@ -122,7 +122,7 @@ def retention(folder: Path) -> Kind:
 
 
 def result(folder: Path) -> Kind:
-    """`result.json` of every stage, with what later stages and reports make of it."""
+    """`result.json` of every stage, read by later stages and reports."""
     (folder / "checkpoint").mkdir(parents=True)
     sound_files.write_google(folder / "checkpoint")
     sound_files.write_data(folder / "data")
@@ -150,7 +150,7 @@ def result(folder: Path) -> Kind:
             path.write_text(json.dumps(sound[stage]), encoding="utf-8")
 
     def _read_results(stage: str) -> None:
-        """Everything that later stages and later runs read of the results of earlier ones."""
+        """Reads all that later stages and later runs read of earlier results."""
         plan_stages(run, STAGES, overwrite=True)
         result = run.folder.result(stage)
         assert result is not None
@@ -228,19 +228,19 @@ def command(folder: Path) -> Kind:
 
     def read(data: bytes) -> None:
         arguments = data.decode("utf-8", "surrogateescape").split("\0") if data else []
-        code, told = _run_command(arguments)
+        code, said = _run_command(arguments)
         if code == 0:
             return
-        lines = told.splitlines()
+        lines = said.splitlines()
         errors = [line for line in lines if line.startswith("error: ")]
-        require(code == 2 and len(errors) == 1 and lines[-1] == errors[0], f"exit code {code}: {told[-500:]!r}")
+        require(code == 2 and len(errors) == 1 and lines[-1] == errors[0], f"exit code {code}: {said[-500:]!r}")
         raise InputError(errors[0])
 
     return Kind(tuple("\0".join(arguments).encode() for arguments in sound[:-1]), mutate, read)
 
 
 def _run_command(arguments: list[str]) -> tuple[int, str]:
-    """The exit code of a command, 0 where it got to its first stage, and what it told as its error."""
+    """Returns the exit code of a command, 0 if it reached its first stage, and its error."""
 
     def stage(*_: Any) -> None:
         raise _ReachedError

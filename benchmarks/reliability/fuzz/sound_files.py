@@ -32,7 +32,7 @@ def write_vocabulary(folder: Path) -> None:
 
 
 def write_hugging_face(folder: Path, architecture: str = "bert") -> None:
-    """Writes a checkpoint of an architecture in Hugging Face's format, without a tokenizer but BERT's."""
+    """Writes a checkpoint of an architecture in Hugging Face's format, with BERT's tokenizer."""
     keys = {"distilbert": {"n_layers": 2, "dim": 6, "n_heads": 2, "hidden_dim": 7}}.get(architecture, {})
     model = _model(config_of(architecture, {**SIZES, "type_vocab_size": 2, **keys}))
     pad_id = ARCHITECTURES[architecture].required.get("pad_token_id", 0)
@@ -110,7 +110,7 @@ RETENTION: Mapping[str, Any] = {
 
 
 def results(run: Run) -> dict[str, dict[str, Any]]:
-    """`result.json` of each stage of a run, as the stages write them; the numbers are made up."""
+    """Returns `result.json` of each stage of a run, as the stages write them; the numbers are made up."""
     accuracy = {"accuracy": 0.75}
     common = {"task": run.task.name, "data": run.dataset.source, "metric": "accuracy", "metrics": accuracy}
     after = {"examples": 12, "seconds": 1.5, "compilations": 0, "compile_seconds": 0.0}
@@ -160,7 +160,7 @@ def results(run: Run) -> dict[str, dict[str, Any]]:
 
 
 def write_results(run: Run) -> None:
-    """Writes a folder of a run of which all stages are finished; its weights are empty files."""
+    """Writes the folder of a run whose stages are all finished; its weights are empty files."""
     for stage, values in results(run).items():
         folder = run.folder.stage(stage)
         folder.mkdir(parents=True, exist_ok=True)
