@@ -13,6 +13,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -171,7 +172,7 @@ def disturb(
             outcome.by_change += not by_clock
             print(f"  killed: {moment}", flush=True)
         outcome.ends += 1
-        outcome.resumed += log.read_text().count("goes on from its checkpoint")
+        outcome.resumed += len(re.findall(r"(?:goes on|resumes) from its checkpoint", log.read_text()))
         if code:
             outcome.wrong.append(f"exit code {code}: {log.read_text().splitlines()[-2:]}")
         else:
