@@ -112,8 +112,9 @@ def register_score(name: str, function: Callable[..., Any], needs: str = "attent
             "values"     `function(attention_probs, votes, value)` -> `[B, T]`
             "nothing"    `function(max_seq_length, seed)` -> `[N]`, a NumPy array; the seed is the number of the encoder
 
-            `attention_probs` is `[B, A, T, T]`, queries by keys; `value` is `[B, A, T, D]`, what the attention weighs;
-            `votes` is `[B, T]`, the padding mask, or during a search the gates in [0, 1] in its place. Use `keras.ops`.
+            `attention_probs` is `[B, A, T, T]`, queries by keys; `value` is `[B, A, T, D]`, what the attention weights;
+            `votes` is `[B, T]`, the padding mask, or during a search the gates in [0, 1] in its place. All are float32
+            in every precision. Use `keras.ops`.
         needs: What the score is computed from.
 
     Raises:
@@ -170,11 +171,13 @@ def score_rows(selection, attention_probs, votes, value=None, *, max_seq_length,
     if score.is_static:
         length = ops.shape(votes)[1]
         return ops.convert_to_tensor(score.of_positions(max_seq_length, seed))[None, :length]
-    if score.needs == "attention":
-        return ops.cast(score.function(attention_probs, votes), "float32")
-    if value is None:
-        raise ValueError(f"value=None; expected the values [B, A, T, D], which selection={selection!r} asks for.")
-    return ops.cast(score.function(attention_probs, votes, value), "float32")
+    # In float32, see `significance_scores`.
+    needed = [ops.cast(attention_probs, "float32"), ops.cast(votes, "float32")]
+    if score.needs == "values":
+        if value is None:
+            raise ValueError(f"value=None; expected the values [B, A, T, D], which selection={selection!r} asks for.")
+        needed.append(ops.cast(value, "float32"))
+    return ops.cast(score.function(*needed), "float32")
 
 
 def ranking_scores(scores, padding_mask, pin_cls=True):
