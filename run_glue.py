@@ -1,6 +1,6 @@
 """The command line from a checkout: `python run_glue.py --task=MRPC`; see `powerbert_tf.command_line`."""
 
-from powerbert_tf.command_line import run
+from powerbert_tf.command_line import start
 
 if __name__ == "__main__":
-    run()
+    start()

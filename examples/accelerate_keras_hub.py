@@ -78,7 +78,7 @@ def main() -> None:
         keras.utils.set_random_seed(0)
         fine_tune(train, dev, arguments.epochs).save_to_preset(str(preset))
     for retrain in (False, True):
-        powerbert_tf.accelerate(
+        accelerated = powerbert_tf.accelerate(
             str(preset),
             train,
             arguments.target_speedup,
@@ -90,7 +90,9 @@ def main() -> None:
             metric="f1,accuracy",
             epochs_retrain=arguments.epochs_retrain,
             output_dir=Path(arguments.folder, "re-trained" if retrain else "calibrated"),
-        ).export(Path(arguments.folder, "saved_model", "re-trained" if retrain else "calibrated"))
+        )
+        print(accelerated.report)
+        accelerated.export(Path(arguments.folder, "saved_model", "re-trained" if retrain else "calibrated"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From a classifier that works already to a reduced one, with a report of what it lost and gained."""
+"""Makes a trained classifier faster, and reports what it lost and gained."""
 
 import dataclasses
 import shutil
@@ -14,7 +14,7 @@ from scipy import special
 from powerbert_tf.batches.batching import encode_split
 from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.common.errors import InputError, NoGainError
-from powerbert_tf.common.reporting import say
+from powerbert_tf.common.reporting import reporting, say
 from powerbert_tf.data.labelled_tables import LabelledTables, is_in_memory, memory_tables
 from powerbert_tf.data.metrics import predictions_from_logits
 from powerbert_tf.data.own_data import OwnData
@@ -24,26 +24,32 @@ from powerbert_tf.export.saved_model import next_version, write_server_files
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.precision import computing_in
 from powerbert_tf.reports.acceleration_report import AccelerationReport, make_report
-from powerbert_tf.runs.adoption import adopt, find_trained, keep_weights, load_labeled, put_result
 from powerbert_tf.runs.preparation import check_plan, prepare
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import FIELDS, Settings, resolve_settings
 from powerbert_tf.runs.stage_runner import run_stage
-from powerbert_tf.training.evaluation import evaluate_model, predict_logits
+from powerbert_tf.runs.trained_classifier import (
+    adopt_weights,
+    find_trained_classifier,
+    keep_everything,
+    keep_weights,
+    load_labeled,
+)
+from powerbert_tf.training.evaluation import predict_logits
 
-# What accelerate has arguments for, or decides itself.
+# Settings that `accelerate` has arguments for, or sets itself.
 _NOT_SETTINGS = ("task", "checkpoint", "output_dir", "data_dir", "target_speedup", "retention_configuration")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Accelerated:
-    """What `accelerate` returns.
+    """The result of `accelerate`.
 
     Attributes:
-        model: The reduced model: `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` -> logits `[B, C]`;
-            the original one, in this form, where nothing was found that is faster.
-        report: What it lost and gained.
-        run: Settings, data, tokenizer, and the folder of files.
+        model: The reduced model: `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` -> logits `[B, C]`. It
+            eliminates nothing if no configuration was found that is faster.
+        report: What it lost and gained; `print(report)` shows it.
+        run: Settings, data, tokenizer and folder.
     """
 
     model: BertClassifier
@@ -51,18 +57,18 @@ class Accelerated:
     run: Run
 
     def logits(self, texts: Sequence[str], text_pairs: Sequence[str] | None = None) -> np.ndarray:
-        """Logits `[n, C]` of texts, or of pairs of texts.
+        """Computes logits `[n, C]` of texts, or of pairs of texts.
 
         Args:
-            texts: As they come.
-            text_pairs: The second ones, as many, of a model on pairs.
+            texts: Raw texts.
+            text_pairs: As many second texts, for a model on pairs.
 
         Raises:
-            InputError: Pairs are given or missing against the model's nature, or are not as many.
+            InputError: `text_pairs` is missing for a model on pairs, is given for another model, or has another length.
         """
         columns = tuple(list(column) for column in (texts, text_pairs) if column is not None)
         if len(columns) != 1 + self.run.task.is_pair:
-            expected = "texts and text_pairs" if self.run.task.is_pair else "texts alone"
+            expected = "texts and text_pairs" if self.run.task.is_pair else "texts only"
             raise InputError(f"text_pairs: the model was made on {expected}; expected them here, too.")
         if len({len(column) for column in columns}) > 1:
             raise InputError(f"text_pairs: {len(columns[-1])} for {len(columns[0])} texts; expected as many.")
@@ -74,15 +80,15 @@ class Accelerated:
             return predict_logits(self.model, split, settings.inference)
 
     def predict(self, texts: Sequence[str], text_pairs: Sequence[str] | None = None) -> list[Any]:
-        """The class of each text by its name; of a regression, the number. Arguments as of `logits`."""
+        """Predicts the name of each text's class; for a regression, the number. Arguments: see `logits`."""
         answers = predictions_from_logits(self.run.task, self.logits(texts, text_pairs)).tolist()
         return answers if self.run.task.is_regression else [self.run.task.classes[answer] for answer in answers]
 
     def probabilities(self, texts: Sequence[str], text_pairs: Sequence[str] | None = None) -> np.ndarray:
-        """Probabilities `[n, C]` in the order of `run.task.classes`. Arguments as of `logits`.
+        """Computes probabilities `[n, C]` in the order of `run.task.classes`. Arguments: see `logits`.
 
         Raises:
-            InputError: The model is a regression, too.
+            InputError: See `logits`; or the model is a regression.
         """
         if self.run.task.is_regression:
             raise InputError("probabilities: the model is a regression; expected predict.")
@@ -92,19 +98,18 @@ class Accelerated:
         """Writes a SavedModel that takes text, as the next version in `folder`, see `docs/serving.md`.
 
         Returns:
-            The version's folder.
+            The folder of the version.
 
         Raises:
             OSError: It cannot be written.
         """
-        with computing_in(self.run.settings.inference.precision):
+        settings, run_folder = self.run.settings, self.run.folder
+        with reporting(verbose=0), computing_in(settings.inference.precision):
             run_stage(self.run, "export")
-        exported = self.run.folder.root / str(cast(dict[str, Any], self.run.folder.result("export"))["path"])
+        exported = run_folder.root / run_folder.finished("export")["path"]
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_server_files(
-            folder, self.run.task.name, self.run.settings.export.shapes(self.run.settings.inputs.max_seq_length)
-        )
+        write_server_files(folder, self.run.task.name, settings.export.shapes(settings.inputs.max_seq_length))
         version = folder / str(next_version(folder))
         with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as scratch:  # a server sees all of it or none
             shutil.copytree(exported, Path(scratch, "copy")).rename(version)
@@ -125,76 +130,82 @@ def accelerate(
     on_bad_row: str = "error",
     name: str = "",
     output_dir: str | Path | None = None,
+    verbose: int = 1,
     **settings: Any,
 ) -> Accelerated:
     """Makes a trained classifier faster: each encoder eliminates the word-vectors that matter least.
 
-    The search needs no training and takes minutes; re-training then takes the reduced model back towards the original's
-    answers on the training texts.
+    The search needs no training and takes minutes. Re-training then brings the answers of the reduced model back
+    towards the original's on the training texts.
 
     Args:
-        model: A classifier of KerasHub, a `.keras` file or preset folder of one, or a folder of Hugging Face or Google
-            with a trained head.
+        model: A KerasHub classifier, its `.keras` file or preset folder, or a folder of a Hugging Face or Google
+            checkpoint with a trained head.
         data: Labelled texts: the path of a table (`docs/data.md`), a `pandas.DataFrame`, a pair `(texts, labels)`, or a
             `tf.data.Dataset` of `(text, label)` or `((text, other), label)`. Labels are names of the model's classes or
-            their numbers from 0; of a model with one output, the numbers that it predicts.
-        target_speedup: Times faster than the original on the same length-grouped batches; None where `max_loss` or
-            `target_latency_ms` is among the settings instead.
-        retrain: Whether the reduced model is trained; without it no weight changes.
-        dev_data: What is measured on, of any of these kinds; without it, a share of the data is split off.
+            their numbers from 0; for a model with one output, the numbers that it predicts.
+        target_speedup: Times faster than the original on the same length-grouped batches; None if the settings have
+            `max_loss` or `target_latency_ms` instead.
+        retrain: Whether to train the reduced model; if not, no weight changes.
+        dev_data: Data to measure on, of any of these kinds; without it, a share of the data is split off.
         classes: Names of the classes in the order of the model's outputs; by default the model's own.
-        text_column: Of a table or data frame; `text` for a data frame by default.
-        text_pair_column: The second texts, of a model on pairs.
-        label_column: `label` for a data frame by default.
+        text_column: Column of the texts in a table or data frame; by default `text` in a data frame.
+        text_pair_column: Column of the second texts, for a model on pairs.
+        label_column: Column of the labels; by default `label` in a data frame.
         on_bad_row: `"error"`, or `"skip"` to leave out rows that cannot be used.
-        name: Of the task.
-        output_dir: A new or empty folder for settings, weights and results; None keeps them only as long as what is
-            returned.
-        **settings: Of the run, by the names of its flags: `max_seq_length`, `epochs_retrain`, `learning_rate_retrain`,
-            `distillation`, `batch_size`, `metric`, `max_loss`, `latency_batch_size`, `seed` and so on.
+        name: Name of the task.
+        output_dir: A new or empty folder for settings, weights and results; None for a temporary one, which lives as
+            long as the returned object.
+        verbose: 0 for no output, 1 for progress. The report is printed by neither; it is in the returned object.
+        **settings: Settings of the run, by the names of its flags: `max_seq_length`, `epochs_retrain`,
+            `learning_rate_retrain`, `distillation`, `batch_size`, `metric`, `max_loss`, `latency_batch_size`, `seed`
+            and so on.
 
     Returns:
-        The reduced model, its report, and `predict` and `export`.
+        The reduced model with its report, which can predict and be exported.
 
     Raises:
-        InputError: The model has no head or is of another kind, the data does not fit it, a setting is unknown, or the
-            target is out of reach. All of it is found before anything is searched or trained.
+        InputError: The model has no head or is unsupported, the data does not fit it, a setting is unknown, or the
+            target is out of reach. All this is found before anything is searched or trained.
         OSError: A file cannot be read or written.
     """
     _check_settings(settings, retrain)
-    trained = find_trained(model, classes)
+    if output_dir is not None and Path(output_dir).exists() and any(Path(output_dir).iterdir()):
+        raise InputError(f"output_dir={output_dir}: holds files; expected a new or empty folder.")
+    trained = find_trained_classifier(model, classes)
     columns = DataSettings(
         text_column=text_column, text_pair_column=text_pair_column, label_column=label_column, on_bad_row=on_bad_row
     )
     given, tables = _read(data, dev_data, columns, name)
     own = load_labeled(trained, given, name, tables)
-    say(own.summary)
-    if not settings.get("max_seq_length"):
-        settings["max_seq_length"] = trained.checkpoint.max_seq_length
-    if output_dir is not None:
-        root = Path(output_dir)
-        if root.exists() and any(root.iterdir()):
-            raise InputError(f"output_dir={output_dir}: holds files; expected a new or empty folder.")
-        resolved = resolve_settings(own.task, target_speedup=target_speedup, output_dir=str(root), **settings)
-        return _accelerate(resolved, own, trained.checkpoint, retrain)
-    root = Path(tempfile.mkdtemp(prefix="powerbert-"))
+    settings["max_seq_length"] = settings.get("max_seq_length") or trained.checkpoint.max_seq_length
+    root = Path(tempfile.mkdtemp(prefix="powerbert-") if output_dir is None else output_dir)
     try:
-        resolved = resolve_settings(own.task, target_speedup=target_speedup, output_dir=str(root), **settings)
-        accelerated = _accelerate(resolved, own, trained.checkpoint, retrain)
+        with reporting(verbose):
+            say(own.summary)
+            resolved = resolve_settings(own.task, target_speedup=target_speedup, output_dir=str(root), **settings)
+            accelerated = _accelerate(resolved, own, trained.checkpoint, retrain)
     except BaseException:
-        shutil.rmtree(root, ignore_errors=True)
+        if output_dir is None:
+            shutil.rmtree(root, ignore_errors=True)
         raise
-    weakref.finalize(accelerated, shutil.rmtree, root, ignore_errors=True)
+    if output_dir is None:
+        weakref.finalize(accelerated, shutil.rmtree, root, ignore_errors=True)
     return accelerated
 
 
 def _accelerate(settings: Settings, own: OwnData, checkpoint: Checkpoint, retrain: bool) -> Accelerated:
-    """The stages, with the checkpoint's own weights in the place of fine-tuned ones."""
+    """Runs the stages, except that the checkpoint's own weights take the place of fine-tuned ones."""
     with computing_in(settings.inference.precision):
         run = prepare(settings, Path(settings.output_dir), own, checkpoint)
         check_plan(run, ("finetune", "search", "retrain", "export"))
-        adopt(run)
-        reason = _search(run)
+        adopt_weights(run)
+        reason = ""
+        try:
+            run_stage(run, "search")
+        except NoGainError as error:
+            keep_everything(run)
+            reason = str(error)
         retrains = retrain and not reason
         if retrains:
             run_stage(run, "retrain")
@@ -202,14 +213,13 @@ def _accelerate(settings: Settings, own: OwnData, checkpoint: Checkpoint, retrai
             keep_weights(run)
         run_stage(run, "evaluate")
         report = make_report(
-            cast(dict[str, Any], run.folder.result("evaluate")),
+            run.folder.finished("evaluate"),
             cast(np.ndarray, run.split("dev").labels),
             run.task.is_regression,
             settings.inputs.max_seq_length,
             retrains,
             reason,
         )
-        say(f"\n{report}")
         return Accelerated(run.reduced_model(), report, run)
 
 
@@ -235,16 +245,3 @@ def _read(data: Any, dev_data: Any, settings: DataSettings, name: str) -> tuple[
     if len(in_memory) < len(given):
         raise InputError("data and dev_data: one is a path, the other is not; expected both of one kind.")
     return settings, memory_tables(given, settings, name or "texts")
-
-
-def _search(run: Run) -> str:
-    """Runs the search; where nothing is within what may be lost, all is kept, and the reason returned."""
-    try:
-        run_stage(run, "search")
-    except NoGainError as error:
-        dense = evaluate_model(run.dense_model(), run.task, run.split("dev"), run.settings.inference)
-        keeps_all = [1.0] * run.checkpoint.config.num_hidden_layers
-        result = {"metric": run.task.metrics[0], "metrics": dense, "retention_configuration": keeps_all}
-        put_result(run, "search", {**result, "search_method": run.settings.search.search_method})
-        return str(error)
-    return ""

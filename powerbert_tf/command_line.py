@@ -1,4 +1,4 @@
-"""Fine-tune BERT, search what each encoder may eliminate, re-train, evaluate, predict, export.
+"""Fine-tunes BERT, searches what each encoder may eliminate, re-trains, evaluates, predicts and exports.
 
 On a GLUE task, or on data of your own:
 
@@ -6,7 +6,7 @@ On a GLUE task, or on data of your own:
 %s --task=MRPC --stage=search
 %s --train_file=reviews.csv --text_column=review --label_column=stars
 
-And what a trained model answers to files of any size:
+A trained model answers files of any size:
 
 %s --task=runs/reviews/task.json --stage=predict --predict_file=new.csv
 """
@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported; its start-up notes help nobody
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported, to hide its start-up notes
 
 from absl import app, flags
 from absl import logging as absl_logging
@@ -31,28 +31,26 @@ from powerbert_tf.common.termination import EXIT_CODE, Terminated, heeding_sigte
 from powerbert_tf.data.settings import DataSettings
 from powerbert_tf.prediction.predict import predict_files
 from powerbert_tf.prediction.settings import PredictSettings
+from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.config_file import repeated
-from powerbert_tf.runs.pipeline import ALL
-from powerbert_tf.runs.pipeline import run as run_pipeline
-from powerbert_tf.runs.predict_request import read_predict_request
-from powerbert_tf.runs.request import read_request
+from powerbert_tf.runs.request import read_predict_request, read_request
 from powerbert_tf.runs.settings import FIELDS, GROUPS, STAGES, Settings
 from powerbert_tf.training.distribution.processes import in_all
 from powerbert_tf.training.distribution.strategies import LOST_EXIT_CODE, ProcessLostError, came_together, distributing
 
 _STAGE = flags.DEFINE_string(
-    "stage", ALL, f"{ALL}, or one of {', '.join(STAGES)}; what it needs and is not there runs first."
+    "stage", pipeline.ALL, f"{pipeline.ALL}, or one of {', '.join(STAGES)}; stages it needs that are missing run first."
 )
 _SEEDS = flags.DEFINE_integer(
-    "seeds", 1, "Runs with this many seeds, from --seed on, each in a folder of its own; tells mean and spread."
+    "seeds", 1, "Number of runs, with --seed and the seeds after it, each in its own folder; reports mean and spread."
 )
 _CONFIG = flags.DEFINE_string(
-    "config", None, "The config.json of an earlier run, whose flags are taken; those given now go before them."
+    "config", None, "The config.json of an earlier run to repeat; flags on the command line win over those in it."
 )
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Run the stage again although its result is there.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Run the stage again even if its result is there.")
 
 
-_GO_ON = "finished stages and checkpoints stay; run the command again, without --overwrite, to go on"
+_RESUME = "finished stages and checkpoints stay; run the command again, without --overwrite, to resume"
 
 _DEFINE: dict[Any, Callable[..., flags.FlagHolder]] = {
     str: flags.DEFINE_string,
@@ -65,56 +63,57 @@ _DEFINE: dict[Any, Callable[..., flags.FlagHolder]] = {
 def _define_setting(field: dataclasses.Field) -> flags.FlagHolder:
     """A flag that is None unless given, so that the defaults stay in one place."""
     define = _DEFINE[field.type]
-    if "Default:" in field.metadata["help"]:  # one that depends on other flags
+    if "Default:" in field.metadata["help"]:  # a default that depends on other flags
         default = ""
     elif field.default is not dataclasses.MISSING:
         default = f" Default: {field.default!r}."
     elif field.name == "task":
-        default = " Required, unless there is data of your own."
+        default = " Required, unless you give your own data."
     else:
         default = " Default: the task's published value."
     return define(flag_name(field.name), None, field.metadata["help"] + default)
 
 
-# Groups of flags: each field with a help text is one.
-KINDS = (Settings, *GROUPS.values(), DataSettings, PredictSettings)
-SETTINGS = {  # the flag of each setting of a run, by its name
-    field.name: _define_setting(field) for field in (*FIELDS.values(), *dataclasses.fields(DataSettings))
+# Groups of flags by their headings; each field with a help text is a flag.
+FLAG_GROUPS: dict[str, type] = {
+    "Task, checkpoint and folders": Settings,
+    **{name.capitalize(): group for name, group in GROUPS.items()},
+    "Your own data": DataSettings,
+    "Prediction of new files": PredictSettings,
 }
+# Flags by the names of their settings.
+SETTINGS = {field.name: _define_setting(field) for field in (*FIELDS.values(), *dataclasses.fields(DataSettings))}
 PREDICT_SETTINGS = {field.name: _define_setting(field) for field in dataclasses.fields(PredictSettings)}
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Reads the flags; what is left of `argv` comes back. A flag that cannot be read ends the process with code 2."""
+    """Parses flags and returns the rest of `argv`. A wrong flag ends the process with code 2."""
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
         _fail(error)
 
 
-def _predicts_files() -> bool:
-    """Whether `--predict_file` is given, and what it needs is, too."""
-    given = [name for name, flag in PREDICT_SETTINGS.items() if flag.value is not None]
-    if given and not PREDICT_SETTINGS["predict_file"].value:
-        raise InputError(f"--{given[0]}: is for the prediction of new files; expected --predict_file, too.")
-    if given and (_STAGE.value != "predict" or _SEEDS.value != 1):
-        raise InputError("--predict_file: expected --stage=predict, with one model that is trained already.")
-    return bool(given)
-
-
-def _predict_settings() -> PredictSettings:
-    values = {name: flag.value for name, flag in PREDICT_SETTINGS.items()}
-    return PredictSettings(**{name: value for name, value in values.items() if value is not None})
+def _predict_settings() -> PredictSettings | None:
+    """The settings of a prediction of new files; None without `--predict_file`."""
+    given = {name: flag.value for name, flag in PREDICT_SETTINGS.items() if flag.value is not None}
+    if not given:
+        return None
+    if not given.get("predict_file"):
+        raise InputError(f"--{next(iter(given))}: is for the prediction of new files; expected --predict_file, too.")
+    if _STAGE.value != "predict" or _SEEDS.value != 1:
+        raise InputError("--predict_file: expected --stage=predict, with one trained model.")
+    return PredictSettings(**given)
 
 
 def _fail(error: Exception) -> NoReturn:
-    print("error:", *str(error).split(), file=sys.stderr)  # one line, whatever a library put into it
+    print("error:", *str(error).split(), file=sys.stderr)  # one line, even if a library wrote several
     _leave(2)
 
 
 def _leave(code: int) -> NoReturn:
     if came_together():
-        # The usual way out would wait for the other processes, which may wait for this one.
+        # A normal exit would wait for the other processes, which may wait for this one.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -122,39 +121,39 @@ def _leave(code: int) -> NoReturn:
 
 
 def main(argv: list[str]) -> None:
-    """Flags -> settings -> pipeline; what the user can put right is one line and exit code 2."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no UTF-8; stderr writes them so by itself
+    """Runs what the flags ask for. An error that the user can fix is one line, with exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names that are not UTF-8; stderr does so by itself
         sys.stdout.reconfigure(errors="backslashreplace")
-    # TensorFlow's warnings that a function is traced for each new length are no news: so it is meant.
+    # TensorFlow warns that functions are traced for each new length, which is intended.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if not flags.FLAGS["verbosity"].present:
-        absl_logging.set_verbosity(absl_logging.WARNING)  # an export has much to say about itself
+        absl_logging.set_verbosity(absl_logging.WARNING)  # exports log a lot
     try:
         if len(argv) > 1:
             raise InputError(f"{' '.join(argv[1:])}: expected flags only, such as --task=MRPC.")
         given: dict[str, Any] = {name: flag.value for name, flag in SETTINGS.items()}
-        if _predicts_files():
+        if predict_settings := _predict_settings():
             with heeding_sigterm():
-                predict_files(read_predict_request(_predict_settings(), given), _OVERWRITE.value)
+                predict_files(read_predict_request(predict_settings, given), _OVERWRITE.value)
             return
         recorded = None
         if _CONFIG.value:
             given, recorded = repeated(_CONFIG.value, given)
-        # Processes come together before TensorFlow does anything, as with the data; and before SIGTERM is heeded, as
-        # TensorFlow has a handler of its own then.
+        # Processes connect before TensorFlow does anything, such as with the data; and before SIGTERM is handled, as
+        # TensorFlow then installs a handler of its own.
         with distributing(given["distribution"] or "none", given["tpu"] or ""), heeding_sigterm():
             settings, own = in_all(lambda: read_request(given))
-            run_pipeline(settings, _STAGE.value, _OVERWRITE.value, _SEEDS.value, own, recorded)
+            pipeline.run(settings, _STAGE.value, _OVERWRITE.value, _SEEDS.value, own, recorded)
     except ProcessLostError as error:
-        print(f"\nerror: {error}; {_GO_ON} in all processes", file=sys.stderr)
+        print(f"\nerror: {error}; {_RESUME} in all processes", file=sys.stderr)
         _leave(LOST_EXIT_CODE)
     except (InputError, OSError) as error:
         _fail(error)
     except KeyboardInterrupt:
-        print(f"\ninterrupted: {_GO_ON}", file=sys.stderr)
+        print(f"\ninterrupted: {_RESUME}", file=sys.stderr)
         _leave(130)
     except Terminated as where:
-        print(f"\nterminated: {where}; {_GO_ON}" if str(where) else f"\nterminated: {_GO_ON}", file=sys.stderr)
+        print(f"\nterminated: {where}; {_RESUME}" if str(where) else f"\nterminated: {_RESUME}", file=sys.stderr)
         _leave(EXIT_CODE)
     except Exception:
         if came_together():
@@ -163,9 +162,9 @@ def main(argv: list[str]) -> None:
         raise
 
 
-def run() -> None:
-    """The process of `run_glue.py`, and of the command `powerbert`."""
-    # --help tells the flags and the docstring of the script that runs, which has neither.
+def start() -> None:
+    """Starts the process of `run_glue.py`, or of the command `powerbert`."""
+    # --help prints the docstring and the flags of the script that runs, which has neither.
     sys.modules["__main__"].__doc__ = __doc__
     for flag in flags.FLAGS.get_flags_for_module(__name__):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)

@@ -16,17 +16,17 @@ class InputSettings(CheckedSettings):
     """Texts: how many, and how much of each."""
 
     max_seq_length: int = setting(
-        "N, the most word-pieces of an input; 0 for what 99 % of the training texts need. Default: the task's "
-        "published value, 0 for data of your own.",
+        "N, the maximum number of tokens of an input; 0 for a length that 99 % of the training texts fit in. Default: "
+        "the task's published value, or 0 for data of your own.",
         check=Check(lambda value: value >= 0, "0, or a number of tokens"),
     )
     truncation: str = setting(
-        "Of what is longer than N: head keeps its beginning, head_tail a quarter from its beginning and the rest from "
-        "its end.",
+        "How texts longer than N are cut: head keeps the beginning; head_tail keeps a quarter of N from the beginning "
+        "and the rest from the end.",
         default="head",
         check=one_of(TRUNCATIONS),
     )
-    case: str = setting("cased, uncased, or auto: as the vocabulary is.", default="auto", check=one_of(CASES))
+    case: str = setting("cased, uncased, or auto, which follows the vocabulary.", default="auto", check=one_of(CASES))
     train_examples: int = setting(
         "Examples to train on, drawn from the training split with seed 0; 0 for all.",
         default=0,
@@ -38,29 +38,29 @@ class InputSettings(CheckedSettings):
 class InferenceSettings(CheckedSettings):
     """How a model runs."""
 
-    eval_batch_size: int = setting("Examples of a batch in evaluation and prediction.", default=64, check=AT_LEAST_1)
+    eval_batch_size: int = setting("Batch size of evaluation and prediction.", default=64, check=AT_LEAST_1)
     padding: str = setting(
-        "batch pads to the longest example of a batch, max to max_seq_length, the paper's way.",
+        "batch pads to the longest example of a batch; max pads to N, as in the paper.",
         default="batch",
         check=one_of(PADDINGS),
     )
     length_buckets: int = setting(
-        "Most lengths that batches are padded to, chosen so that as little as possible is padded. "
-        f"Default: {LENGTH_BUCKETS}; {XLA_BUCKETS} with --jit_compile, which compiles for each.",
+        "Maximum number of lengths that batches are padded to, which are chosen for the least padding. "
+        f"Default: {LENGTH_BUCKETS}; {XLA_BUCKETS} with --jit_compile, which compiles once per length.",
         check=AT_LEAST_1,
     )
     jit_compile: bool = setting(
-        "Compile training, prediction and what is measured by XLA, for each padded length once, instead of running a "
-        "plain graph. On a CPU it did not pay where we measured (docs/results.md); it is meant for accelerators.",
+        "Compile training, prediction and measurements with XLA, once per padded length, instead of running a plain "
+        "graph. Meant for accelerators; on the CPUs that we measured it was not faster (docs/results.md).",
         default=False,
     )
     precision: str = setting(
-        "Of what is computed in training and inference: float32, mixed_bfloat16 or mixed_float16 (with loss scaling); "
-        "weights are float32. evaluate tells what half precision changes.",
+        "Precision of training and inference: float32, mixed_bfloat16 or mixed_float16 (with loss scaling); weights "
+        "are float32. --stage=evaluate reports what half precision changes.",
         default="float32",
         check=one_of(PRECISIONS),
     )
 
     def in_plain_graph(self) -> "InferenceSettings":
-        """The same without XLA, for what runs too seldom to be worth compiling."""
+        """A copy without XLA, for models that run too seldom to be worth compiling."""
         return dataclasses.replace(self, jit_compile=False)

@@ -34,12 +34,15 @@ def reporting(verbose: int = 1, take: Callable[[str], None] | None = None) -> It
     """A block whose reports are silenced or redirected.
 
     Args:
-        verbose: 0 for no lines and no progress bars.
-        take: Function that takes each line; by default lines are printed.
+        verbose: 0 for no lines and no progress bars; 1 for what the surrounding block reports.
+        take: Function that takes each line instead of printing it; None to change nothing.
     """
     global _take
     before = _take
-    _take = ((lambda line, is_warning: take(line)) if take else _print) if verbose else None
+    if not verbose:
+        _take = None
+    elif take and _take:
+        _take = lambda line, is_warning: take(line)  # noqa: E731
     try:
         yield
     finally:
@@ -47,15 +50,17 @@ def reporting(verbose: int = 1, take: Callable[[str], None] | None = None) -> It
 
 
 def open_bar(**kwargs) -> tqdm:
-    """Opens a progress bar on stderr, with the arguments of `tqdm`; in a file, it is a line now and then."""
+    """Opens a progress bar on stderr, with the arguments of `tqdm`; in a file, it is a line now and then.
+
+    `disable=None` shows it only on a terminal.
+    """
     interactive = sys.stderr.isatty()
     return tqdm(
         dynamic_ncols=True,
         mininterval=0.2 if interactive else _SECONDS_BETWEEN_LINES,
         maxinterval=10 if interactive else 4 * _SECONDS_BETWEEN_LINES,
         file=sys.stderr,
-        disable=_take is None,
-        **kwargs,
+        **{**kwargs, "disable": _take is None or kwargs.get("disable", False)},
     )
 
 

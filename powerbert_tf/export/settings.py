@@ -25,7 +25,7 @@ class ExportSettings(CheckedSettings):
         default=DEFAULT_FORMAT,
     )
     export_jit_compile: bool = setting(
-        "Exports a model that XLA compiles where it is served; inputs are padded to a few shapes.", default=False
+        "Export a model that XLA compiles when it is served; inputs are padded to a few shapes.", default=False
     )
     export_lengths: str = setting(
         "Lengths to which an exported model pads its inputs, such as 32,64,128. Default: none, each batch is padded "
@@ -41,7 +41,7 @@ class ExportSettings(CheckedSettings):
         "Precision of an exported model: float32 or bfloat16.", default="float32", check=one_of(EXPORT_PRECISIONS)
     )
     export_int8: bool = setting(
-        "For onnx, openvino and litert: also exports weights of 8 bits, which these runtimes multiply by activations "
+        "For onnx, openvino and litert: also export weights of 8 bits, which these runtimes multiply by activations "
         "that are rounded to 8 bits as they come.",
         default=False,
     )

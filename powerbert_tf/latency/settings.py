@@ -12,10 +12,10 @@ class MeasuringSettings(CheckedSettings):
     """Measurements."""
 
     cost_model: str = setting(
-        "What a configuration costs: measured (times of this device, kept in a file) or multiply_adds (counted).",
+        "Cost of a configuration: measured (times on this device, which are cached) or multiply_adds (counted).",
         default="measured",
         check=one_of(COST_MODELS),
     )
     latency_batch_size: int = setting(
-        "Examples of a batch in the measurements that targets speak of.", default=32, check=AT_LEAST_1
+        "Batch size of the measurements that targets refer to.", default=32, check=AT_LEAST_1
     )

@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from powerbert_tf.common.machine import usable_cores
+from powerbert_tf.common.reporting import open_bar
 from powerbert_tf.models.classifier import INPUTS
 from powerbert_tf.models.compilation import backend_module, compiled_once
 
@@ -90,7 +91,7 @@ def input_tensors(batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 def calls_bar(title: str, total: int) -> tqdm:
     """A progress bar of `total` calls; nothing where the console is a file."""
-    return tqdm(total=total, desc=title, unit="call", leave=False, dynamic_ncols=True, disable=None)
+    return open_bar(total=total, desc=title, unit="call", leave=False, disable=None)
 
 
 def measure_latency(

@@ -16,18 +16,18 @@ class PredictSettings:
     """
 
     predict_file: str = setting(
-        "With --stage=predict, what a model that is trained already answers, however large: CSV, TSV, JSON lines or "
-        "Parquet, compressed or not; one file, several with commas between, or a glob; - for standard input, a text a "
-        "line (the two of a pair with a tab between), -.csv, -.tsv or -.jsonl for a table there.",
+        "With --stage=predict, files of any size for a trained model to answer: CSV, TSV, JSON lines or Parquet, "
+        "compressed or not; one file, several separated by commas, or a glob; - for standard input with one text per "
+        "line (two separated by a tab for pairs), or -.csv, -.tsv or -.jsonl for a table there.",
         default="",
     )
-    predict_format: str = setting("Of the answers: csv, jsonl or parquet.", default="csv")
+    predict_format: str = setting("Format of the answers: csv, jsonl or parquet.", default="csv")
     predict_dir: str = setting(
-        "Folder of the answers, part-00000.csv and so on. Default: predictions/<name of the file> in the run's folder.",
+        "Folder for the answers, part-00000.csv and so on. Default: predictions/<file name> in the run's folder.",
         default="",
     )
     predict_shard_rows: int = setting(
-        "Rows of each file of answers; what an interruption makes the next run do again is less than one of them.",
+        "Rows per file of answers. After an interruption, less than one file is computed again.",
         default=100_000,
     )
 

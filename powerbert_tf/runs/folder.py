@@ -1,4 +1,4 @@
-"""The files of a run, `<output_dir>/<TASK>/`: written whole or not at all, never overwritten silently."""
+"""The folder of a run, `<output_dir>/<TASK>/`: files appear whole or not at all, and none is overwritten silently."""
 
 import contextlib
 import json
@@ -11,24 +11,25 @@ from typing import Any
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import PARTIAL, read_object, write_json
-from powerbert_tf.runs.result_shapes import result_problem
+from powerbert_tf.runs.result_schema import result_problem
 from powerbert_tf.runs.settings import TRAINING_STAGES
 from powerbert_tf.training.distribution.processes import by_chief
 from powerbert_tf.training.state import CHECKPOINTS, WEIGHTS_FILE
 
 RESULT_FILE = "result.json"
-_BEGUN_FILE = "begun.json"  # beside them: the settings that the stage was begun with
+_BEGUN_FILE = "begun.json"  # in a folder that is being written: the settings of the stage
 
 
 class RunFolder:
     """`<output_dir>/<TASK>/`.
 
     Attributes:
-        names: Of the stage that is being written: what it enters here ends when its result is on the disk, and before
-            it is published. So a folder beside the stage's gets a name of its own that the result knows, or none.
+        names: Context managers of the stage that is being written, which end after its result is on the disk and before
+            the stage is published. An export enters those that name its folders, so that each has the name that the
+            result records, or none.
 
     Args:
-        root: The folder; made when the first file is written.
+        root: The folder; created when the first file is written.
     """
 
     def __init__(self, root: Path):
@@ -36,18 +37,18 @@ class RunFolder:
         self.names = contextlib.ExitStack()
 
     def stage(self, stage: str) -> Path:
-        """Folder of a finished stage."""
+        """The folder of a finished stage."""
         return self.root / stage
 
     def weights(self, stage: str) -> Path:
-        """Weights of a finished training stage."""
+        """The weights of a finished training stage."""
         return self.stage(stage) / WEIGHTS_FILE
 
     def result(self, stage: str) -> dict[str, Any] | None:
-        """What a finished stage found, or None where it has not been run.
+        """The result of a finished stage; None if it has not run.
 
         Raises:
-            InputError: A file of it is damaged or missing.
+            InputError: One of its files is damaged or missing.
         """
         path = self.stage(stage) / RESULT_FILE
         again = f"pass --stage={stage} --overwrite to run the stage again"
@@ -60,7 +61,7 @@ class RunFolder:
         except ValueError as error:
             raise InputError(f"{path}: damaged ({error}); {again}.") from None
         if not isinstance(result.get("settings"), dict):
-            raise InputError(f"{path}: no result of this program; {again}.")
+            raise InputError(f"{path}: has no settings, so it is no result of a stage; {again}.")
         if problem := result_problem(stage, result):
             raise InputError(f"{path}: {problem}; {again}.")
         trains = stage in TRAINING_STAGES and result.get("search_method") != "calibrate"
@@ -68,19 +69,30 @@ class RunFolder:
             raise InputError(f"{self.weights(stage)}: no such file; {again}.")
         if stage == "export":
             for name in _exports(result):
-                if not os.path.isdir(self.root / name):  # of a name too long, too
+                if not os.path.isdir(self.root / name):  # `is_dir` raises if the name is too long
                     raise InputError(f"{self.root / name}: no such folder; {again}.")
+        return result
+
+    def finished(self, stage: str) -> dict[str, Any]:
+        """The result of a finished stage.
+
+        Raises:
+            InputError: It is missing or damaged.
+        """
+        result = self.result(stage)
+        if result is None:
+            raise InputError(f"{self.stage(stage)}: missing; run --stage={stage}.")
         return result
 
     def require_writable(self, needed_bytes: int, of_checkpoints: int = 0) -> None:
         """Checks that files can be written here, and that there is room for them.
 
         Args:
-            needed_bytes: For all.
-            of_checkpoints: What of it checkpoints take for a while.
+            needed_bytes: Size of all files.
+            of_checkpoints: The part of it that checkpoints need temporarily.
 
         Raises:
-            InputError: They cannot, or there is not.
+            InputError: The folder cannot be written, or its disk is too full.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -105,13 +117,13 @@ class RunFolder:
     ) -> Iterator[Path]:
         """A folder to write a stage into; it becomes `<stage>/` when the block ends without an error.
 
-        Until then an earlier result stays. Of several processes, which all come here, the chief does it.
+        Until then an earlier result stays. All processes must call this; the chief changes files.
 
         Args:
             stage: Its name.
-            settings: Those that its result depends on; what an interrupted run with the same ones left there stays, to
-                be gone on from.
-            before_publishing: What to do when all is written; again, where it is cut off.
+            settings: Settings that its result depends on. Files of an interrupted run with the same ones stay, so that
+                it can resume.
+            before_publishing: Called when everything is written; called again if publishing was interrupted.
         """
         partial = self._partial(stage)
 
@@ -132,10 +144,10 @@ class RunFolder:
 
     @contextlib.contextmanager
     def replacing(self, name: str) -> Iterator[Path]:
-        """A folder to write to, which takes the place of the folder `name` when the block ends without an error."""
+        """A folder to write to, which replaces the folder `name` when the block ends without an error."""
         partial, before = self._partial(name), self._before(name)
         if before.exists() and not (self.root / name).exists():
-            before.rename(self.root / name)  # a process was killed between the two names of `_take_place`
+            before.rename(self.root / name)  # a process was killed between the two renames of `_take_place`
         for left in (partial, before):
             shutil.rmtree(left, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -143,9 +155,9 @@ class RunFolder:
         self._take_place(name)
 
     def _take_place(self, name: str) -> None:
-        """Gives what was written aside its name, in place of an earlier one; again, where that was cut off."""
+        """Replaces the folder `name` by the one that was written; may be repeated if it was interrupted."""
         partial, before, place = self._partial(name), self._before(name), self.root / name
-        # Names change in no time; removing a folder takes some, and would leave half of it where it is cut off.
+        # A rename is instant. Removing a folder takes time, and would leave half of it if it were interrupted.
         if partial.exists():
             if place.exists():
                 shutil.rmtree(before, ignore_errors=True)
@@ -154,7 +166,7 @@ class RunFolder:
         shutil.rmtree(before, ignore_errors=True)
 
     def begun(self, stage: str) -> dict[str, Any] | None:
-        """Settings of a run of a stage that was interrupted and left a checkpoint; None where there is none."""
+        """The settings of a stage that was interrupted and left a checkpoint; None if there is none."""
         folder = self._partial(stage)
         try:
             settings = json.loads((folder / _BEGUN_FILE).read_text(encoding="utf-8"))
@@ -164,7 +176,7 @@ class RunFolder:
         return settings if isinstance(settings, dict) and any(states) else None
 
     def is_complete(self, stage: str) -> bool:
-        """Whether a run wrote all of a stage and was interrupted before `publish` was done."""
+        """Whether a stage was written completely, but interrupted before `publish` was done."""
         path = self._partial(stage) / RESULT_FILE
         if stage != "export":
             return path.exists()
@@ -174,11 +186,11 @@ class RunFolder:
             return False
         if result_problem(stage, result):
             return False
-        # What it exported gets its name after the result is written.
+        # Exported models get their names after the result is written.
         return all(os.path.isdir(self.root / name) or os.path.isdir(self._partial(name)) for name in _exports(result))
 
     def publish(self, stage: str) -> None:
-        """Gives the folder that a stage was written into its name, in place of an earlier one."""
+        """Gives the folder that a stage was written into its name, replacing an earlier one."""
         partial = self._partial(stage)
         if stage == "export":
             for name in _exports(read_object(partial / RESULT_FILE)):
@@ -191,7 +203,7 @@ class RunFolder:
         partial.rename(self.stage(stage))
 
     def remove(self, stage: str) -> None:
-        """Removes what a stage left, finished or not, if anything."""
+        """Removes the files of a stage, finished or not, if there are any."""
         for folder in (self.stage(stage), self._partial(stage)):
             if folder.exists():
                 shutil.rmtree(folder)
@@ -204,5 +216,5 @@ class RunFolder:
 
 
 def _exports(result: Mapping[str, Any]) -> list[str]:
-    """Where an export wrote, below the run's folder."""
+    """The folders that an export wrote, relative to the run's folder."""
     return [form["path"] for form in (result.get("formats") or {"": result}).values()]

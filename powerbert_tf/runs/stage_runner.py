@@ -1,19 +1,24 @@
-"""Running one stage: its function, its folder, its random numbers and what it records."""
+"""Runs one stage: calls its function, and writes its folder and what it recorded."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
+from powerbert_tf.common.errors import InputError, first_line
 from powerbert_tf.common.files import write_json
+from powerbert_tf.common.machine import memory_bytes
 from powerbert_tf.common.reporting import say
+from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.compilation import recorded_compilations
+from powerbert_tf.models.config import BertConfig
 from powerbert_tf.runs.folder import RESULT_FILE
-from powerbert_tf.runs.preparation import explained_memory
 from powerbert_tf.runs.run import Run
-from powerbert_tf.runs.settings import STAGES
+from powerbert_tf.runs.settings import STAGES, TRAINING_STAGES, Settings
 from powerbert_tf.runs.stages.elastic import elastic
 from powerbert_tf.runs.stages.evaluate import evaluate
 from powerbert_tf.runs.stages.explain import explain
@@ -25,21 +30,37 @@ from powerbert_tf.runs.stages.report import report
 from powerbert_tf.runs.stages.retrain import retrain
 from powerbert_tf.runs.stages.search import search
 from powerbert_tf.training.distribution.processes import is_chief
+from powerbert_tf.training.state import WEIGHTS_FILE
+
+_COPIES = 4  # of the weights in training: themselves, the gradient, and Adam's two moments
+
+STAGE_FUNCTIONS: dict[str, Callable[[Run, Path], dict[str, Any]]] = {
+    "finetune": finetune,
+    "search": search,
+    "retrain": retrain,
+    "evaluate": evaluate,
+    "predict": predict,
+    "export": export,
+    "elastic": elastic,
+    "pareto": pareto,
+    "explain": explain,
+    "report": report,
+}
 
 
 def run_stage(run: Run, stage: str, before_publishing: Callable[[], None] = lambda: None) -> None:
-    """Runs one stage; its folder appears when all of it is written.
+    """Runs one stage; its folder appears when everything in it is written.
 
     Args:
         run: What the stages share.
         stage: Its name.
-        before_publishing: What to do right before that.
+        before_publishing: Called right before the folder appears.
 
     Raises:
-        InputError: Something that the user can put right.
+        InputError: The stage failed for a reason that the user can fix.
     """
     settings = run.settings_of(stage)
-    goes_on = run.folder.begun(stage) == settings
+    resumes = run.folder.begun(stage) == settings
     # Each stage draws its own random numbers, whichever stages ran before it in this process.
     keras.utils.set_random_seed(run.settings.training.seed + STAGES.index(stage))
     began = time.perf_counter()
@@ -56,7 +77,7 @@ def run_stage(run: Run, stage: str, before_publishing: Callable[[], None] = lamb
             "compilations": compilations.count,
             "compile_seconds": round(compilations.seconds, 1),
             "settings": settings,
-            **({"resumed": True} if goes_on else {}),  # so that the seconds are not those of all of it
+            **({"resumed": True} if resumes else {}),  # the seconds are only those since then
         }
         if is_chief():
             write_json(folder / RESULT_FILE, result)
@@ -64,15 +85,37 @@ def run_stage(run: Run, stage: str, before_publishing: Callable[[], None] = lamb
         say(f"  XLA compiled {compilations.count} times, {compilations.seconds:.0f} s of {result['seconds']:.0f}")
 
 
-STAGE_FUNCTIONS: dict[str, Callable[[Run, Path], dict[str, Any]]] = {
-    "finetune": finetune,
-    "search": search,
-    "retrain": retrain,
-    "evaluate": evaluate,
-    "predict": predict,
-    "export": export,
-    "elastic": elastic,
-    "pareto": pareto,
-    "explain": explain,
-    "report": report,
-}
+def write_stage(run: Run, stage: str, result: dict[str, Any], model: BertClassifier | None = None) -> None:
+    """Writes the result, and weights if there are any, of a stage that need not run."""
+    settings = run.settings_of(stage)
+    with run.folder.writing(stage, settings) as folder:
+        if model is not None:
+            model.save_weights(folder / WEIGHTS_FILE)
+        common = {"task": run.task.name, "data": run.dataset.source, "settings": settings}
+        write_json(folder / RESULT_FILE, {**common, **result})
+
+
+@contextlib.contextmanager
+def explained_memory(stage: str, settings: Settings, config: BertConfig) -> Iterator[None]:
+    """Turns a lack of memory in its block into an error of one line, with the numbers that matter.
+
+    Raises:
+        InputError: Memory ran out.
+    """
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        trains = stage in TRAINING_STAGES or stage == "pareto"
+        batch = (
+            f"--batch_size={settings.training.batch_size}"
+            if trains
+            else f"--eval_batch_size={settings.inference.eval_batch_size}"
+        )
+        weights = 4 * config.num_weights * (_COPIES if trains else 1)
+        reason = first_line(error)
+        raise InputError(
+            f"{stage}: out of memory at {batch}, --max_seq_length={settings.inputs.max_seq_length}; the weights take "
+            f"{weights / 2**30:.1f} GiB{' in training' if trains else ''}, the machine has "
+            f"{memory_bytes() / 2**30:.1f} GiB, and batches get the rest; expected a smaller batch, or shorter inputs "
+            f"({reason})."
+        ) from error

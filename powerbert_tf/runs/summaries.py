@@ -1,8 +1,8 @@
-"""What is told at the end: the closing table of a run, and mean and spread over runs of several seeds."""
+"""What a run prints at its end: its closing table, and mean and spread over several seeds."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from powerbert_tf.common.files import write_json
 from powerbert_tf.common.reporting import say
@@ -13,25 +13,24 @@ from powerbert_tf.runs.folder import RunFolder
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import Settings
 from powerbert_tf.runs.stages.pareto import average_pareto
-from powerbert_tf.runs.stages.report import tell_spread
+from powerbert_tf.runs.stages.report import add_seeds
 
 
 def print_summary(run: Run) -> None:
-    """Prints the closing table of a run; nothing where it has not been evaluated."""
+    """Prints the closing table of a run; nothing if it has not been evaluated."""
     evaluated = run.folder.result("evaluate")
-    if evaluated is None:
-        return
-    summary = format_summary(run.task.name, run.dataset.source, run.settings.inputs.max_seq_length, evaluated)
-    say(f"\n{summary}")
+    if evaluated is not None:
+        max_seq_length = run.settings.inputs.max_seq_length
+        say(f"\n{format_summary(run.task.name, run.dataset.source, max_seq_length, evaluated)}")
 
 
-def tell_seeds(settings: Settings, root: Path, folders: dict[int, RunFolder], wanted: Collection[str]) -> None:
-    """Prints and writes mean and spread over seeds, of what the stages that were asked for tell.
+def report_seeds(settings: Settings, root: Path, folders: Mapping[int, RunFolder], wanted: Collection[str]) -> None:
+    """Prints and writes mean and spread of the results of stages.
 
     Args:
-        settings: Of the runs, but for the seed.
-        root: Where it is written.
-        folders: Of the run of each seed.
+        settings: Settings of the runs, which differ only in the seed.
+        root: Folder to write into.
+        folders: Seed -> folder of its run.
         wanted: The stages.
 
     Raises:
@@ -40,31 +39,29 @@ def tell_seeds(settings: Settings, root: Path, folders: dict[int, RunFolder], wa
     """
 
     def results(stage: str) -> dict[int, dict[str, Any]]:
-        return {seed: cast(dict[str, Any], folder.result(stage)) for seed, folder in folders.items()}
+        return {seed: folder.finished(stage) for seed, folder in folders.items()}
 
-    def tell(summary: dict[str, Any], file: str, title: str) -> None:
+    def report(summary: dict[str, Any], file: str, title: str) -> None:
         write_json(root / file, summary)
         say(f"\n{format_seeds(summary, title)}")
 
     if "evaluate" in wanted:
-        tell(summarize_seeds(results("evaluate")), "seeds.json", settings.task)
+        report(summarize_seeds(results("evaluate")), "seeds.json", settings.task)
     else:
         for stage in ("search", "retrain"):
             if stage in wanted:
                 compared = {seed: as_evaluated(folder, stage) for seed, folder in folders.items()}
-                tell(summarize_seeds(compared), f"seeds-{stage}.json", f"{settings.task}, after {stage}")
+                report(summarize_seeds(compared), f"seeds-{stage}.json", f"{settings.task}, after {stage}")
     if "report" in wanted:
-        tell_spread([folder.stage("report") for folder in folders.values()], summarize_seeds(results("evaluate")))
+        add_seeds([folder.stage("report") for folder in folders.values()], summarize_seeds(results("evaluate")))
     if "pareto" in wanted:
-        average_pareto(
-            root / "pareto", list(results("pareto").values()), settings.task, settings.search.max_loss or MAX_LOSS
-        )
-        say(f"\n{(root / 'pareto' / 'pareto.md').read_text(encoding='utf-8')}")
+        max_loss = settings.search.max_loss or MAX_LOSS
+        average_pareto(root / "pareto", list(results("pareto").values()), settings.task, max_loss)
 
 
 def as_evaluated(folder: RunFolder, stage: str) -> dict[str, Any]:
-    """What `evaluate` would say of the weights and the configuration that a stage left."""
-    dense, reduced = (cast(dict[str, Any], folder.result(name)) for name in ("finetune", stage))
+    """The result of `search` or `retrain` in the form of a result of `evaluate`."""
+    dense, reduced = (folder.finished(name) for name in ("finetune", stage))
     return {
         "metric": reduced["metric"],
         "dense": {"metrics": dense["metrics"]},

@@ -1,4 +1,4 @@
-"""`task.json`: what a task is, written once; the keys are names of flags, and `classes`."""
+"""`task.json`: what a task is, and how JSON files spell settings. The keys are names of flags, and `classes`."""
 
 import dataclasses
 import difflib
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from powerbert_tf.batches.settings import InputSettings
+from powerbert_tf.checkpoints import DEFAULT_PACKAGE
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import read_object
 from powerbert_tf.common.flags import flag_name
@@ -16,9 +17,62 @@ from powerbert_tf.data.settings import DataSettings
 from powerbert_tf.data.tasks import OwnTask, Task
 from powerbert_tf.runs.settings import FIELDS, Settings
 
+# Fields by the names of their flags.
+RUN_FLAGS = {flag_name(name): field for name, field in FIELDS.items()}
+DATA_FLAGS = {field.name: field for field in dataclasses.fields(DataSettings)}
+_TYPES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _PATHS = ("train_file", "dev_file", "test_file")
-_DATA = {field.name: field for field in dataclasses.fields(DataSettings)}
-_OF_TASK = ("max_seq_length", "truncation", "class_weights", "epochs", "batch_size", "learning_rate")
+_REPEATED = ("max_seq_length", "truncation", "class_weights", "epochs", "batch_size", "learning_rate")
+
+
+def read_settings_file(where: str, path: str | os.PathLike) -> dict[str, Any]:
+    """Reads a JSON file with settings.
+
+    Args:
+        where: The flag that names the file, for error messages.
+        path: The file.
+
+    Raises:
+        InputError: It cannot be read, or holds no JSON object.
+    """
+    try:
+        return read_object(Path(path), encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read ({error.strerror}); expected a JSON file.") from None
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def typed_settings(where: str, content: Mapping[str, Any], fields: Mapping[str, dataclasses.Field]) -> dict[str, Any]:
+    """Values from a JSON file, as the types of their fields.
+
+    Args:
+        where: The file, for error messages.
+        content: Values by the names of flags, each of which is in `fields`.
+        fields: Fields by the names of flags.
+
+    Returns:
+        Values by the names of fields.
+
+    Raises:
+        InputError: A value has the wrong type.
+    """
+    values = {}
+    for key, value in content.items():
+        kind: Any = fields[key].type
+        if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**1023:
+            value = float(value)
+        if type(value) is not kind:
+            raise InputError(f"{where}: {key} is {json.dumps(value)}; expected {_TYPES[kind]}.")
+        if kind is str and "\0" in value:
+            raise InputError(f"{where}: {key} is {json.dumps(value)}; expected a text without the character NUL.")
+        values[fields[key].name] = value
+    return values
+
+
+def checkpoint_flag(recorded: str) -> str:
+    """The value of `--checkpoint` for the name of a checkpoint in a result; empty for the default."""
+    return "" if recorded.startswith(f"{DEFAULT_PACKAGE}==") else recorded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +80,7 @@ class TaskFile:
     """The content of a `task.json`.
 
     Attributes:
-        name: Of the task; empty for that of the data.
+        name: Name of the task; empty for that of the data.
         classes: Class names, in the order of the logits; empty to find them in the training data.
         data: Fields of `DataSettings`.
         settings: Fields of `Settings`.
@@ -39,66 +93,36 @@ class TaskFile:
 
 
 def read_task_file(path: str | os.PathLike) -> TaskFile:
-    """Reads a `task.json`; the files that it names are relative to its folder.
+    """Reads a `task.json`. Paths in it are relative to its folder.
 
     Raises:
-        InputError: It cannot be read, or has a key or a value that is none; the message names it.
+        InputError: The file cannot be read, or has an unknown key or a wrong value; the message names it.
     """
-    try:
-        content = read_object(Path(path), encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"--task={path}: cannot be read ({error.strerror}); expected a JSON file.") from None
-    except ValueError as error:
-        raise InputError(f"--task={path}: {error}") from None
+    where = f"--task={path}"
+    content = read_settings_file(where, path)
     name, classes = content.pop("name", ""), content.pop("classes", [])
     if not isinstance(name, str):
-        raise InputError(f"--task={path}: name is {name!r}; expected a text.")
+        raise InputError(f"{where}: name is {name!r}; expected a text.")
     if not isinstance(classes, list) or not all(isinstance(one, str) and one.strip() == one != "" for one in classes):
-        raise InputError(f"--task={path}: classes are {classes!r}; expected a list of names.")
+        raise InputError(f"{where}: classes are {classes!r}; expected a list of names.")
     if len(set(classes)) < len(classes) or len(classes) == 1:
-        raise InputError(f"--task={path}: classes are {', '.join(classes)}; expected two or more different ones.")
-    fields = {flag_name(field.name): field for field in (*_DATA.values(), *FIELDS.values()) if field.name != "task"}
-    data: dict[str, Any] = {}
-    settings: dict[str, Any] = {}
-    for key, value in content.items():
-        if key not in fields:
-            known = sorted({"name", "classes", *fields})
-            nearest = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else f"; expected of {', '.join(known)}"
-            raise InputError(f"--task={path}: no such key: {key}{hint}")
-        field = fields[key]
-        group = data if field.name in _DATA else settings
-        group[field.name] = typed_value(f"--task={path}", key, value, field.type)
+        raise InputError(f"{where}: classes are {', '.join(classes)}; expected two or more different ones.")
+    fields = {key: field for key, field in {**DATA_FLAGS, **RUN_FLAGS}.items() if key != "task"}
+    for key in sorted(content.keys() - fields.keys()):
+        known = sorted({"name", "classes", *fields})
+        nearest = difflib.get_close_matches(key, known, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"expected one of {', '.join(known)}"
+        raise InputError(f"{where}: no such key: {key}; {hint}")
+    values = typed_settings(where, content, fields)
+    data = {name: values.pop(name) for name in DATA_FLAGS if name in values}
     for key in _PATHS:
         if data.get(key):
             data[key] = ",".join(str(Path(path).parent / part.strip()) for part in data[key].split(","))
-    return TaskFile(name, tuple(classes), data, settings)
-
-
-def typed_value(where: str, key: str, value: Any, kind: Any) -> Any:
-    """A JSON value as the type of a field.
-
-    Args:
-        where: What the message begins with.
-        key: The value's.
-        value: The value.
-        kind: str, int, float or bool.
-
-    Raises:
-        InputError: It is of another type.
-    """
-    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**1023:
-        return float(value)
-    if type(value) is not kind:
-        names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-        raise InputError(f"{where}: {key} is {json.dumps(value)}; expected {names[kind]}.")
-    if kind is str and "\0" in value:
-        raise InputError(f"{where}: {key} is {json.dumps(value)}; expected a text without the character NUL.")
-    return value
+    return TaskFile(name, tuple(classes), data, values)
 
 
 def describe_task(task: Task, settings: InputSettings, lower_case: bool) -> dict[str, Any]:
-    """What travels with a model: how to read its inputs and answers, and nothing of where its data was.
+    """The `task.json` of an exported model: how to read its inputs and answers, but not where its data was.
 
     Args:
         task: The task.
@@ -123,14 +147,15 @@ def describe_task(task: Task, settings: InputSettings, lower_case: bool) -> dict
 
 
 def repeat_task(task: Task, settings: Settings, data: DataSettings, lower_case: bool) -> dict[str, Any]:
-    """What `--task=<folder>/task.json` needs to do the same again, from any folder."""
+    """The `task.json` of a run, which `--task=<folder>/task.json` repeats from any working directory."""
     given = {name: value for name, value in dataclasses.asdict(data).items() if value}
     for key in _PATHS:
         if key in given:
             found = [given[key]] if os.path.exists(given[key]) else given[key].split(",")
             given[key] = ",".join(os.path.abspath(part.strip()) for part in found)
+    flat = settings.flat()
     return {
         **describe_task(task, settings.inputs, lower_case),
         **given,
-        **{name: settings.flat()[name] for name in _OF_TASK},
+        **{name: flat[name] for name in _REPEATED},
     }

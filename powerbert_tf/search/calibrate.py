@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from keras import ops
 from scipy import special
-from tqdm import tqdm
 
+from powerbert_tf.common.reporting import open_bar
 from powerbert_tf.elimination.retention import CLS_ALONE, round_up
 from powerbert_tf.latency.costs import Costs, fit_to_budget
 from powerbert_tf.models.classifier import BertClassifier, with_retention
@@ -98,7 +98,7 @@ class Calibration:
         if self._profile is None:
             num_encoders = len(self.model.encoders)
             damages = np.zeros((num_encoders - 1, len(_PROFILED) + 1))
-            with tqdm(total=(num_encoders - 1) * len(_PROFILED), desc="calibrate", unit="configuration") as bar:
+            with open_bar(total=(num_encoders - 1) * len(_PROFILED), desc="calibrate", unit="configuration") as bar:
                 for encoder in range(num_encoders - 1):
                     for column, fraction in enumerate(_PROFILED):
                         kept = (1.0,) * encoder + (fraction,) * (num_encoders - encoder)
@@ -120,7 +120,7 @@ class Calibration:
         start = allocate(self.profile(), costs, target_speedup)
         best = fit_to_budget(start, costs, target_speedup)
         random = np.random.default_rng(self.seed)
-        with tqdm(total=refinements, desc=f"refine to {target_speedup:.2f}x", unit="configuration") as bar:
+        with open_bar(total=refinements, desc=f"refine to {target_speedup:.2f}x", unit="configuration") as bar:
             for _ in range(refinements):
                 candidate = fit_to_budget(_exchange(best, random), costs, target_speedup)
                 if self.damage(candidate) < self.damage(best):

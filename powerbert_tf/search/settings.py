@@ -15,8 +15,8 @@ class SearchSettings(CheckedSettings):
     """The retention configuration and its target."""
 
     search_method: str = setting(
-        "calibrate (no training: measure what eliminating changes, then spend the budget where it hurts least), soft "
-        "(fractions learned with the weights, the budget a constraint) or paper (counts, by masses and lambda).",
+        "calibrate (no training: measure what elimination changes, then eliminate where it hurts least), soft (learn "
+        "fractions with the weights, within the budget) or paper (learn counts, regularized by lambda).",
         default="calibrate",
         check=one_of(SEARCH_METHODS),
     )
@@ -27,29 +27,33 @@ class SearchSettings(CheckedSettings):
         default="",
     )
     retention_configuration: str = setting(
-        "Word-vectors kept by each encoder, such as 64,48,32, to use instead of a search; empty to search.", default=""
+        "Word-vectors that each encoder keeps, such as 64,48,32, or their share of each example, such as 0.8,0.5,0.3, "
+        "instead of a search; empty to search.",
+        default="",
     )
     target_speedup: float = setting(
-        "Times faster than the fine-tuned model on the same unpadded, length-grouped batches. Default: 2, unless "
-        "another target is given.",
+        "How many times faster than the fine-tuned model, on the same unpadded, length-grouped batches. Default: 2, "
+        "unless another target is given.",
         default=0.0,
         check=NOT_NEGATIVE,
     )
     target_latency_ms: float = setting(
-        "Mean milliseconds of a length-grouped batch, instead of a speed-up. Default: none.",
+        "Target of mean milliseconds per length-grouped batch, instead of a speed-up. Default: none.",
         default=0.0,
         check=NOT_NEGATIVE,
     )
     max_loss: float = setting(
-        "Points of the dev metric that may be lost, such as 0.01, before re-training, which then recovers some: the "
-        "fastest configuration within, instead of a speed-up. In the pareto stage, after re-training. Default: none.",
+        "How much the dev metric may fall before re-training, such as 0.01, instead of a speed-up; the search finds "
+        "the fastest such configuration. For --stage=pareto, how much it may fall after re-training. Default: none.",
         default=0.0,
         check=NOT_NEGATIVE,
     )
-    target_speedups: str = setting("Targets of the pareto and elastic stages.", default="1.5,2,3,4,6")
-    calibration_examples: int = setting("Training examples that calibrate measures on.", default=256, check=AT_LEAST_1)
+    target_speedups: str = setting("Speed-ups for --stage=pareto and --stage=elastic.", default="1.5,2,3,4,6")
+    calibration_examples: int = setting(
+        "Number of training examples that --search_method=calibrate measures on.", default=256, check=AT_LEAST_1
+    )
     lambda_: float = setting(
-        "Weight of the masses in the paper's search; a larger one eliminates more.", check=NOT_NEGATIVE
+        "Weight of the masses in the loss of --search_method=paper; a larger one eliminates more.", check=NOT_NEGATIVE
     )
 
     def __post_init__(self):

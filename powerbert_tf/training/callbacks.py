@@ -12,10 +12,9 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.common.reporting import say
+from powerbert_tf.common.reporting import open_bar, say
 from powerbert_tf.models.compilation import compiling
 from powerbert_tf.training.state import TrainingState
 
@@ -117,7 +116,9 @@ class BuildSteps(keras.callbacks.Callback):
         values = [keras.ops.convert_to_numpy(variable) for variable in variables]
         remaining = iter(self.batches)
         count = int(self.batches.cardinality())
-        for _ in tqdm(range(count), f"{self.title}: compile", unit="shape", leave=False, disable=None):
+        for _ in open_bar(
+            iterable=range(count), desc=f"{self.title}: compile", unit="shape", leave=False, disable=None
+        ):
             with compiling():
                 float(model.train_function(remaining)["loss"])  # waits for the result
         for variable, value in zip(variables, values, strict=True):

@@ -22,7 +22,7 @@ from powerbert_tf.data.splits import Split
 from powerbert_tf.data.tasks import PUBLISHED, RACE, get_task
 from powerbert_tf.prediction.settings import PredictSettings
 from powerbert_tf.runs import pipeline
-from powerbert_tf.runs.predict_request import read_predict_request
+from powerbert_tf.runs.request import read_predict_request
 from powerbert_tf.runs.settings import resolve_settings
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 from powerbert_tf.training.evaluation import predict_logits

@@ -198,7 +198,7 @@ def test_a_folder_that_is_there_is_replaced_with_overwrite_alone(bert, tmp_path,
         pipeline.run(settings, "export")
     capsys.readouterr()
     pipeline.run(settings, "retrain", overwrite=True)
-    assert "export: removed, it was made from the retrain before; what it wrote to hugging_face, google stays" in (
+    assert "export: removed, as it was made from the previous retrain; what it wrote to hugging_face, google stays" in (
         capsys.readouterr().out
     )
 

@@ -15,8 +15,7 @@ from tiny_task import write_checkpoint
 from powerbert_tf.prediction.predict import predict_files
 from powerbert_tf.prediction.settings import PredictSettings
 from powerbert_tf.runs import pipeline
-from powerbert_tf.runs.predict_request import read_predict_request
-from powerbert_tf.runs.request import read_request
+from powerbert_tf.runs.request import read_predict_request, read_request
 
 ROWS = (37, 23)
 SHARD_ROWS = 17

@@ -24,12 +24,11 @@ from powerbert_tf.prediction.settings import PredictSettings
 from powerbert_tf.prediction.shards import ShardFolder
 from powerbert_tf.prediction.windows import cut_windows
 from powerbert_tf.runs import pipeline
-from powerbert_tf.runs.predict_request import read_predict_request
-from powerbert_tf.runs.request import read_request
+from powerbert_tf.runs.finished_run import FinishedRun
+from powerbert_tf.runs.request import read_predict_request, read_request
 from powerbert_tf.runs.settings import resolve_settings
-from powerbert_tf.runs.trained import Trained
 
-LOAD = Trained.model
+LOAD = FinishedRun.reduced_model
 CLASSES = ("bad", "fair", "good")
 NUM_ROWS = 97
 QUICK = {
@@ -67,7 +66,7 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def loaded_once():
     """The model of each run, so that tests do not load and trace it again and again."""
-    real, models = Trained.model, {}
+    real, models = FinishedRun.reduced_model, {}
 
     def model(self):
         if self.weights not in models:
@@ -80,7 +79,7 @@ def loaded_once():
 @pytest.fixture
 def answer(world, tmp_path, monkeypatch, loaded_once):
     """Predicts in windows of 11 rows; returns the folder of the answers."""
-    monkeypatch.setattr(Trained, "model", loaded_once)
+    monkeypatch.setattr(FinishedRun, "reduced_model", loaded_once)
     monkeypatch.setattr(predict, "cut_windows", functools.partial(cut_windows, window_rows=11))
 
     def answer(predict_file="new.csv", overwrite=False, out="out", **flags):
@@ -300,7 +299,7 @@ def test_standard_input_that_was_interrupted_begins_anew(answer, world, standard
 
 def test_the_plain_graph_is_traced_once(answer, monkeypatch):
     models = []
-    monkeypatch.setattr(Trained, "model", lambda self, real=LOAD: models.append(real(self)) or models[-1])
+    monkeypatch.setattr(FinishedRun, "reduced_model", lambda self, real=LOAD: models.append(real(self)) or models[-1])
     with recorded_compilations() as compilations:
         answer()
     assert compilations.count == len(models) == 1

@@ -1,7 +1,9 @@
 """From a trained classifier to a reduced one: what it answers, what its report says, what is refused beforehand."""
 
+import gc
 import json
 import random
+import weakref
 
 import keras
 import numpy as np
@@ -137,15 +139,24 @@ def test_retraining_brings_answers_back_from_any_data(folder, texts, frame, caps
     shown = capsys.readouterr().out
     assert "55 training rows, 6 dev rows, split off" in shown
     assert "epoch 2" in shown
-    assert str(accelerated.report) in shown
+    assert str(accelerated.report) not in shown  # it is in what is returned
     assert accelerated.run.task.classes == CLASSES  # the model's, where the data has numbers
     after = accelerated.model.get_layer("classifier").kernel
     kept = accelerated.run.folder.result("retrain")["epoch"]
     assert bool(np.any(np.array(after) != before["classifier/kernel"])) == (kept > 0)
-    root = accelerated.run.folder.root
+
+
+def test_without_verbose_nothing_is_printed_and_nothing_is_left_behind(folder, frame, capfd):
+    accelerated = powerbert_tf.accelerate(folder, (frame["review"], frame["verdict"]), 2.0, verbose=0, **SETTINGS)
+    accelerated.predict(frame["review"][:3])
+    shown = capfd.readouterr()
+    assert (shown.out, shown.err) == ("", "")
+    run, root = weakref.ref(accelerated.run), accelerated.run.folder.root
     assert root.is_dir()
     del accelerated
-    assert not root.exists()  # nothing is left behind
+    gc.collect()
+    assert run() is None
+    assert not root.exists()
 
 
 def test_pairs_of_a_regression_from_a_table(tmp_path, texts):
@@ -268,7 +279,7 @@ def test_the_best_constant_answer(metric, labels, expected):
     ],
 )
 def test_refused_before_anything_is_searched(changes, message, folder, frame, monkeypatch):
-    monkeypatch.setattr("powerbert_tf.acceleration.adopt", lambda run: pytest.fail("too late"))
+    monkeypatch.setattr("powerbert_tf.acceleration.adopt_weights", lambda run: pytest.fail("too late"))
     given = {"text_column": "review", "label_column": "verdict", "retrain": False, **SETTINGS, **changes}
     with pytest.raises(InputError, match=message):
         powerbert_tf.accelerate(folder, frame, **given)

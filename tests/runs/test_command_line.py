@@ -202,7 +202,7 @@ def test_a_truncated_checkpoint_is_found_before_training(world, capsys, monkeypa
 def test_names_that_are_no_utf_8_are_told_all_the_same(monkeypatch):
     written = io.TextIOWrapper(io.BytesIO(), "utf-8", "strict")
     monkeypatch.setattr("sys.stdout", written)
-    monkeypatch.setattr(command_line, "run_pipeline", lambda settings, *_: print(settings.output_dir))
+    monkeypatch.setattr(command_line.pipeline, "run", lambda settings, *_: print(settings.output_dir))
     with flagsaver.flagsaver():
         command_line.main(command_line.parse(["run_glue.py", "--task=MRPC", "--output_dir=runs\udcff"]))
     written.flush()
@@ -218,13 +218,10 @@ def test_a_new_process_gives_the_same_line_and_code(world, run_python):
 def test_help_names_every_setting_with_its_default(run_python):
     process = run_python(COMMAND_LINE, "--help", expected=1)  # absl's exit code for --help
     text = " ".join((process.stdout + process.stderr).split())
-    assert (
-        "--lambda: Weight of the masses in the paper's search; a larger one eliminates more. Default: the task's"
-        in text
-    )
+    assert "--lambda: Weight of the masses in the loss of --search_method=paper; a larger one eliminates more." in text
     assert "--epochs: Epochs of each training stage. Default: the task's published value." in text
-    assert "--epochs_retrain: Epochs of re-training. Default: twice --epochs; as --epochs" in text
-    assert "--eval_batch_size: Examples of a batch in evaluation and prediction. Default: 64." in text
+    assert "--epochs_retrain: Epochs of re-training. Default: twice --epochs; --epochs with" in text
+    assert "--eval_batch_size: Batch size of evaluation and prediction. Default: 64." in text
 
 
 def test_prediction_refuses_a_test_file_with_unreadable_rows(world, capsys):

@@ -19,8 +19,8 @@ from tiny_task import write_checkpoint, write_data
 from powerbert_tf.checkpoints import find_checkpoint
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.models.config import BertConfig
-from powerbert_tf.runs.preparation import explained_memory
 from powerbert_tf.runs.settings import resolve_settings
+from powerbert_tf.runs.stage_runner import explained_memory
 
 
 @pytest.fixture

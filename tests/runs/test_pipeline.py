@@ -194,7 +194,7 @@ def test_finished_stages_are_reused(settings_for, copied, capsys):
 def test_the_closing_table_tells_before_after_and_savings(settings_for, copied, capsys):
     pipeline.run(settings_for(), "evaluate")
     out = capsys.readouterr().out
-    for words in ("fine-tuned", "reduced", "accuracy", "mean words kept", "both without padding", "padded to N = 23"):
+    for words in ("fine-tuned", "reduced", "accuracy", "mean tokens kept", "both without padding", "padded to N = 23"):
         assert words in out
 
 
@@ -277,7 +277,7 @@ def test_overwrite_runs_a_stage_again_and_removes_what_was_made_from_it(settings
     pipeline.run(settings_for(lambda_=0.2), "search", overwrite=True)
     out = capsys.readouterr().out
     assert "search: running" in out
-    assert "retrain: removed, it was made from the search before" in out
+    assert "retrain: removed, as it was made from the previous search" in out
     assert not (copied / "retrain").exists()
     assert (copied / "saved_model" / "1").is_dir()  # a served model is nobody's to remove
     assert (copied / "finetune" / "model.weights.h5").stat().st_mtime_ns == finetuned

@@ -147,7 +147,7 @@ def test_a_report_is_out_of_date_with_what_it_tells(run_folder, settings_for, ca
     shutil.copytree(run_folder, copy / "SST-2")
     settings = settings_for(search_method="paper", output_dir=str(copy))
     pipeline.run(settings, "evaluate", overwrite=True)
-    assert "report: removed, it was made from the evaluate before" in capsys.readouterr().out
+    assert "report: removed, as it was made from the previous evaluate" in capsys.readouterr().out
     assert not (copy / "SST-2" / "report").exists()
 
 
@@ -195,7 +195,7 @@ def test_a_regression_has_numbers_in_place_of_classes(world, settings_for):
 def test_the_page_in_a_browser(run_folder, width):
     page = run_folder / "report" / "index.html"
     with open_page(page, width) as browser:
-        assert browser.title == "SST-2: what the reduced model came to"
+        assert browser.title == "SST-2: results of the reduced model"
         # Nothing is wider than the screen but what scrolls by itself.
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
         sizes = browser.execute_script(

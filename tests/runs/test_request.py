@@ -83,7 +83,7 @@ def test_a_glue_task_has_no_data_of_its_own():
     ("content", "message"),
     [
         ({"text_colum": "x"}, "no such key: text_colum; did you mean text_column?"),
-        ({"xyzzy": 1}, "no such key: xyzzy; expected of batch_size,"),
+        ({"xyzzy": 1}, "no such key: xyzzy; expected one of batch_size,"),
         ({"task": "x"}, "no such key: task"),
         ({"epochs": 2.5}, "epochs is 2.5; expected a whole number"),
         ({"epochs": True}, "epochs is true; expected a whole number"),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.runs.config_file import differences, read_config, repeated
+from powerbert_tf.runs.config_file import changes, read_config, repeated
 from powerbert_tf.runs.request import read_request
 from powerbert_tf.runs.settings import FIELDS, resolve_settings
 
@@ -33,7 +33,7 @@ def test_all_settings_come_back(config):
     assert settings == resolve_settings(
         "MRPC", epochs=7, lambda_=0.02, seed=11, search_method="paper", deterministic=True
     )
-    assert recorded.others == {"data": "tsv"}
+    assert recorded.provenance == {"data": "tsv"}
 
 
 def test_flags_go_before_it_and_are_told(config, capsys):
@@ -78,5 +78,5 @@ def test_what_is_none(tmp_path, content, message):
 def test_what_is_not_as_it_was_is_named():
     recorded = {"data_sha256": "aa", "checkpoint_sha256": "bb", "versions": {"keras": "3.1", "numpy": "2.0"}}
     now = {"data_sha256": "aa", "checkpoint_sha256": "cc", "versions": {"keras": "3.2", "scipy": "1.0"}}
-    assert differences(recorded, now) == ["checkpoint_sha256 was bb, is cc", "versions keras was 3.1, is 3.2"]
-    assert not differences({}, now)
+    assert changes(recorded, now) == ["checkpoint_sha256 was bb, is cc", "versions keras was 3.1, is 3.2"]
+    assert not changes({}, now)

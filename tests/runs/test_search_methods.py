@@ -30,19 +30,21 @@ class _Run:
     """A run on a device on which everything takes `factor` as long as is predicted, of reduced models."""
 
     def __init__(self, monkeypatch, factor, cost_model="measured"):
-        self.settings = types.SimpleNamespace(cost_model=cost_model, selection="attention", latency_batch_size=5)
+        measuring = types.SimpleNamespace(cost_model=cost_model, latency_batch_size=5)
+        self.settings = types.SimpleNamespace(measuring=measuring)
+        self.measured_on = ("dev split", 5, "inference settings")
         self.costs = COSTS
         self.measured = []
-        monkeypatch.setattr(search, "with_retention", lambda dense, configuration, selection: configuration)
 
-        def measure(dense, configuration, split, settings):
+        def measure(dense, configuration, *measured_on):
+            assert measured_on == self.measured_on
             self.measured.append(configuration)
             return COSTS.speedup(configuration) / factor, {}
 
         monkeypatch.setattr(search, "measure_speedup", measure)
 
-    def split(self, name):
-        assert name == "dev"
+    def reduce(self, dense, configuration):
+        return configuration
 
 
 START = (0.7, 0.5, 0.0001)
@@ -79,9 +81,8 @@ def test_nothing_is_measured_where_nothing_is_to_be(monkeypatch):
 def test_a_result_tells_both_speedups(monkeypatch, capsys):
     run = _Run(monkeypatch, 1.0)
     run.task = types.SimpleNamespace(metrics=("accuracy",))
-    run.settings.inference.in_plain_graph = lambda: run.settings
     run.split = lambda name: range(17)
-    monkeypatch.setattr(search, "evaluate_model", lambda *given: {"accuracy": 0.75})
+    run.evaluate_once = lambda model: {"accuracy": 0.75}
     monkeypatch.setattr(search, "measure_speedup_over_padded", lambda *given: 4.5)
     result = search._meet_target(run, None, START, None)
     assert result["measured_speedup"] == result["predicted_speedup"] == COSTS.speedup(START)

@@ -28,13 +28,13 @@ from powerbert_tf.reports.pareto import Baseline, Point, pareto_table
 from powerbert_tf.reports.sections import headline
 from powerbert_tf.reports.seeds import format_seeds, summarize_seeds
 from powerbert_tf.runs import pipeline
+from powerbert_tf.runs.finished_run import load_finished_run
 from powerbert_tf.runs.folder import RESULT_FILE
-from powerbert_tf.runs.plan import plan_stages
 from powerbert_tf.runs.preparation import prepare
 from powerbert_tf.runs.request import read_request
 from powerbert_tf.runs.settings import FIELDS, STAGES, Settings, resolve_settings
+from powerbert_tf.runs.stage_plan import plan_stages
 from powerbert_tf.runs.summaries import as_evaluated, print_summary
-from powerbert_tf.runs.trained import load_trained
 
 
 def tsv(folder: Path) -> Kind:
@@ -172,7 +172,7 @@ def result(folder: Path) -> Kind:
         assert pareto is not None
         points = [Point(**point) for point in pareto["points"]]
         pareto_table(points, pareto["metric"], [Baseline(**one) for one in pareto["baselines"]])
-        load_trained(run.folder.root, {})
+        load_finished_run(run.folder.root, {})
 
     return Kind(
         tuple(bytes([which]) + json.dumps(values).encode() for which, values in enumerate(sound.values())), mutate, read
@@ -211,7 +211,7 @@ def command(folder: Path) -> Kind:
     ]
     names = [
         flag
-        for kind in command_line.KINDS
+        for kind in command_line.FLAG_GROUPS.values()
         for flag in (field.name for field in dataclasses.fields(kind) if "help" in field.metadata)
     ]
     choices = ("", "0", "1", "2", "-1", "1e9", "a", "soft", "head", "none", "balanced", "onnx,google", "uncased", "0.5")

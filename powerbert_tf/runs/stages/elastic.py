@@ -6,18 +6,17 @@ from typing import Any
 
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.metrics import format_metrics
-from powerbert_tf.elimination.retention import Configuration, format_configuration
-from powerbert_tf.models.classifier import BertClassifier, with_retention
+from powerbert_tf.elimination.retention import format_configuration
+from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.stages.search import make_calibration, meet_speedup
 from powerbert_tf.training.distribution.processes import by_chief
 from powerbert_tf.training.elastic import sandwich
-from powerbert_tf.training.evaluation import evaluate_model
 from powerbert_tf.training.train import Recipe, train
 
 
 def elastic(run: Run, folder: Path) -> dict[str, Any]:
-    """One set of weights for every budget, see `training.elastic`; then a configuration for each target."""
+    """Trains one set of weights for every budget, see `training.elastic`; then finds a configuration per target."""
     targets = run.pareto_targets()
     dense = run.dense_model()
     costs = run.costs
@@ -26,7 +25,7 @@ def elastic(run: Run, folder: Path) -> dict[str, Any]:
     recipe = Recipe(
         title="elastic",
         rate=run.settings.training.learning_rate_retrain,
-        keep_last=True,  # later epochs have seen more configurations; dev scores of the full model say little of them
+        keep_last=True,  # later epochs have seen more configurations, of which dev metrics of the full model say little
         callbacks=callbacks,
     )
     outcome = train(dense, run.training_setup(), folder, recipe, trainer=model)
@@ -44,7 +43,7 @@ def _budgets(run: Run, dense: BertClassifier, targets: Sequence[float]) -> list[
     budgets = []
     for target in targets:
         configuration, measured = meet_speedup(run, dense, calibration.search(run.costs, target), target)
-        metrics = _evaluate(run, dense, configuration)
+        metrics = run.evaluate_once(run.reduce(dense, configuration))
         budgets.append(
             {
                 "target_speedup": target,
@@ -54,11 +53,6 @@ def _budgets(run: Run, dense: BertClassifier, targets: Sequence[float]) -> list[
                 "retention_configuration": list(configuration),
             }
         )
-        seen = "" if measured is None else f", measured {measured:.2f}x"
-        say(f"  {target:g}x{seen}: {format_metrics(metrics)}, keeps {format_configuration(configuration)}")
+        of_measured = "" if measured is None else f", measured {measured:.2f}x"
+        say(f"  {target:g}x{of_measured}: {format_metrics(metrics)}, keeps {format_configuration(configuration)}")
     return budgets
-
-
-def _evaluate(run: Run, dense: BertClassifier, configuration: Configuration) -> dict[str, float]:
-    reduced = with_retention(dense, configuration, selection=run.settings.search.selection)
-    return evaluate_model(reduced, run.task, run.split("dev"), run.settings.inference.in_plain_graph())

@@ -1,6 +1,5 @@
 """The evaluate stage: metrics, speed and operations of the dense and the reduced model, side by side."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +9,6 @@ from powerbert_tf.common.reporting import say
 from powerbert_tf.data.metrics import agreement, compute_metrics, format_metrics, per_class, predictions_from_logits
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.latency.speed import compare_speed
-from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.precision import computing_in
 from powerbert_tf.reports.summary import summarize_cost
 from powerbert_tf.runs.run import Run
@@ -19,18 +17,14 @@ from powerbert_tf.training.evaluation import evaluate_model, predict_logits
 
 
 def evaluate(run: Run, folder: Path) -> dict[str, Any]:
-    """Asks both models for the dev split and measures them; returns what `result.json` says."""
+    """Runs both models on the dev split and measures them; returns the content of `result.json`."""
     models = {"dense": run.dense_model(), "reduced": run.reduced_model()}
     task, dev, settings = run.task, run.split("dev"), run.settings
     logits = {name: predict_logits(model, dev, settings.inference) for name, model in models.items()}
     labels = cast(np.ndarray, dev.labels)
     metrics = {name: compute_metrics(task, labels, values) for name, values in logits.items()}
     configuration = run.configuration()
-    speedup = by_chief(
-        lambda: compare_speed(
-            models["dense"], models["reduced"], dev, settings.measuring.latency_batch_size, settings.inference
-        )
-    )
+    speedup = by_chief(lambda: compare_speed(models["dense"], models["reduced"], *run.measured_on))
     further = {
         split: {
             name: evaluate_model(model, task, run.split(split), settings.inference) for name, model in models.items()
@@ -58,43 +52,31 @@ def evaluate(run: Run, folder: Path) -> dict[str, Any]:
         "examples": len(dev),
     }
     if settings.inference.precision != "float32":
-        loads = {"dense": run.dense_model, "reduced": run.reduced_model}
-        result["rounding"] = {name: compare_with_float32(run, load, logits[name]) for name, load in loads.items()} | {
+        with computing_in("float32"):
+            exact = {
+                name: predict_logits(load(), dev, settings.inference)
+                for name, load in (("dense", run.dense_model), ("reduced", run.reduced_model))
+            }
+        result["rounding"] = {
+            **{name: describe_rounding(task, labels, logits[name], exact[name]) for name in models},
             "precision": settings.inference.precision,
             "examples": len(dev),
         }
     return result
 
 
-def compare_with_float32(run: Run, load: Callable[[], BertClassifier], logits: np.ndarray) -> dict[str, Any]:
-    """Metrics of a model in float32, and how far those in the run's precision are from them.
-
-    Args:
-        run: Settings and data.
-        load: Makes the model.
-        logits: Its logits on the dev split in the run's precision, `[n, C]`.
-
-    Returns:
-        See `describe_rounding`.
-    """
-    with computing_in("float32"):
-        model = load()
-        exact = predict_logits(model, run.split("dev"), run.settings.inference)
-    return describe_rounding(run.task, cast(np.ndarray, run.split("dev").labels), logits, exact)
-
-
 def describe_rounding(task: Task, labels: np.ndarray, logits: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
-    """How far logits lie from those in float32.
+    """Measures how far logits are from those in float32.
 
     Args:
-        task: Its metrics.
+        task: Task with the metrics.
         labels: `[n]`.
         logits: In half precision, `[n, C]`.
         exact: In float32, `[n, C]`.
 
     Returns:
-        `float32`: the metrics of `exact`; `difference`: what is to be added to each of them for those of `logits`;
-        `predictions`: how many differ, of a regression None; `largest`: the largest difference of a logit.
+        `float32`: the metrics of `exact`; `difference`: the metrics of `logits` minus those; `predictions`: how many
+        differ, None for a regression; `largest`: the largest difference of a logit.
     """
     metrics, exact_metrics = (compute_metrics(task, labels, values) for values in (logits, exact))
     ours, theirs = (predictions_from_logits(task, values) for values in (logits, exact))

@@ -1,4 +1,4 @@
-"""The explain stage: a page, or text, of what a run's reduced model throws away."""
+"""The explain stage: a page, or text, that shows which tokens the reduced model eliminates."""
 
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,17 @@ from powerbert_tf.reports.word_inspector import (
 from powerbert_tf.runs.run import Run
 
 _PAGE, _TEXT, _WORDS, _TABLE = "index.html", "explain.txt", "words.csv", "pieces.csv"
-_PRINTED = 10  # examples, on the console
+_PRINTED = 10  # examples on the console
 
 
 def explain(run: Run, folder: Path) -> dict[str, Any]:
     """Writes `index.html` or `explain.txt`, as `--format` says, and the tables `pieces.csv` and `words.csv`.
 
     Returns:
-        For `result.json`.
+        The content of `result.json`.
 
     Raises:
-        InputError: `--explain_text` holds other than one text a line, or a pair.
+        InputError: A line of `--explain_text` does not hold one text, or one pair.
     """
     texts = _given_texts(run) if run.settings.reports.explain_text else _dev_examples(run)
     dense, reduced = run.dense_model(), run.reduced_model()
@@ -51,7 +51,7 @@ def explain(run: Run, folder: Path) -> dict[str, Any]:
     token_table(explanations).to_csv(folder / _TABLE, index=False)
     token_statistics(explanations, fewest=1).to_csv(folder / _WORDS, index=False)
     file = _TEXT if run.settings.reports.format == "text" else _PAGE
-    if run.settings.reports.format == "text":
+    if file == _TEXT:
         shown = [explanation_text(one, run.task.classes) for one in explanations]
         (folder / file).write_text("\n\n".join(shown) + "\n", encoding="utf-8")
         say("\n\n".join(shown[:_PRINTED]))
@@ -71,13 +71,13 @@ def _given_texts(run: Run) -> EncodedSplit:
             expected = "two texts with a tab between" if columns == 2 else "one text, without tabs"
             raise InputError(f"--explain_text={row[0]!r}: {len(row)} texts in a line; expected {expected}.")
     if not rows:
-        raise InputError("--explain_text: no text in it; expected one a line.")
+        raise InputError("--explain_text: holds no text; expected one per line.")
     texts = Split(texts=tuple(list(column) for column in zip(*rows, strict=True)), labels=None, indices=None)
     return encode_split(texts, run.tokenizer, run.settings.inputs.max_seq_length)
 
 
 def _dev_examples(run: Run) -> EncodedSplit:
-    """Dev examples, spread over the split where it has more than are wanted."""
+    """Dev examples, spread over the split if it has more than `--explain_examples`."""
     dev = run.split("dev")
     count = min(len(dev), run.settings.reports.explain_examples)
     return dev.take(np.linspace(0, len(dev) - 1, count).round().astype(int)) if count < len(dev) else dev

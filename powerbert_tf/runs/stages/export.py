@@ -1,8 +1,8 @@
-"""The export stage: the models of a run, in each format that was asked for."""
+"""The export stage: the models of a run in the formats of `--export_format`."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -17,14 +17,14 @@ from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.task_file import describe_task
 
-_SAMPLES = 5  # dev texts, from the shortest to the longest
+_SAMPLES = 5
 
 
 def export(run: Run, _: Path) -> dict[str, Any]:
-    """Writes the formats of `--export_format` aside; each takes its place when the stage's result appears.
+    """Writes each format to a temporary folder, which gets its name when the result of the stage appears.
 
     Returns:
-        For `result.json`: what is where, formats of an earlier export with the same settings among them.
+        The content of `result.json`: where each format is, including those of an earlier export with the same settings.
     """
     elastic = run.folder.result("elastic") if run.settings.export.export_model == "elastic" else None
     request = export_request(run, _models(run, elastic), run.settings.export, elastic)
@@ -66,7 +66,7 @@ def export_request(
         settings=settings,
         truncation=run.settings.inputs.truncation,
         samples=_sample_texts(run),
-        description=describe_task(run.task, run.settings.inputs, run.lower_case),
+        description=describe_task(run.task, run.settings.inputs, run.tokenizer.lower_case),
         origin={"data": run.dataset.source, "fingerprint": run.fingerprint},
         evaluated=run.folder.result("evaluate"),
         elastic=elastic,
@@ -74,21 +74,19 @@ def export_request(
 
 
 def _models(run: Run, elastic: dict[str, Any] | None) -> dict[str, BertClassifier]:
-    if run.settings.export.export_model == "finetune":
-        return {"": run.dense_model()}
-    if run.settings.export.export_model == "retrain":
-        return {"": run.reduced_model()}
+    """Models by the suffixes of their signatures."""
+    if elastic is None:
+        return {"": run.dense_model() if run.settings.export.export_model == "finetune" else run.reduced_model()}
     full = run.load_model("elastic")
-    budgets = cast(dict[str, Any], elastic)["budgets"]
     reduced = {
         budget_suffix(budget["target_speedup"]): with_retention(full, budget["retention_configuration"])
-        for budget in budgets
+        for budget in elastic["budgets"]
     }
     return {"": full, **reduced}
 
 
 def _sample_texts(run: Run) -> list[tuple[str, ...]]:
-    """Some dev texts, of all lengths."""
+    """A few dev texts, from the shortest to the longest."""
     texts = run.dataset.splits["dev"].texts
     by_length = np.argsort(run.split("dev").lengths, kind="stable")
     places = np.unique(np.linspace(0, len(by_length) - 1, _SAMPLES).astype(int))

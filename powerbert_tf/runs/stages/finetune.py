@@ -9,7 +9,7 @@ from powerbert_tf.training.train import Recipe, train
 
 
 def finetune(run: Run, folder: Path) -> dict[str, Any]:
-    """Trains the checkpoint with a new head; returns what `result.json` says."""
+    """Trains the checkpoint with a new head; returns the content of `result.json`."""
     task = run.task
     model = load_classifier(run.checkpoint, task.num_outputs, run.settings.inputs.max_seq_length, choices=task.choices)
     setup = run.training_setup()

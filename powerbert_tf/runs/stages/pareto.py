@@ -1,4 +1,4 @@
-"""The pareto stage: metric against speed-up, a model for each target."""
+"""The pareto stage: metric against speed-up, with models for each target."""
 
 import dataclasses
 import datetime
@@ -20,7 +20,6 @@ from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.stages.search import make_calibration, meet_speedup
 from powerbert_tf.search.calibrate import Calibration
 from powerbert_tf.training.distribution.processes import by_chief, is_chief
-from powerbert_tf.training.evaluation import evaluate_model
 from powerbert_tf.training.train import retrain_model
 
 _SCHEDULES = {"uniform": uniform_schedule, "geometric": geometric_schedule}
@@ -28,22 +27,18 @@ _SCHEDULE_END = 0.1  # before it is fitted to a budget
 
 
 def pareto(run: Run, folder: Path) -> dict[str, Any]:
-    """A point for each target and strategy, beside the dense model run in three ways; table and plot."""
-    dev, settings = run.split("dev"), run.settings
+    """Measures a point for each target and strategy, and the dense model run in three ways; writes table and plot."""
+    settings = run.settings
     dense = run.dense_model()
     main = run.task.metrics[0]
-    dense_metric = evaluate_model(dense, run.task, dev, settings.inference)[main]
-    milliseconds = by_chief(
-        lambda: measure_baselines(dense, dev, settings.measuring.latency_batch_size, settings.inference)
-    )
+    dense_metric = run.evaluate(dense)[main]
+    milliseconds = by_chief(lambda: measure_baselines(dense, *run.measured_on))
     baselines = [Baseline(name, ms, milliseconds[GROUPED] / ms, dense_metric) for name, ms in milliseconds.items()]
     points: list[Point] = []
 
     def add(strategy: str, target: float, model: BertClassifier) -> None:
-        speedup, times = by_chief(
-            lambda: measure_speedup(dense, model, dev, settings.measuring.latency_batch_size, settings.inference)
-        )
-        metrics = evaluate_model(model, run.task, dev, settings.inference.in_plain_graph())
+        speedup, times = by_chief(lambda: measure_speedup(dense, model, *run.measured_on))
+        metrics = run.evaluate_once(model)
         points.append(
             Point(
                 strategy=strategy,
@@ -63,7 +58,7 @@ def pareto(run: Run, folder: Path) -> dict[str, Any]:
         if strategy == "calibrate":
             student = with_retention(run.dense_model(), configuration, selection=selection)
             weights = folder / f"{target:g}x"
-            by_chief(functools.partial(weights.mkdir, exist_ok=True))  # with checkpoints of an interrupted run
+            by_chief(functools.partial(weights.mkdir, exist_ok=True))  # an interrupted run leaves checkpoints there
             retrain_model(student, dense, run.training_setup(), weights, f"retrain {target:g}x")
             add("calibrate, re-trained", target, student)
     elastic = run.folder.result("elastic")
@@ -75,8 +70,7 @@ def pareto(run: Run, folder: Path) -> dict[str, Any]:
     measured_on = describe_measurement(settings.measuring.latency_batch_size, settings.inference)
     measured_on += f", {datetime.date.today().isoformat()}"
     if is_chief():
-        write_pareto(folder, points, baselines, run.task.name, main, measured_on, settings.search.max_loss or MAX_LOSS)
-        say(f"\n{(folder / 'pareto.md').read_text(encoding='utf-8')}")
+        _write(folder, points, baselines, run.task.name, main, measured_on, settings.search.max_loss or MAX_LOSS)
     return {
         "metric": main,
         "metrics": {main: dense_metric},
@@ -87,13 +81,13 @@ def pareto(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def average_pareto(folder: Path, results: Sequence[dict[str, Any]], task: str, max_loss: float) -> None:
-    """Table and plot of the pareto results of several seeds, with mean and spread.
+    """Writes and prints table and plot of the pareto results of several seeds, with mean and spread.
 
     Args:
-        folder: To write into; made where it is not there.
+        folder: Folder to write into; created if missing.
         results: `result.json` of each seed's pareto stage.
-        task: Its name.
-        max_loss: Points of the metric that may be lost.
+        task: Name of the task.
+        max_loss: How much the metric may fall.
     """
     folder.mkdir(parents=True, exist_ok=True)
     points = [Point(**point) for result in results for point in result["points"]]
@@ -104,7 +98,12 @@ def average_pareto(folder: Path, results: Sequence[dict[str, Any]], task: str, m
         )
         for same in zip(*(result["baselines"] for result in results), strict=True)
     ]
-    write_pareto(folder, points, baselines, task, results[0]["metric"], results[0]["measured_on"], max_loss)
+    _write(folder, points, baselines, task, results[0]["metric"], results[0]["measured_on"], max_loss)
+
+
+def _write(folder: Path, *content: Any) -> None:
+    write_pareto(folder, *content)
+    say(f"\n{(folder / 'pareto.md').read_text(encoding='utf-8')}")
 
 
 def _candidates(run: Run, dense: BertClassifier) -> Iterator[tuple[str, float, Configuration, str]]:
@@ -112,25 +111,16 @@ def _candidates(run: Run, dense: BertClassifier) -> Iterator[tuple[str, float, C
     calibration = make_calibration(run, dense)
     selection = run.settings.search.selection
     for target in run.pareto_targets():
-        found = _found(run, dense, calibration, target)
+        # The chief measures, so that all processes go on with the same configuration.
+        search = functools.partial(_search, run, dense, calibration, target)
+        found = tuple(by_chief(search))
         yield "calibrate", target, found, selection
-        for static in ("head", "random"):  # the paper's static strategies, with the same numbers of word-vectors
+        for static in ("head", "random"):  # the paper's static strategies, keeping as many word-vectors
             yield static, target, found, static
         for name, schedule in _SCHEDULES.items():
             start = schedule(_SCHEDULE_END, run.costs.num_encoders)
             yield name, target, fit_to_budget(start, run.costs, run.costs.speedup(found)), selection
 
 
-def _found(run: Run, dense: BertClassifier, calibration: Calibration, target: float) -> Configuration:
-    """What calibration finds for a target, measured by the chief."""
-    costs = run.costs
-
-    def find() -> Configuration:
-        return meet_speedup(run, dense, calibration.search(costs, target), target)[0]
-
-    return tuple(by_chief(find))
-
-
-def _evaluate(run: Run, dense: BertClassifier, configuration: Configuration) -> dict[str, float]:
-    reduced = with_retention(dense, configuration, selection=run.settings.search.selection)
-    return evaluate_model(reduced, run.task, run.split("dev"), run.settings.inference.in_plain_graph())
+def _search(run: Run, dense: BertClassifier, calibration: Calibration, target: float) -> Configuration:
+    return meet_speedup(run, dense, calibration.search(run.costs, target), target)[0]

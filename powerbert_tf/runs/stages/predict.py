@@ -1,4 +1,4 @@
-"""The predict stage: answers to the test split, as GLUE's server takes them or as a table of a user's own."""
+"""The predict stage: answers to the test split, in the format of GLUE's server, or as a table for the user's data."""
 
 import csv
 import itertools
@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from powerbert_tf.common.reporting import say
-from powerbert_tf.data.metrics import compute_metrics
+from powerbert_tf.data.metrics import compute_metrics, format_metrics
 from powerbert_tf.data.tasks import GlueTask
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.prediction.columns import answer_columns, answer_names, probability_columns
@@ -17,23 +17,19 @@ from powerbert_tf.runs.run import Run
 from powerbert_tf.training.evaluation import predict_logits
 
 PREDICTIONS_FILE = "predictions.csv"
-_BLOCK = 8192  # rows that are spelled at once
+_BLOCK = 8192  # rows that are formatted at once
 
 
 def predict(run: Run, folder: Path) -> dict[str, Any]:
-    """Writes the answers of the reduced model to the test split; returns what `result.json` says."""
+    """Writes the answers of the reduced model to the test split; returns the content of `result.json`."""
     model = run.reduced_model()
     if isinstance(run.task, GlueTask):
-        return predict_glue(run, run.task, model, folder)
-    return predict_own(run, model, folder)
+        return _predict_glue(run, run.task, model, folder)
+    return _predict_own(run, model, folder)
 
 
-def predict_glue(run: Run, task: GlueTask, model: BertClassifier, folder: Path) -> dict[str, Any]:
-    """Writes `<submission>.tsv` for each test split that is there, and the probabilities beside it.
-
-    Returns:
-        For `result.json`.
-    """
+def _predict_glue(run: Run, task: GlueTask, model: BertClassifier, folder: Path) -> dict[str, Any]:
+    """Writes `<submission>.tsv` for each test split that is there, and a file with the probabilities."""
     written = []
     for split, submission in task.submissions.items():
         if split not in run.dataset.splits:
@@ -52,12 +48,8 @@ def predict_glue(run: Run, task: GlueTask, model: BertClassifier, folder: Path) 
     return {**written[0], **({"further": written[1:]} if written[1:] else {})}
 
 
-def predict_own(run: Run, model: BertClassifier, folder: Path) -> dict[str, Any]:
-    """Writes `predictions.csv`: file and line of each row, the answer, the probabilities; metrics where it has labels.
-
-    Returns:
-        For `result.json`.
-    """
+def _predict_own(run: Run, model: BertClassifier, folder: Path) -> dict[str, Any]:
+    """Writes `predictions.csv`: file and line of each row, answer, probabilities. Computes metrics if it has labels."""
     logits = _logits(run, model, "test")
     split, task = run.dataset.splits["test"], run.task
     places = (place.rpartition(":") for place in cast(Sequence[str], split.indices))
@@ -74,7 +66,7 @@ def predict_own(run: Run, model: BertClassifier, folder: Path) -> dict[str, Any]
     if split.labels is None:
         return result
     metrics = compute_metrics(task, split.labels, logits)
-    say(f"  test: {', '.join(f'{name} {value:.4f}' for name, value in metrics.items())}")
+    say(f"  {format_metrics(metrics, 'test')}")
     return {**result, "metrics": metrics}
 
 

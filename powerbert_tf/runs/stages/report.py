@@ -1,7 +1,4 @@
-"""What a run's report tells, gathered from its stages as JSON values.
-
-The report stage: a page and Markdown that tell what a run came to, and why.
-"""
+"""The report stage: a page and Markdown with the results of a run and the reasons for them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,10 +24,11 @@ from powerbert_tf.runs.settings import TRAINING_STAGES
 from powerbert_tf.training.evaluation import predict_logits
 from powerbert_tf.training.state import LOG_FILE
 
+_PAGE, _MARKDOWN, _CONTENT, _FIGURES, _LOGS = "index.html", "report.md", "report.json", "figures", "tensorboard"
 _QUANTILES = (0.5, 0.95, 0.99)
 _LENGTH_BINS = 32  # at most, of the histogram
 _SHOWN = 10  # examples lost, and as many won
-# Ways of batching the dev split: as `speed.BASELINES` calls them, and how `prediction_batches` makes them.
+# Ways of batching the dev split: names as in `speed.BASELINES`, and arguments of `prediction_batches`.
 _WAYS: dict[str, dict[str, Any]] = {
     "padded to N": {"padding": "max", "grouped": False},
     "padded to the batch": {"padding": "batch", "grouped": False},
@@ -38,73 +36,102 @@ _WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def gather(run: Run) -> dict[str, Any]:
-    """Everything that the report tells, ready for JSON.
-
-    Args:
-        run: With its stages up to `evaluate`; what `search` and `pareto` left is told where it is there.
+def report(run: Run, folder: Path) -> dict[str, Any]:
+    """Writes `index.html`, `report.md` with `figures/*.svg`, `report.json` and, if asked for, `tensorboard/`.
 
     Returns:
-        See the functions below, one an entry. `reliability`, `agreement`, `confusion` and `examples` are None, or hold
-        other things, for a regression: `differences` takes their place.
+        The content of `result.json`.
     """
-    evaluated = cast(dict[str, Any], run.folder.result("evaluate"))
+    content = _gather(run)
+    _write(folder, content)
+    if run.settings.reports.tensorboard:
+        write_tensorboard(folder / _LOGS, content["curves"])
+    say(f"  {headline(content)}")
+    return {"file": _PAGE, "headline": headline(content)}
+
+
+def add_seeds(folders: Sequence[Path], summary: Mapping[str, Any]) -> None:
+    """Adds mean and spread over seeds to finished reports.
+
+    Args:
+        folders: Folder of the report of each seed.
+        summary: From `seed_statistics.summarize_seeds`.
+    """
+    for folder in folders:
+        content = json.loads((folder / _CONTENT).read_text(encoding="utf-8"))
+        _write(folder, {**content, "seeds": dict(summary)})
+
+
+def _write(folder: Path, content: Mapping[str, Any]) -> None:
+    sections = report_sections(content)
+    title = f"{content['task']}: results of the reduced model"
+    write_json(folder / _CONTENT, content)
+    figures = folder / _FIGURES
+    figures.mkdir(exist_ok=True)
+    texts = {
+        folder / _PAGE: report_page(title, sections),
+        folder / _MARKDOWN: report_markdown(title, sections, _FIGURES),
+    }
+    for section in sections:
+        for block in section.blocks:
+            if isinstance(block, Plot):
+                texts[figures / f"{block.name}.svg"] = svg_text(block.figure, block.name)
+    for path, text in texts.items():
+        with replacing(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
+def _gather(run: Run) -> dict[str, Any]:
+    """The content of a report, as JSON values.
+
+    Results of `search` and `pareto` are included if they are there. For a regression, `reliability`, `agreement` and
+    `confusion` are None; otherwise `differences` is.
+    """
+    evaluated = run.folder.finished("evaluate")
     dev = run.split("dev")
-    labels = cast(np.ndarray, dev.labels)
     logits = {
         name: predict_logits(model, dev, run.settings.inference)
         for name, model in (("dense", run.dense_model()), ("reduced", run.reduced_model()))
     }
     configuration = run.configuration()
-    size = run.checkpoint.config.encoder_size
-    gains = saving_steps(size, configuration, dev.lengths, run.settings.inputs.max_seq_length)
+    max_seq_length = run.settings.inputs.max_seq_length
+    gains = saving_steps(run.checkpoint.config.encoder_size, configuration, dev.lengths, max_seq_length)
+    search = run.folder.result("search") if run.settings.search.searches else None
+    before = (run.folder.result("retrain") or {}).get("metrics_before", {})
+    answers = _compare_numbers if run.task.is_regression else _compare_classes
     return {
         "task": run.task.name,
         "classes": list(run.task.classes),
         "checkpoint": run.checkpoint.name,
         "settings": run.resolved(),
         "data": _data(run, dev),
-        "curves": {stage: rows for stage in TRAINING_STAGES if (rows := read_log(run.folder.stage(stage)))},
+        "curves": {stage: rows for stage in TRAINING_STAGES if (rows := _read_log(run.folder.stage(stage)))},
         "kept_epochs": {stage: (run.folder.result(stage) or {}).get("epoch") for stage in ("finetune", "retrain")},
-        "search": _search(run),
+        "search": search and {name: value for name, value in search.items() if name != "settings"},
         "retention_configuration": list(configuration),
         "metric": evaluated["metric"],
-        "metrics": _metrics(run, evaluated),
+        "metrics": [
+            {"name": name, "dense": dense, "before": before.get(name), "reduced": evaluated["reduced"]["metrics"][name]}
+            for name, dense in evaluated["dense"]["metrics"].items()
+        ],
         "further": evaluated.get("further", {}),
         "per_class": evaluated.get("per_class", {}),
         "kept": evaluated["multiply_adds"]["kept"],
         "mean_length": evaluated["multiply_adds"]["mean_length"],
         "gains": [{"name": one.name, "multiply_adds": one.multiply_adds, "exact": one.exact} for one in gains],
         "speedup": evaluated["speedup"],
-        **_answers(run.task, logits, labels, run.dataset.splits["dev"].texts),
+        **answers(run.task, logits, cast(np.ndarray, dev.labels), run.dataset.splits["dev"].texts),
         "pareto": run.folder.result("pareto"),
         "seeds": None,
     }
 
 
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The epochs in a training stage's log; none where there is no log."""
+def _read_log(folder: Path) -> list[dict[str, Any]]:
+    """The epochs in the log of a training stage; none without a log."""
     path = folder / LOG_FILE
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def padding_shares(split: EncodedSplit, batch_size: int, length_buckets: int) -> dict[str, float]:
-    """The share of what is computed that is padding, by the way of batching.
-
-    Args:
-        split: Word-pieces.
-        batch_size: Examples of a batch.
-        length_buckets: Most padded lengths.
-    """
-    real = int(split.lengths.sum())
-    shares = {}
-    for name, way in _WAYS.items():
-        batches = prediction_batches(split, batch_size, length_buckets=length_buckets, **way)
-        computed = sum(len(rows) * int(length) for rows, length in zip(batches.rows, batches.lengths, strict=True))
-        shares[name] = 1 - real / computed
-    return shares
 
 
 def _data(run: Run, dev: EncodedSplit) -> dict[str, Any]:
@@ -125,64 +152,43 @@ def _data(run: Run, dev: EncodedSplit) -> dict[str, Any]:
         counts = np.histogram(lengths - 0.5, bins=edges)[0]
         histogram[name] = (counts / len(lengths)).tolist()
     batch_size = run.settings.measuring.latency_batch_size
+    padding = {}  # the share of the computed word-vectors that is padding
+    for name, way in _WAYS.items():
+        batches = prediction_batches(dev, batch_size, length_buckets=run.settings.inference.length_buckets, **way)
+        computed = sum(len(rows) * int(length) for rows, length in zip(batches.rows, batches.lengths, strict=True))
+        padding[name] = 1 - int(dev.lengths.sum()) / computed
     return {
         "source": run.dataset.source,
         "max_seq_length": longest,
         "splits": splits,
         "edges": edges.tolist(),
         "histogram": histogram,
-        "padding": padding_shares(dev, batch_size, run.settings.inference.length_buckets),
+        "padding": padding,
         "batch_size": batch_size,
     }
 
 
-def _search(run: Run) -> dict[str, Any] | None:
-    """What the search said of itself, without its settings; None where the configuration was given."""
-    result = run.folder.result("search") if run.settings.search.searches else None
-    return None if result is None else {name: value for name, value in result.items() if name != "settings"}
-
-
-def _metrics(run: Run, evaluated: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row a dev metric: fine-tuned, reduced before re-training (None where not known), reduced."""
-    before = (run.folder.result("retrain") or {}).get("metrics_before", {})
-    return [
-        {
-            "name": name,
-            "dense": value,
-            "before": before.get(name),
-            "reduced": evaluated["reduced"]["metrics"][name],
-        }
-        for name, value in evaluated["dense"]["metrics"].items()
-    ]
-
-
-def _answers(
-    task: Task, logits: dict[str, np.ndarray], labels: np.ndarray, texts: tuple[Sequence[str], ...]
+def _compare_classes(
+    task: Task, logits: dict[str, np.ndarray], labels: np.ndarray, texts: Sequence[Sequence[str]]
 ) -> dict[str, Any]:
-    dense, reduced = logits["dense"], logits["reduced"]
-    if task.is_regression:
-        return {"reliability": None, "agreement": None, "confusion": None, **_of_numbers(dense, reduced, labels, texts)}
-    right, still = (np.argmax(values, axis=-1) == labels for values in (dense, reduced))
+    """How the answers of the two models of a classification differ, and the examples that changed most."""
+    right, still = (np.argmax(values, axis=-1) == labels for values in logits.values())
     probabilities = {name: special.softmax(values, axis=-1) for name, values in logits.items()}
-    own = {name: values[np.arange(len(labels)), labels] for name, values in probabilities.items()}
-    change = own["reduced"] - own["dense"]
+    change = (probabilities["reduced"] - probabilities["dense"])[np.arange(len(labels)), labels]
+
+    def answer(values: np.ndarray) -> str:
+        best = int(np.argmax(values))
+        return f"{task.classes[best]} ({values[best]:.2f})"
 
     def shown(which: np.ndarray, key: np.ndarray) -> list[dict[str, Any]]:
         rows = np.flatnonzero(which)
-        return [
-            {
-                "number": int(row),
-                "texts": [column[row] for column in texts],
-                "label": task.classes[labels[row]],
-                "dense": _answer(task, probabilities["dense"][row]),
-                "reduced": _answer(task, probabilities["reduced"][row]),
-            }
-            for row in rows[np.argsort(key[rows], kind="stable")][:_SHOWN]
-        ]
+        rows = rows[np.argsort(key[rows], kind="stable")]
+        answers = {name: [answer(values[row]) for row in rows[:_SHOWN]] for name, values in probabilities.items()}
+        return _examples(rows, texts, [task.classes[labels[row]] for row in rows[:_SHOWN]], answers)
 
     return {
         "reliability": {name: reliability(values, labels) for name, values in logits.items()},
-        "agreement": {"examples": len(labels), **compare_answers(dense, reduced, labels)},
+        "agreement": {"examples": len(labels), **compare_answers(logits["dense"], logits["reduced"], labels)},
         "confusion": {
             name: confusion(predictions_from_logits(task, values), labels, len(task.classes)).tolist()
             for name, values in logits.items()
@@ -192,93 +198,49 @@ def _answers(
     }
 
 
-def _answer(task: Task, probabilities: np.ndarray) -> str:
-    best = int(np.argmax(probabilities))
-    return f"{task.classes[best]} ({probabilities[best]:.2f})"
-
-
-def _of_numbers(
-    dense: np.ndarray, reduced: np.ndarray, labels: np.ndarray, texts: tuple[Sequence[str], ...]
+def _compare_numbers(
+    task: Task, logits: dict[str, np.ndarray], labels: np.ndarray, texts: Sequence[Sequence[str]]
 ) -> dict[str, Any]:
-    """Of a regression: how far the two models' numbers lie apart, and where most."""
-    before, after = dense[:, 0].astype("float64"), reduced[:, 0].astype("float64")
-    worse = np.abs(after - labels) - np.abs(before - labels)
+    """How far the numbers of the two models of a regression are apart, and the examples that changed most."""
+    numbers = {name: values[:, 0].astype("float64") for name, values in logits.items()}
+    dense, reduced = numbers.values()
+    errors = {name: np.abs(values - labels) for name, values in numbers.items()}
+    worse = errors["reduced"] - errors["dense"]
     order = np.argsort(-worse, kind="stable")
 
     def shown(rows: np.ndarray) -> list[dict[str, Any]]:
-        return [
-            {
-                "number": int(row),
-                "texts": [column[row] for column in texts],
-                "label": f"{labels[row]:.3f}",
-                "dense": f"{before[row]:.3f}",
-                "reduced": f"{after[row]:.3f}",
-            }
-            for row in rows
-        ]
+        label, *answers = ([f"{values[row]:.3f}" for row in rows[:_SHOWN]] for values in (labels, dense, reduced))
+        return _examples(rows, texts, label, dict(zip(numbers, answers, strict=True)))
 
     return {
+        "reliability": None,
+        "agreement": None,
+        "confusion": None,
         "differences": {
             "examples": len(labels),
-            "pearson": METRICS["pearson"](before, after),
-            "mean": float(np.mean(np.abs(after - before))),
-            "largest": float(np.max(np.abs(after - before))),
-            "mean_error": {
-                "dense": float(np.mean(np.abs(before - labels))),
-                "reduced": float(np.mean(np.abs(after - labels))),
-            },
-            "points": [[round(float(x), 4), round(float(y), 4)] for x, y in zip(before, after, strict=True)],
+            "pearson": METRICS["pearson"](dense, reduced),
+            "mean": float(np.mean(np.abs(reduced - dense))),
+            "largest": float(np.max(np.abs(reduced - dense))),
+            "mean_error": {name: float(np.mean(values)) for name, values in errors.items()},
+            "points": np.column_stack([dense, reduced]).round(4).tolist(),
         },
         "examples": {
-            "lost": shown(order[worse[order] > 0][:_SHOWN]),
-            "won": shown(order[::-1][worse[order[::-1]] < 0][:_SHOWN]),
+            "lost": shown(order[worse[order] > 0]),
+            "won": shown(order[::-1][worse[order[::-1]] < 0]),
         },
     }
 
 
-_PAGE, _MARKDOWN, _CONTENT, _FIGURES, _LOGS = "index.html", "report.md", "report.json", "figures", "tensorboard"
-
-
-def report(run: Run, folder: Path) -> dict[str, Any]:
-    """Writes `index.html`, `report.md` with `figures/*.svg`, `report.json` and, if asked for, `tensorboard/`.
-
-    Returns:
-        For `result.json`.
-    """
-    content = gather(run)
-    _write(folder, content)
-    if run.settings.reports.tensorboard:
-        write_tensorboard(folder / _LOGS, content["curves"])
-    say(f"  {headline(content)}")
-    return {"file": _PAGE, "headline": headline(content)}
-
-
-def tell_spread(folders: Sequence[Path], summary: Mapping[str, Any]) -> None:
-    """Writes the finished reports of several seeds anew, with mean and spread in each.
-
-    Args:
-        folders: Of the reports.
-        summary: From `seeds.summarize_seeds`.
-    """
-    for folder in folders:
-        content = json.loads((folder / _CONTENT).read_text(encoding="utf-8"))
-        _write(folder, {**content, "seeds": dict(summary)})
-
-
-def _write(folder: Path, content: Mapping[str, Any]) -> None:
-    sections = report_sections(content)
-    title = f"{content['task']}: what the reduced model came to"
-    write_json(folder / _CONTENT, content)
-    figures = folder / _FIGURES
-    figures.mkdir(exist_ok=True)
-    texts = {
-        folder / _PAGE: report_page(title, sections),
-        folder / _MARKDOWN: report_markdown(title, sections, _FIGURES),
-    }
-    for section in sections:
-        for block in section.blocks:
-            if isinstance(block, Plot):
-                texts[figures / f"{block.name}.svg"] = svg_text(block.figure, block.name)
-    for path, text in texts.items():
-        with replacing(path) as partial:
-            partial.write_text(text, encoding="utf-8")
+def _examples(
+    rows: np.ndarray, texts: Sequence[Sequence[str]], labels: Sequence[str], answers: Mapping[str, Sequence[str]]
+) -> list[dict[str, Any]]:
+    """The first examples of `rows`, as far as there are labels: number, texts, label and the answer of each model."""
+    return [
+        {
+            "number": int(row),
+            "texts": [column[row] for column in texts],
+            "label": label,
+            **{name: values[place] for name, values in answers.items()},
+        }
+        for place, (row, label) in enumerate(zip(rows, labels, strict=False))
+    ]

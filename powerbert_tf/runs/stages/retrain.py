@@ -8,7 +8,7 @@ from powerbert_tf.training.train import retrain_model
 
 
 def retrain(run: Run, folder: Path) -> dict[str, Any]:
-    """Trains the model of the search, or of `--retention_configuration`; returns what `result.json` says."""
+    """Trains the model of the search, or of `--retention_configuration`; returns the content of `result.json`."""
     configuration = run.configuration()
     model = run.searched_model().with_slots(retention_configuration=configuration)
     result = retrain_model(model, run.dense_model(), run.training_setup(), folder, "retrain")

@@ -1,4 +1,7 @@
-"""The search stage's methods behind one interface: `(run, folder) -> result`, with the configuration in the result."""
+"""The search stage: a retention configuration, found by one of three methods.
+
+A method is a function `(run, folder) -> result`, with the configuration in the result.
+"""
 
 import math
 from collections.abc import Callable
@@ -8,24 +11,29 @@ from typing import Any, cast
 from powerbert_tf.common.errors import NoGainError
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.metrics import format_metrics
-from powerbert_tf.elimination.retention import configuration_from_masses, format_configuration
+from powerbert_tf.elimination.retention import Configuration, configuration_from_masses, format_configuration
 from powerbert_tf.latency.costs import fit_to_budget
 from powerbert_tf.latency.speed import measure_speedup, measure_speedup_over_padded
-from powerbert_tf.models.classifier import BertClassifier, with_retention
+from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.runs.run import Run
 from powerbert_tf.search.calibrate import Calibration, bisect_speedup
 from powerbert_tf.search.soft import WIDTH, BudgetController
 from powerbert_tf.training.distribution.processes import by_chief
-from powerbert_tf.training.evaluation import evaluate_model
 from powerbert_tf.training.train import Recipe, train
 
 _TOLERANCE = 0.03  # of the logarithm of a measured speed-up
 _ATTEMPTS = 4
-_ROUGH = 0.1  # of a prediction, which is then remarked upon
+_LARGE_DIFFERENCE = 0.1  # of predicted and measured speed-up, relative; more is reported
+
+
+def search(run: Run, folder: Path) -> dict[str, Any]:
+    """Finds a retention configuration by `--search_method`; returns the content of `result.json`."""
+    method = run.settings.search.search_method
+    return {"search_method": method, **SEARCHES[method](run, folder)}
 
 
 def _calibrate(run: Run, folder: Path) -> dict[str, Any]:
-    """No training: see `powerbert_tf.search.calibrate`."""
+    """Needs no training, see `search.calibrate`."""
     target = run.target_speedup()
     dense = run.dense_model()
     calibration = make_calibration(run, dense)
@@ -41,7 +49,7 @@ def _calibrate(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def _soft(run: Run, folder: Path) -> dict[str, Any]:
-    """Fractions learned with the weights, the budget a constraint: see `powerbert_tf.search.soft`."""
+    """Learns fractions together with the weights; the budget is a constraint, see `search.soft`."""
     target = cast(float, run.target_speedup())  # settings refuse --max_loss for this method
     dense = run.dense_model()
     gated = dense.with_slots(gate_width=WIDTH)
@@ -58,30 +66,29 @@ def _soft(run: Run, folder: Path) -> dict[str, Any]:
 
     recipe = Recipe(
         title="search",
-        decays=False,  # how long it runs, it finds out
-        keep_last=True,  # earlier epochs had not got to the target
-        evaluated=lambda: with_retention(dense, controller.configuration, selection=run.settings.search.selection),
+        decays=False,  # the search itself finds out how long it runs
+        keep_last=True,  # earlier epochs have not reached the target
+        evaluated=lambda: run.reduce(dense, controller.configuration),
         callbacks=[controller],
         log=log,
     )
-    outcome = train(dense, run.training_setup(), folder, recipe, trainer=gated)
+    setup = run.training_setup()
+    result = setup.result(train(dense, setup, folder, recipe, trainer=gated))
     if not controller.converged:
         say(
-            "  the search ran out of steps before its fractions came to rest; the target is met all the same, more "
-            "--epochs may spend it better"
+            "  the search ran out of steps before its fractions converged; it meets the target nevertheless, but more "
+            "--epochs may find a better configuration"
         )
-    found = by_chief(lambda: _meet_target(run, dense, controller.configuration, target))
     return {
-        **found,
-        "epoch": outcome.epoch,
+        **result,
+        **by_chief(lambda: _meet_target(run, dense, controller.configuration, target)),
         "converged": controller.converged,
         "steps": controller.steps,
-        "train_examples": len(run.split("train")),
     }
 
 
 def _paper(run: Run, folder: Path) -> dict[str, Any]:
-    """Masses of scaled word-vectors, pushed by lambda (paper, section 3.3)."""
+    """Learns masses of scaled word-vectors, regularized by lambda (paper, section 3.3)."""
     model = run.dense_model().with_slots(soft_extract=True, lambda_=run.settings.search.lambda_)
 
     def log() -> dict[str, Any]:
@@ -90,20 +97,13 @@ def _paper(run: Run, folder: Path) -> dict[str, Any]:
             "retention_configuration": list(configuration_from_masses(model.masses)),
         }
 
-    # Later epochs have eliminated more.
-    recipe = Recipe(title="search", keep_last=True, log=log)
+    recipe = Recipe(title="search", keep_last=True, log=log)  # the last, as later epochs have eliminated more
     setup = run.training_setup()
     return {
         **setup.result(train(model, setup, folder, recipe)),
         "masses": model.masses,
         "retention_configuration": list(configuration_from_masses(model.masses)),
     }
-
-
-def search(run: Run, folder: Path) -> dict[str, Any]:
-    """Finds a retention configuration by `--search_method`; returns what `result.json` says."""
-    method = run.settings.search.search_method
-    return {"search_method": method, **SEARCHES[method](run, folder)}
 
 
 SEARCHES: dict[str, Callable[[Run, Path], dict[str, Any]]] = {"calibrate": _calibrate, "soft": _soft, "paper": _paper}
@@ -121,28 +121,25 @@ def make_calibration(run: Run, model: BertClassifier) -> Calibration:
 
 
 def meet_speedup(
-    run: Run, dense: BertClassifier, configuration: tuple[float, ...], target: float | None
-) -> tuple[tuple[float, ...], float | None]:
-    """Scales a configuration until the speed-up that is measured, and not only the predicted one, is the target.
+    run: Run, dense: BertClassifier, configuration: Configuration, target: float | None
+) -> tuple[Configuration, float | None]:
+    """Scales a configuration until the measured speed-up, not only the predicted one, meets the target.
 
     Args:
         run: Settings and data.
         dense: The fine-tuned model.
         configuration: Where to start.
-        target: The speed-up; None leaves the configuration as it is, and only measures.
+        target: The speed-up; None to measure only, and keep the configuration.
 
     Returns:
-        The configuration and its measured speed-up; None where `--cost_model=multiply_adds` asks for no measurements.
+        The configuration and its measured speed-up; None if `--cost_model=multiply_adds` asks for no measurements.
     """
     if run.settings.measuring.cost_model != "measured":
         return configuration, None
     tried = []
     aim = target or 1.0
     while True:
-        reduced = with_retention(dense, configuration, selection=run.settings.search.selection)
-        measured, _ = measure_speedup(
-            dense, reduced, run.split("dev"), run.settings.measuring.latency_batch_size, run.settings.inference
-        )
+        measured, _ = measure_speedup(dense, run.reduce(dense, configuration), *run.measured_on)
         if target is None:
             return configuration, measured
         tried.append((abs(math.log(measured / target)), configuration, measured))
@@ -152,22 +149,16 @@ def meet_speedup(
         configuration = fit_to_budget(configuration, run.costs, aim)
 
 
-def _meet_target(
-    run: Run, dense: BertClassifier, configuration: tuple[float, ...], target: float | None
-) -> dict[str, Any]:
-    """The result of a search that has a target: what was found, and what it comes to before re-training."""
+def _meet_target(run: Run, dense: BertClassifier, configuration: Configuration, target: float | None) -> dict[str, Any]:
+    """The result of a search with a target: its configuration, speed-ups, and metrics before re-training."""
     configuration, measured = meet_speedup(run, dense, configuration, target)
-    reduced = with_retention(dense, configuration, selection=run.settings.search.selection)
-    metrics = evaluate_model(reduced, run.task, run.split("dev"), run.settings.inference.in_plain_graph())
+    reduced = run.reduce(dense, configuration)
+    metrics = run.evaluate_once(reduced)
     predicted = run.costs.speedup(configuration)
-    padded = None
-    if measured is not None:
-        padded = measure_speedup_over_padded(
-            dense, reduced, run.split("dev"), run.settings.measuring.latency_batch_size, run.settings.inference
-        )
-    seen = "" if measured is None else f", measured {measured:.2f}x, {padded:.2f}x against padded to N"
+    padded = None if measured is None else measure_speedup_over_padded(dense, reduced, *run.measured_on)
+    of_measured = "" if measured is None else f", measured {measured:.2f}x, {padded:.2f}x against padded to N"
     say(f"  keeps {format_configuration(configuration)} of each example's length")
-    say(f"  predicted {predicted:.2f}x{seen}; {format_metrics(metrics)} before re-training")
+    say(f"  predicted {predicted:.2f}x{of_measured}; {format_metrics(metrics)} before re-training")
     if measured is not None and (remark := remark_on_prediction(predicted, measured)):
         say(f"  {remark}")
     return {
@@ -184,8 +175,8 @@ def _meet_target(
 
 
 def remark_on_prediction(predicted: float, measured: float) -> str:
-    """What to say of a predicted speed-up that is not the measured one; empty where they are within 10 %."""
-    if abs(math.log(predicted / measured)) <= math.log1p(_ROUGH):
+    """A remark if a predicted speed-up differs from the measured one by more than 10 %; else empty."""
+    if abs(math.log(predicted / measured)) <= math.log1p(_LARGE_DIFFERENCE):
         return ""
     difference = 100 * abs(predicted / measured - 1)
     return (
@@ -194,17 +185,13 @@ def remark_on_prediction(predicted: float, measured: float) -> str:
     )
 
 
-def _within_loss(run: Run, dense: BertClassifier, calibration: Calibration) -> tuple[float, ...]:
+def _within_loss(run: Run, dense: BertClassifier, calibration: Calibration) -> Configuration:
     """The fastest configuration within `--max_loss` of the fine-tuned model's dev metric."""
-    # Each configuration is evaluated once: compiling it would take longer than running it.
-    dev, settings = run.split("dev"), run.settings.search
-    inference = run.settings.inference.in_plain_graph()
-    main = run.task.metrics[0]
-    lowest = evaluate_model(dense, run.task, dev, inference)[main] - settings.max_loss
+    max_loss, main = run.settings.search.max_loss, run.task.metrics[0]
+    lowest = run.evaluate_once(dense)[main] - max_loss
 
-    def metric_of(configuration: tuple[float, ...]) -> float:
-        reduced = with_retention(dense, configuration, selection=settings.selection)
-        value = evaluate_model(reduced, run.task, dev, inference)[main]
+    def metric_of(configuration: Configuration) -> float:
+        value = run.evaluate_once(run.reduce(dense, configuration))[main]
         say(f"  {run.costs.speedup(configuration):.2f}x: dev {main} {value:.4f}, wanted {lowest:.4f}")
         return value
 
@@ -213,7 +200,7 @@ def _within_loss(run: Run, dense: BertClassifier, calibration: Calibration) -> t
     )
     if found is None:
         raise NoGainError(
-            f"--max_loss={settings.max_loss:g}: no gain here: every configuration that was tried loses more on dev "
-            "before re-training; allow a larger loss, or ask for a --target_speedup and let re-training recover."
+            f"--max_loss={max_loss:g}: no gain here: every configuration that was tried loses more on dev before "
+            "re-training; allow a larger loss, or ask for a --target_speedup and let re-training recover."
         )
     return found

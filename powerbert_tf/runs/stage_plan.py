@@ -1,7 +1,7 @@
 """Which stages have to run, and which results are out of date once they have."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from powerbert_tf.common.errors import InputError
@@ -9,31 +9,34 @@ from powerbert_tf.common.reporting import say
 from powerbert_tf.export.formats import EXPORT_FORMATS
 from powerbert_tf.runs.folder import RunFolder
 from powerbert_tf.runs.run import Run
-from powerbert_tf.runs.settings import FIELDS, Settings, flag_name
+from powerbert_tf.runs.settings import Settings
+from powerbert_tf.runs.task_file import RUN_FLAGS
 
-_FORMATS = "export_format"  # was recorded with an export's settings once, and is no part of them any more
+_FORMATS = "export_format"  # an earlier version recorded it with the settings of an export
 
 
 def plan_stages(run: Run, wanted: Sequence[str], overwrite: bool) -> dict[str, str]:
-    """Which stages have to run, and why.
+    """Plans which stages have to run, and why.
 
     Args:
-        run: What is there and what is asked for.
+        run: The run.
         wanted: Stages that the user asked for.
-        overwrite: Whether these run again, and others that do not fit any more.
+        overwrite: Whether these run again, and the stages they need if their results have other settings.
 
     Raises:
-        InputError: A stage that is needed is there with other settings, or is damaged, or what it was made from is
-            missing; and `overwrite` is not given.
+        InputError: Without `overwrite`: the result of a stage that is needed has other settings, is damaged, or was
+            made from a result that is missing.
     """
     plan: dict[str, str] = {}
 
     def need(name: str, why: str) -> None:
-        for before in _dependencies(name, run.settings):
+        dependencies = _dependencies(name, run.settings)
+        for before in dependencies:
             need(before, f"needed for {name}")
         if name in plan:
             return
         where = run.folder.stage(name)
+        settings = run.settings_of(name)
         try:
             result = run.folder.result(name)
         except InputError:
@@ -41,19 +44,19 @@ def plan_stages(run: Run, wanted: Sequence[str], overwrite: bool) -> dict[str, s
                 raise
             plan[name] = f"{why}; the result that is there is damaged"
             return
-        renewed = [before for before in _dependencies(name, run.settings) if before in plan]
-        differences = "" if result is None else _differences(result, run.settings_of(name))
+        renewed = [before for before in dependencies if before in plan]
+        differences = "" if result is None else _differences(result["settings"], settings)
         begun = run.folder.begun(name)
-        if begun == run.settings_of(name):
-            plan[name] = f"{why}; an interrupted run of it goes on"
+        if begun == settings:
+            plan[name] = f"{why}; resumes an interrupted run"
         elif begun is not None and not overwrite and (result is None or differences or renewed):
             raise InputError(
                 f"{where}.partial holds a run that was interrupted, with other settings: "
-                f"{_differences({'settings': begun}, run.settings_of(name))}. Use the same ones to go on with it, "
-                "another --output_dir, or --overwrite to begin anew."
+                f"{_differences(begun, settings)}. Use the same ones to resume it, another --output_dir, or "
+                "--overwrite to start again."
             )
         elif result is None:
-            plan[name] = f"{why}, and not there" if name not in wanted else why
+            plan[name] = why if name in wanted else f"{why}, and not there"
         elif overwrite and (name in wanted or differences or renewed):
             plan[name] = f"{why}; what is there is overwritten"
         elif differences:
@@ -76,11 +79,10 @@ def plan_stages(run: Run, wanted: Sequence[str], overwrite: bool) -> dict[str, s
 
 def _dependencies(stage: str, settings: Settings) -> tuple[str, ...]:
     """The stages whose files `stage` reads."""
-    before_retrain = ("finetune", "search") if settings.search.searches else ("finetune",)
     return {
         "finetune": (),
         "search": ("finetune",),
-        "retrain": before_retrain,
+        "retrain": ("finetune", "search") if settings.search.searches else ("finetune",),
         "evaluate": ("finetune", "retrain"),
         "predict": ("retrain",),
         "export": (settings.export.export_model,),
@@ -92,7 +94,7 @@ def _dependencies(stage: str, settings: Settings) -> tuple[str, ...]:
 
 
 def remove_dependents(folder: RunFolder, stage: str, settings: Settings) -> None:
-    """Removes results that are out of date now that `stage` has run again; a served model is nobody's to remove."""
+    """Removes results that are out of date now that `stage` has run again, but never an exported model."""
     last = ("evaluate", "predict", "export", "explain", "report")
     dependents = {
         "finetune": ("search", "retrain", *last, "elastic", "pareto"),
@@ -107,11 +109,11 @@ def remove_dependents(folder: RunFolder, stage: str, settings: Settings) -> None
         stays = f"; what it wrote to {_written(folder, settings)} stays" if was_there and later == "export" else ""
         folder.remove(later)
         if was_there:
-            say(f"  {later}: removed, it was made from the {stage} before{stays}")
+            say(f"  {later}: removed, as it was made from the previous {stage}{stays}")
 
 
 def _written(folder: RunFolder, settings: Settings) -> str:
-    """Where an export wrote, as far as that can be read; else, where one with these settings does."""
+    """Where an export wrote; if its result is damaged, where one with these settings would."""
     try:
         names = (folder.result("export") or {})["formats"]
     except (InputError, KeyError):
@@ -119,14 +121,17 @@ def _written(folder: RunFolder, settings: Settings) -> str:
     return ", ".join(EXPORT_FORMATS[name].folder for name in names)
 
 
-def _differences(result: dict[str, Any], settings: dict[str, Any]) -> str:
-    # What an earlier version had no setting for, it did as the default does today.
-    defaults = {flag_name(field.name): field.default for field in FIELDS.values()}
-    unset = {name: defaults[name] for name in settings.keys() & defaults if defaults[name] is not dataclasses.MISSING}
-    recorded = {**unset, **result["settings"]}
-    recorded.pop(_FORMATS, None)
+def _differences(recorded: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """Lists settings that differ; those that an earlier version did not have had today's defaults."""
+    defaults = {
+        name: RUN_FLAGS[name].default
+        for name in settings.keys() & RUN_FLAGS
+        if RUN_FLAGS[name].default is not dataclasses.MISSING
+    }
+    before = {**defaults, **recorded}
+    before.pop(_FORMATS, None)
     return "; ".join(
-        f"{name} was {recorded.get(name)!r}, is {settings.get(name)!r}"
-        for name in sorted(recorded.keys() | settings.keys())
-        if recorded.get(name) != settings.get(name)
+        f"{name} was {before.get(name)!r}, is {settings.get(name)!r}"
+        for name in sorted(before.keys() | settings.keys())
+        if before.get(name) != settings.get(name)
     )

@@ -7,7 +7,7 @@ import pytest
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.runs.folder import RunFolder
-from powerbert_tf.runs.result_shapes import RESULT_SHAPES, result_problem
+from powerbert_tf.runs.result_schema import RESULT_SCHEMAS, result_problem
 
 ELASTIC = {
     "metric": "f1",
@@ -77,7 +77,9 @@ def test_the_parts_of_an_evaluation_fit_each_other():
     assert result_problem("evaluate", EVALUATE) == ""
     for place, value in ((["metric"], "mcc"), (["reduced", "metrics"], {"mcc": 0.5})):
         assert "main metric" in result_problem("evaluate", changed(EVALUATE, place, value))
-    assert "same number of entries" in result_problem("evaluate", changed(EVALUATE, ["multiply_adds", "kept"], [2.5]))
+    assert "different numbers of entries" in result_problem(
+        "evaluate", changed(EVALUATE, ["multiply_adds", "kept"], [2.5])
+    )
 
 
 def test_a_point_of_a_pareto_front_is_there_once():
@@ -95,7 +97,7 @@ def test_a_point_of_a_pareto_front_is_there_once():
 def test_what_nothing_reads_is_not_checked():
     assert result_problem("explain", {}) == ""
     assert result_problem("elastic", {**ELASTIC, "seconds": "many", "measured_speedup": None}) == ""
-    assert "explain" not in RESULT_SHAPES
+    assert "explain" not in RESULT_SCHEMAS
 
 
 def test_the_message_names_the_file_and_what_to_do(tmp_path):
