@@ -8,13 +8,13 @@ import numpy as np
 from absl import logging
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.labels import LabelReader
 from powerbert_tf.data.splits import Split
 from powerbert_tf.data.tables.lines import BYTE_ORDER_MARK
 from powerbert_tf.data.tasks import Layout
 
 _MAX_BAD_SHARE = 0.01
 _MAX_LOGGED = 5
-_LARGEST_SCORE = float(np.finfo(np.float32).max)
 
 
 def read_tsv(path: str | os.PathLike, layout: Layout, classes: Sequence[str], labeled: bool) -> Split:
@@ -52,7 +52,7 @@ def read_tsv(path: str | os.PathLike, layout: Layout, classes: Sequence[str], la
     if len(lines) == first_row:
         raise InputError(f"{path}: a header and no rows; expected {_describe(layout, classes, labeled, num_columns)}.")
 
-    class_numbers = {name: number for number, name in enumerate(classes)}
+    read_label = LabelReader(classes)
     texts: tuple[list[str], ...] = tuple([] for _ in layout.texts)
     labels: list[float] = []
     indices: list[str] = []
@@ -63,7 +63,7 @@ def read_tsv(path: str | os.PathLike, layout: Layout, classes: Sequence[str], la
             bad.append((number, f"the row has {len(columns)} columns instead of {num_columns}"))
             continue
         if label_column is not None:
-            label = _read_label(columns[label_column], class_numbers)
+            label = read_label(columns[label_column])
             if isinstance(label, str):
                 bad.append((number, label))
                 continue
@@ -77,7 +77,7 @@ def read_tsv(path: str | os.PathLike, layout: Layout, classes: Sequence[str], la
         _report(path, bad, len(lines) - first_row, _describe(layout, classes, labeled, num_columns))
     return Split(
         texts=texts,
-        labels=np.array(labels, np.int32 if classes else np.float32) if labeled else None,
+        labels=np.array(labels, read_label.dtype) if labeled else None,
         indices=indices if index_column is not None else None,
         bad_rows=len(bad),
     )
@@ -105,20 +105,6 @@ def _read_lines(path: str | os.PathLike) -> list[str]:
     while lines and not lines[-1]:
         lines.pop()
     return lines
-
-
-def _read_label(spelling: str, class_numbers: dict[str, int]) -> float | str:
-    """Returns a class number, or a score if there are no classes; or else the reason why it is neither."""
-    if spelling in class_numbers:
-        return class_numbers[spelling]
-    quoted = repr(spelling if len(spelling) <= 40 else spelling[:40] + "...")
-    if class_numbers:
-        return f"the label is {quoted} instead of one of {', '.join(class_numbers)}"
-    try:
-        score = float(spelling)
-    except ValueError:
-        return f"the score is {quoted} instead of a number"
-    return score if abs(score) <= _LARGEST_SCORE else f"the score is {quoted} instead of a finite number"
 
 
 def _describe(layout: Layout, classes: Sequence[str], labeled: bool, num_columns: int | None) -> str:

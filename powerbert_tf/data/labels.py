@@ -12,6 +12,7 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _SHARE_OF_NUMBERS = 0.9  # of the labels of a regression; the others are bad rows
 _LARGEST = float(np.finfo(np.float32).max)
 _NO_VALUE = ("nan", "NaN")  # written for a missing value
+_MOST_NAMED = 10  # classes in the reason why a label is none
 _MOST_CLASSES = 0.5  # times the rows: a column with more is no label
 
 
@@ -21,6 +22,23 @@ def parse_number(spelling: str) -> float | None:
         return None
     value = float(spelling)
     return value if abs(value) <= _LARGEST else None
+
+
+class LabelReader:
+    """Reads labels: numbers of classes, or for a regression, without classes, the numbers themselves."""
+
+    def __init__(self, classes: Sequence[str]):
+        self.dtype = "int32" if classes else "float32"
+        self._numbers = {name: number for number, name in enumerate(classes)}
+        self._known = ", ".join(classes[:_MOST_NAMED]) + (", ..." if len(classes) > _MOST_NAMED else "")
+
+    def __call__(self, spelling: str) -> float | str:
+        """Returns the label, or the reason why it is none."""
+        label = self._numbers.get(spelling) if self._numbers else parse_number(spelling.strip())
+        if label is not None:
+            return label
+        shown = repr(spelling if len(spelling) <= 40 else spelling[:40] + "...")
+        return f"the label {shown} is {f'none of {self._known}' if self._numbers else 'no finite number'}"
 
 
 def label_problem(spelling: str | None, column: str) -> str:

@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.datasets import Dataset
 from powerbert_tf.data.labelled_tables import LabelledTables, find_tables
-from powerbert_tf.data.labels import are_real_valued, find_classes, label_problem, parse_number
+from powerbert_tf.data.labels import LabelReader, are_real_valued, find_classes, label_problem
 from powerbert_tf.data.metrics import choose_metrics
 from powerbert_tf.data.rejected_rows import RejectedRows, bad_rows_message, require_columns, row_problem
 from powerbert_tf.data.settings import DataSettings
@@ -23,7 +23,6 @@ from powerbert_tf.data.text_columns import TextWriter
 
 _FEW_ROWS = 10_000  # below, training takes 5 epochs instead of 3
 _SPLIT_SEED = 0  # whatever --seed is, so that runs with different seeds can be compared
-_MOST_NAMED = 10  # classes in the reason why a row is rejected
 _MOST_LISTED = 12  # classes in the summary
 _FAR = 10.0  # a spread of scores that a model with small weights reaches slowly
 
@@ -87,7 +86,7 @@ def load_own_data(
     regression = settings.regression or (not classes and are_real_valued(draft.labels))
     if not regression and not classes:
         classes = find_classes(draft.labels, tables.label_column)
-    read_label = _LabelReader(() if regression else classes)
+    read_label = LabelReader(() if regression else classes)
 
     splits = {"train": _to_split(draft, tables.label_column, read_label, rejected)}
     _require_rows(splits["train"].texts[0], settings, "train", rejected)
@@ -196,24 +195,7 @@ def _label(row: Row, column: str) -> str:
     return (row.cells.get(column) or "").strip()
 
 
-class _LabelReader:
-    """Reads labels: numbers of classes, or for a regression, without classes, the numbers themselves."""
-
-    def __init__(self, classes: Sequence[str]):
-        self.dtype = "int32" if classes else "float32"
-        self._numbers = {name: number for number, name in enumerate(classes)}
-        self._known = ", ".join(classes[:_MOST_NAMED]) + (", ..." if len(classes) > _MOST_NAMED else "")
-
-    def __call__(self, spelling: str) -> float | str:
-        """Returns the label, or the reason why it is none."""
-        label = self._numbers.get(spelling) if self._numbers else parse_number(spelling)
-        if label is not None:
-            return label
-        shown = repr(spelling if len(spelling) <= 40 else spelling[:40] + "...")
-        return f"the label {shown} is {f'none of {self._known}' if self._numbers else 'no finite number'}"
-
-
-def _to_split(draft: _Draft, label_column: str, read_label: _LabelReader | None, rejected: RejectedRows) -> Split:
+def _to_split(draft: _Draft, label_column: str, read_label: LabelReader | None, rejected: RejectedRows) -> Split:
     """Makes a split with labels, if there is a reader for them; adds rows with unknown labels to `rejected`."""
     if read_label is None:
         return Split(draft.texts, None, draft.places)

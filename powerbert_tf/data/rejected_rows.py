@@ -42,7 +42,7 @@ def row_problem(row: Row, texts: Sequence[str]) -> str:
 
 
 class RejectedRows(Sequence[Row]):
-    """A list of rejected rows, which goes to a temporary file when it grows large. Reading a row ends the adding."""
+    """A list of rejected rows, which goes to a temporary file when it grows large."""
 
     def __init__(self) -> None:
         self._writer = TextWriter()

@@ -195,8 +195,8 @@ def test_byte_order_mark_and_line_ends(tmp_path, mark, end, tail):
         ("only text", r"f\.tsv:2: the row has 1 columns instead of 2"),
         ("a\tb\t1", r"f\.tsv:2: the row has 3 columns instead of 2"),
         ("", r"f\.tsv:2: the row has 1 columns instead of 2"),
-        ("a\t2", r"f\.tsv:2: the label is '2' instead of one of 0, 1"),
-        ("a\t 1", r"f\.tsv:2: the label is ' 1' instead of one of 0, 1"),
+        ("a\t2", r"f\.tsv:2: the label '2' is none of 0, 1"),
+        ("a\t 1", r"f\.tsv:2: the label ' 1' is none of 0, 1"),
     ],
 )
 def test_bad_row_is_left_out_up_to_one_percent(tmp_path, caplog, bad, reason):
@@ -214,7 +214,7 @@ def test_bad_row_is_left_out_up_to_one_percent(tmp_path, caplog, bad, reason):
 @pytest.mark.parametrize("spelling", ["", "high", "nan", "inf", "-inf", "1e39"])
 def test_unreadable_score(tmp_path, spelling):
     path = write(tmp_path / "f.tsv", rows(3, f"a\t{spelling}"))
-    with pytest.raises(InputError, match=rf"f\.tsv:2: the score is '{spelling}' instead of a (finite )?number"):
+    with pytest.raises(InputError, match=rf"f\.tsv:2: the label '{spelling}' is no finite number"):
         read_tsv(path, ONE_TEXT, (), labeled=True)
 
 
