@@ -37,7 +37,7 @@ class LabelledTables:
     """The tables of each split, which can be read any number of times.
 
     Attributes:
-        kind: "files", "tfds" or "memory".
+        source: "files", "tfds" or "memory".
         name: A name for the task.
         location: Where the data is, for messages.
         splits: `train`, and `dev` and `test` if there are any -> opens the tables of the split, one after the other.
@@ -45,7 +45,7 @@ class LabelledTables:
         label_column: Column of the label if no flag names it; empty if the data does not tell.
     """
 
-    kind: str
+    source: str
     name: str
     location: str
     splits: Mapping[str, Callable[[], Iterable[OpenTable]]]
@@ -77,7 +77,7 @@ def find_tables(settings: DataSettings) -> LabelledTables:
     first = Path(files["train"][0])
     stem = first.name.split(".")[0]
     return LabelledTables(
-        kind="files",
+        source="files",
         name=first.resolve().parent.name if stem == "train" else stem,
         location=settings.train_file,
         splits={split: functools.partial(_open_tables, paths, quoted) for split, paths in files.items()},
@@ -92,12 +92,13 @@ def _open_tables(paths: Sequence[str], quoted: bool) -> Iterator[OpenTable]:
 
 def _tfds_tables(settings: DataSettings) -> LabelledTables:
     """Opens a prepared data set. A class label is the name of the class, or None where TFDS has -1."""
-    import tensorflow_datasets as tfds  # takes seconds, and most runs read files
-
     name = settings.tfds_name
     if settings.train_file or settings.dev_file or settings.test_file:
         raise InputError(f"--tfds_name={name} and files are given; expected one of them.")
     folder = _find_prepared(name)
+
+    import tensorflow_datasets as tfds  # takes seconds, and most runs read files
+
     try:
         builder = tfds.builder_from_directory(str(folder))
         features = dict(sorted(builder.info.features.items()))  # the order of the files changes each time
@@ -130,7 +131,7 @@ def _tfds_tables(settings: DataSettings) -> LabelledTables:
 
     found = {split: [its for its in names if its in there] for split, names in _TFDS_SPLITS.items()}
     return LabelledTables(
-        kind="tfds",
+        source="tfds",
         name=name.replace("/", "-"),
         location=name,
         splits={split: functools.partial(tables, names[0]) for split, names in found.items() if names},

@@ -111,7 +111,7 @@ def load_own_data(
         epochs=5 if len(splits["train"]) < _FEW_ROWS else 3,
     )
     ordered = sorted(splits, key=("train", "dev", "test").index)
-    dataset = Dataset(tables.kind, tables.location, {split: splits[split] for split in ordered}, task.classes)
+    dataset = Dataset(tables.source, tables.location, {split: splits[split] for split in ordered}, task.classes)
     summary = _summarize(task, dataset, settings, split_off, len(rejected))
     return OwnData(task, dataset, rejected, settings, summary)
 

@@ -1,8 +1,9 @@
 import fcntl
+from pathlib import Path
 
 import pytest
 
-from powerbert_tf.common.files import read_object, remove_unfinished, replacing, write_json
+from powerbert_tf.common.files import find_cache_folder, read_object, remove_unfinished, replacing, write_json
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):
@@ -96,3 +97,28 @@ def test_a_json_object_is_read_as_it_is(tmp_path):
         value = {"in": value}  # a hundred with the list
     write_json(tmp_path / "a.json", value)
     assert read_object(tmp_path / "a.json") == value
+
+
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"POWERBERT_TF_CACHE": "own", "XDG_CACHE_HOME": "xdg"}, "own"),
+        ({"XDG_CACHE_HOME": "xdg"}, "xdg/powerbert_tf"),
+        ({"POWERBERT_TF_CACHE": "", "XDG_CACHE_HOME": ""}, ".cache/powerbert_tf"),
+    ],
+)
+def test_the_default_cache_folder(tmp_path, monkeypatch, variables, folder):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("POWERBERT_TF_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(tmp_path / value) if value else "")
+    assert find_cache_folder() == tmp_path / folder
+
+
+def test_a_given_cache_folder_and_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("POWERBERT_TF_CACHE", "own")
+    assert find_cache_folder("~/some") == tmp_path / "some"
+    assert find_cache_folder("some/where") == Path("some/where")
+    assert find_cache_folder("") is None
