@@ -175,8 +175,3 @@ def compare_answers(dense: np.ndarray, reduced: np.ndarray, labels: np.ndarray) 
         "chance": float(stats.binomtest(lost, lost + won).pvalue) if lost + won else 1.0,
         "divergence": float(np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=-1))),
     }
-
-
-def confusion(answers: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Counts the examples of each class (rows) that got each answer (columns), `[C, C]`, from class numbers `[n]`."""
-    return np.bincount(labels * num_classes + answers, minlength=num_classes**2).reshape(num_classes, num_classes)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from powerbert_tf.data.metrics import compare_answers, confusion
+from powerbert_tf.data.metrics import compare_answers
 from powerbert_tf.data.reliability import reliability
 
 
@@ -41,8 +41,3 @@ def test_how_answers_differ():
     p = special.softmax([1.0, 0.0])
     assert found["divergence"] == pytest.approx(4 / 7 * (p[0] - p[1]))  # log p - log q is 1 or -1
     assert compare_answers(one_hot[dense], one_hot[dense], labels)["chance"] == 1
-
-
-def test_confusion_counts_each_pair():
-    labels, answers = np.array([0, 2, 2, 1, 2]), np.array([0, 1, 2, 0, 1])
-    assert confusion(answers, labels, 3).tolist() == [[1, 0, 0], [1, 0, 0], [0, 2, 1]]

@@ -7,11 +7,12 @@ from typing import Any, cast
 
 import numpy as np
 from scipy import special
+from sklearn.metrics import confusion_matrix
 
 from powerbert_tf.batches.batching import EncodedSplit, prediction_batches
 from powerbert_tf.common.files import replacing, write_json
 from powerbert_tf.common.reporting import say
-from powerbert_tf.data.metrics import METRICS, compare_answers, confusion, predictions_from_logits
+from powerbert_tf.data.metrics import METRICS, compare_answers
 from powerbert_tf.data.reliability import reliability
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.operations import saving_steps
@@ -190,7 +191,7 @@ def _compare_classes(
         "reliability": {name: reliability(values, labels) for name, values in logits.items()},
         "agreement": {"examples": len(labels), **compare_answers(logits["dense"], logits["reduced"], labels)},
         "confusion": {
-            name: confusion(predictions_from_logits(task, values), labels, len(task.classes)).tolist()
+            name: confusion_matrix(labels, np.argmax(values, axis=-1), labels=np.arange(len(task.classes))).tolist()
             for name, values in logits.items()
         },
         "differences": None,
