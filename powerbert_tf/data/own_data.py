@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import numpy as np
@@ -46,23 +46,6 @@ class OwnData:
     summary: str
 
 
-@dataclasses.dataclass(frozen=True)
-class _Draft:
-    """The usable rows of a split, before it is known what their labels mean.
-
-    Attributes:
-        texts: One or two columns.
-        labels: Their spellings.
-        places: `file:line` of each row; None for train and dev.
-        read_again: Reads the rows again, for their other columns.
-    """
-
-    texts: tuple[Sequence[str], ...]
-    labels: Sequence[str]
-    places: Sequence[str] | None
-    read_again: Callable[[], Iterable[Row]]
-
-
 def load_own_data(
     settings: DataSettings, name: str = "", classes: Sequence[str] = (), tables: LabelledTables | None = None
 ) -> OwnData:
@@ -81,22 +64,21 @@ def load_own_data(
     name = _require_name(name or tables.name)
     rejected = RejectedRows()
 
-    draft = _read_draft(tables, "train", rejected)
-    _require_rows(draft.labels, settings, "train", rejected)
-    regression = settings.regression or (not classes and are_real_valued(draft.labels))
-    if not regression and not classes:
-        classes = find_classes(draft.labels, tables.label_column)
-    read_label = LabelReader(() if regression else classes)
-
-    splits = {"train": _to_split(draft, tables.label_column, read_label, rejected)}
-    _require_rows(splits["train"].texts[0], settings, "train", rejected)
-    for split in ("dev", "test"):
-        if split in tables.splits:
-            draft = _read_draft(tables, split, rejected)
-            # A test file may have no label column, or one without labels, or with -1 for all.
-            labeled = split == "dev" or any(not isinstance(read_label(label), str) for label in draft.labels)
-            splits[split] = _to_split(draft, tables.label_column, read_label if labeled else None, rejected)
-            _require_rows(splits[split].texts[0], settings, split, rejected)
+    splits: dict[str, Split] = {}
+    for split in ("train", "dev", "test"):
+        if split not in tables.splits:
+            continue
+        splits[split], spellings = _read_texts(tables, split, rejected)
+        if split == "train":
+            _require_rows(splits[split], settings, split, rejected)
+            regression = settings.regression or (not classes and are_real_valued(spellings))
+            if not regression and not classes:
+                classes = find_classes(spellings, tables.label_column)
+            read_label = LabelReader(() if regression else classes)
+        # A test file may have no label column, or one without labels, or with -1 for all.
+        if split != "test" or any(not isinstance(read_label(spelling), str) for spelling in spellings):
+            splits[split] = _with_labels(splits[split], spellings, read_label, tables, split, rejected)
+        _require_rows(splits[split], settings, split, rejected)
     _check_rejected(rejected, settings)
     split_off = "dev" not in splits
     if split_off:
@@ -110,8 +92,8 @@ def load_own_data(
         label_column=tables.label_column,
         epochs=5 if len(splits["train"]) < _FEW_ROWS else 3,
     )
-    ordered = sorted(splits, key=("train", "dev", "test").index)
-    dataset = Dataset(tables.source, tables.location, {split: splits[split] for split in ordered}, task.classes)
+    ordered = {split: splits[split] for split in sorted(splits, key=("train", "dev", "test").index)}
+    dataset = Dataset(tables.source, tables.location, ordered, task.classes)
     summary = _summarize(task, dataset, settings, split_off, len(rejected))
     return OwnData(task, dataset, rejected, settings, summary)
 
@@ -156,22 +138,18 @@ def _with_columns(tables: LabelledTables, settings: DataSettings) -> LabelledTab
     return dataclasses.replace(tables, text_columns=texts, label_column=label)
 
 
-def _read_draft(tables: LabelledTables, split: str, rejected: RejectedRows) -> _Draft:
-    """Reads a split, in which each row needs a label unless it is `test`; adds bad rows to `rejected`."""
+def _read_texts(tables: LabelledTables, split: str, rejected: RejectedRows) -> tuple[Split, Sequence[str]]:
+    """Reads a split without labels, and the spellings of its labels; adds bad rows to `rejected`."""
     texts = [TextWriter() for _ in tables.text_columns]
-    labels, places = TextWriter(), TextWriter()
+    spellings, places = TextWriter(), TextWriter()
     for row in _usable(tables, split, rejected):
-        labels.append(_label(row, tables.label_column))
+        spellings.append(_label(row, tables.label_column))
         if split == "test":
             places.append(row.place)
         for column, writer in zip(tables.text_columns, texts, strict=True):
             writer.append(row.cells[column] or "")
-    return _Draft(
-        tuple(writer.finish() for writer in texts),
-        labels.finish(),
-        places.finish() if split == "test" else None,
-        lambda: _usable(tables, split, RejectedRows()),
-    )
+    columns = tuple(writer.finish() for writer in texts)
+    return Split(columns, None, places.finish() if split == "test" else None), spellings.finish()
 
 
 def _usable(tables: LabelledTables, split: str, rejected: RejectedRows) -> Iterator[Row]:
@@ -195,29 +173,35 @@ def _label(row: Row, column: str) -> str:
     return (row.cells.get(column) or "").strip()
 
 
-def _to_split(draft: _Draft, label_column: str, read_label: LabelReader | None, rejected: RejectedRows) -> Split:
-    """Makes a split with labels, if there is a reader for them; adds rows with unknown labels to `rejected`."""
-    if read_label is None:
-        return Split(draft.texts, None, draft.places)
-    kept = np.ones(len(draft.labels), bool)
-    labels = np.zeros(len(draft.labels), read_label.dtype)
-    for at, spelling in enumerate(draft.labels):
+def _with_labels(
+    rows: Split,
+    spellings: Sequence[str],
+    read_label: LabelReader,
+    tables: LabelledTables,
+    split: str,
+    rejected: RejectedRows,
+) -> Split:
+    """Returns the rows with labels; reads the tables again to add rows with unknown labels to `rejected`."""
+    labels = np.zeros(len(rows), read_label.dtype)
+    kept = np.ones(len(rows), bool)
+    for at, spelling in enumerate(spellings):
         label = read_label(spelling)
         if isinstance(label, str):
             kept[at] = False
         else:
             labels[at] = label
-    split = Split(draft.texts, labels, draft.places)
+    labeled = dataclasses.replace(rows, labels=labels)
     if kept.all():
-        return split
-    for row in itertools.compress(draft.read_again(), ~kept):
-        empty = label_problem(row.cells.get(label_column), label_column)
-        rejected.append(row.rejected(empty or cast(str, read_label(_label(row, label_column)))))
-    return split.take(np.flatnonzero(kept))
+        return labeled
+    column = tables.label_column
+    for row in itertools.compress(_usable(tables, split, RejectedRows()), ~kept):
+        problem = label_problem(row.cells.get(column), column) or read_label(_label(row, column))
+        rejected.append(row.rejected(cast(str, problem)))
+    return labeled.take(np.flatnonzero(kept))
 
 
-def _require_rows(rows: Sequence, settings: DataSettings, split: str, rejected: Sequence[Row]) -> None:
-    if not rows:
+def _require_rows(rows: Split, settings: DataSettings, split: str, rejected: Sequence[Row]) -> None:
+    if not len(rows):
         _check_rejected(rejected, settings)
         where = settings.tfds_name or getattr(settings, f"{split}_file") or split
         first = f"; the first: {rejected[0].place}: {rejected[0].problem}" if rejected else ""
