@@ -1,8 +1,16 @@
 import numpy as np
 import pytest
+from scipy import special
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.data.metrics import choose_metrics, compute_metrics, per_class, predictions_from_logits, with_metrics
+from powerbert_tf.data.metrics import (
+    choose_metrics,
+    compare_answers,
+    compute_metrics,
+    per_class,
+    predictions_from_logits,
+    with_metrics,
+)
 from powerbert_tf.data.tasks import TASKS
 
 
@@ -68,3 +76,16 @@ def test_metrics_that_fit():
     for task, given in (("MNLI", "f1"), ("STS-B", "accuracy"), ("MRPC", "spearman"), ("MRPC", "speed")):
         with pytest.raises(InputError, match=f"--metric={given}: '{given}' does not fit; expected of "):
             with_metrics(TASKS[task], given)
+
+
+def test_how_answers_differ():
+    labels = np.array([0, 0, 1, 1, 1, 0, 1])
+    dense = np.array([0, 0, 1, 1, 0, 1, 0])
+    reduced = np.array([0, 1, 0, 0, 1, 1, 0])
+    one_hot = np.eye(2)
+    found = compare_answers(one_hot[dense], one_hot[reduced], labels)
+    assert [found[key] for key in ("same", "both_right", "lost", "won", "both_wrong")] == [3, 1, 3, 1, 2]
+    assert found["chance"] == pytest.approx(2 * (1 + 4) / 2**4)  # at most 1 of 4 coins, either way
+    p = special.softmax([1.0, 0.0])
+    assert found["divergence"] == pytest.approx(4 / 7 * (p[0] - p[1]))  # log p - log q is 1 or -1
+    assert compare_answers(one_hot[dense], one_hot[dense], labels)["chance"] == 1
