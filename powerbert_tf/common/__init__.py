@@ -1,4 +1,4 @@
-"""Errors, atomic files, locks, progress and signals: nothing here knows BERT.
+"""Errors, files, locks, flags, progress and signals. Nothing here knows BERT.
 
-Imports no other room. A change goes here if a project without models could use it as it is.
+Imports no other room. Put here what a project without models could use as it is.
 """
