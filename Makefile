@@ -3,16 +3,25 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test lint benchmark benchmark-inference benchmark-training benchmark-end-to-end setup setup-test sample \
+.PHONY: quickstart test test-all test-slow lint benchmark benchmark-inference benchmark-training benchmark-end-to-end setup setup-test sample \
 	docs audit clean
 
 ## Fine-tune, search to twice the speed, re-train, evaluate, predict and export on the generated sample (no data needed).
 quickstart: setup
 	$(BIN)/python run_glue.py --task=SST-2 --data_dir=glue_data/sample --target_speedup=2
 
-## Lint, format check, type check, tests.
+# A worker per core; a file's tests stay in one worker, which shares the trained runs of its fixtures.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
+
+## Lint, format check, type check, and all tests but the slow ones: ten minutes on two cores.
 test: setup-test lint
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST) -m "not slow"
+
+## All tests: the slow ones run several processes, kills, fuzzing, the notebook, benchmark scripts and documented commands.
+test-all: test test-slow
+
+test-slow: setup-test
+	$(PYTEST) -m slow
 
 lint: setup-test
 	$(BIN)/ruff check .

@@ -9,8 +9,24 @@ import pytest
 from made_up_attention import attention  # noqa: F401 - a fixture
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A worker per core: pools of threads of their own would only take cores from each other.
+    for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# Folders in which single functions are tested come first, so that their failures are seen first; then whole runs.
+_LAST = ("runs", "benchmarks", "project")
+
+
+def pytest_collection_modifyitems(items):
+    """Orders tests from cheap to dear: rooms, whole runs, and within each of them what is marked slow."""
+
+    def key(item):
+        folder = item.path.parent.name
+        return item.get_closest_marker("slow") is not None, _LAST.index(folder) + 1 if folder in _LAST else 0
+
+    items.sort(key=key)  # stable
 
 
 @pytest.fixture(scope="session", autouse=True)
