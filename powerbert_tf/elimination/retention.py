@@ -25,7 +25,6 @@ from typing import Any
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import read_object, write_json
-from powerbert_tf.elimination.significance import score_names
 
 Configuration = tuple[int, ...] | tuple[float, ...]
 
@@ -215,6 +214,8 @@ def read_retention(folder: str | os.PathLike[str]) -> Retention:
     Raises:
         InputError: The file is missing or damaged, its configuration is not valid, or its score is unknown.
     """
+    from powerbert_tf.elimination.significance import score_names  # not above: configurations need no Keras
+
     path = Path(folder) / RETENTION_FILE
     try:
         content = read_object(path)
