@@ -262,7 +262,7 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         'reduced = powerbert_tf.with_retention(model, (0.8, 0.5, 0.2), selection="to_cls")': _extends(
             "a_score_decides_what_stays"
         ),
-        "command_line.run()": _extends("a_score_on_the_command_line"),
+        "command_line.start()": _extends("a_score_on_the_command_line"),
         'SCORE_WRITERS["to_cls"] = write_attention_to_cls': _extends("a_score_for_onnx"),
         '        return {**super().get_config(), "kept": self.kept}': _extends("a_slot_is_trained_saved_and_copied"),
         "slotted = model.with_slots(custom_slots=[KeepFirst(11), KeepFirst(5), None])": _extends(
@@ -274,7 +274,7 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         "loaded = load_classifier(checkpoint, num_classes=2, max_seq_length=31)": _extends("a_checkpoint_format"),
         'METRICS["kappa"] = cohen_kappa_score': _extends("a_metric"),
         'WRITERS["arrays"] = write_arrays': _extends("an_export_format"),
-        "reduced = with_retention(model, found)": _extends("a_search"),
+        'SEARCHES["geometric"] = geometric_search': _extends("a_search_on_the_command_line"),
     },
     "docs/method.md": {
         "mkdir -p xla_cache": Run(),

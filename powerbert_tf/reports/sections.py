@@ -21,6 +21,7 @@ from powerbert_tf.reports.page import Block, Plot, Section, Table
 from powerbert_tf.reports.pareto import MAX_LOSS, Baseline, Point, average_seeds, draw_pareto, pareto_table
 from powerbert_tf.reports.seeds import SPEEDUPS, mean_and_std
 from powerbert_tf.reports.summary import DENSE_SPEEDUPS
+from powerbert_tf.search.settings import SEARCH_METHODS
 
 _MODELS = {"dense": "fine-tuned", "reduced": "reduced"}
 _LONGEST_TEXT = 220  # characters of an example
@@ -188,12 +189,7 @@ def _search(content: Mapping[str, Any]) -> Iterator[Block]:
     if found is None:
         yield "The retention configuration was given, not searched."
         return
-    yield {
-        "calibrate": "No training: one encoder at a time eliminated, and the change of the answers was measured as "
-        "its damage.",
-        "soft": "Fractions were learned with the weights, under the constraint of the target.",
-        "paper": "Retention parameters were learned with the weights, while lambda pushed their masses down.",
-    }[found["search_method"]]
+    yield SEARCH_METHODS[found["search_method"]].description
     if found.get("predicted_speedup"):
         measured, target = found.get("measured_speedup"), found.get("target_speedup")
         asked = "as fast as the allowed loss permits" if target is None else f"{target:g}x"

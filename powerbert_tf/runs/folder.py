@@ -13,6 +13,7 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import PARTIAL, read_object, write_json
 from powerbert_tf.runs.result_schema import result_problem
 from powerbert_tf.runs.settings import TRAINING_STAGES
+from powerbert_tf.search.settings import SEARCH_METHODS
 from powerbert_tf.training.distribution.processes import by_chief
 from powerbert_tf.training.state import CHECKPOINTS, WEIGHTS_FILE
 
@@ -64,7 +65,8 @@ class RunFolder:
             raise InputError(f"{path}: has no settings, so it is no result of a stage; {again}.")
         if problem := result_problem(stage, result):
             raise InputError(f"{path}: {problem}; {again}.")
-        trains = stage in TRAINING_STAGES and result.get("search_method") != "calibrate"
+        method = SEARCH_METHODS.get(result.get("search_method", ""))
+        trains = stage in TRAINING_STAGES and (method is None or method.trains)
         if trains and not self.weights(stage).is_file():
             raise InputError(f"{self.weights(stage)}: no such file; {again}.")
         if stage == "export":

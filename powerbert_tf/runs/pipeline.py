@@ -25,6 +25,7 @@ from powerbert_tf.runs.stage_plan import plan_stages, remove_dependents
 from powerbert_tf.runs.stage_runner import run_stage
 from powerbert_tf.runs.summaries import print_summary, report_seeds
 from powerbert_tf.runs.task_file import repeat_task
+from powerbert_tf.search.settings import SEARCH_METHODS
 from powerbert_tf.training.distribution.processes import by_chief, in_all, require_same, wait_for_all
 from powerbert_tf.training.distribution.strategies import check_batch_size, distributing
 
@@ -129,7 +130,7 @@ def _run_once(
 def _run_stage(run: Run, name: str, overwrite: bool) -> None:
     remove = functools.partial(remove_dependents, run.folder, name, run.settings)
     stage = functools.partial(run_stage, run.exporting(overwrite) if name == "export" else run, name, remove)
-    if name in _CHIEF_ONLY or (name == "search" and run.settings.search.search_method == "calibrate"):
+    if name in _CHIEF_ONLY or (name == "search" and not SEARCH_METHODS[run.settings.search.search_method].trains):
         by_chief(stage)
     else:
         stage()

@@ -23,6 +23,7 @@ from powerbert_tf.export.writers import check_format
 from powerbert_tf.runs.folder import RunFolder
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import TRAINING_STAGES, Settings
+from powerbert_tf.search.settings import SEARCH_METHODS
 from powerbert_tf.tokenizers.files import load_tokenizer
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
@@ -117,7 +118,7 @@ def check_plan(run: Run, plan: Collection[str], overwrite: bool = False) -> None
     checkpoints = _CHECKPOINTS * weights if saves and (training or targets) else 0
     needed = weights * (len(training) + exports + targets) + checkpoints
     run.folder.require_writable(needed + 16 * 2**20, checkpoints)  # some to spare
-    if "search" in plan and search.search_method != "paper":
+    if "search" in plan and SEARCH_METHODS[search.search_method].has_target:
         run.target_speedup()  # raises if it is out of reach
     if "elastic" in plan or "pareto" in plan:
         run.pareto_targets()

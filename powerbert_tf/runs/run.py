@@ -26,6 +26,7 @@ from powerbert_tf.latency.costs import Costs, count_costs, grouped_lengths, requ
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.runs.folder import RunFolder
 from powerbert_tf.runs.settings import Settings, names_of_stage
+from powerbert_tf.search.settings import SEARCH_METHODS
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 from powerbert_tf.training.distribution.processes import by_chief, num_processes
 from powerbert_tf.training.evaluation import evaluate_model
@@ -91,7 +92,7 @@ class Run:
 
     def searched_model(self) -> BertClassifier:
         """The model that re-training starts from, eliminating nothing: the search's own, or the fine-tuned one."""
-        if not self.settings.search.searches or self.settings.search.search_method == "calibrate":
+        if not self.settings.search.searches or not SEARCH_METHODS[self.settings.search.search_method].trains:
             return self.dense_model()
         if self.settings.search.search_method == "paper":
             return self.load_model("search", soft_extract=True).with_slots()

@@ -12,7 +12,7 @@ from powerbert_tf.data.tasks import Task, get_task
 from powerbert_tf.export.settings import ExportSettings
 from powerbert_tf.latency.settings import MeasuringSettings
 from powerbert_tf.reports.settings import ReportSettings
-from powerbert_tf.search.settings import TARGETS, SearchSettings
+from powerbert_tf.search.settings import SEARCH_METHODS, TARGETS, SearchSettings
 from powerbert_tf.training.settings import TrainingSettings
 
 MAIN_STAGES = ("finetune", "search", "retrain", "evaluate", "predict", "export")  # what "all" means
@@ -184,11 +184,6 @@ _OF_STAGE: dict[str, tuple[str, ...]] = {
 }
 # Stages that use the search's result depend on its method, too.
 _SEARCHED = ("search", "retrain", "evaluate", "predict", "explain", "report")
-_OF_METHOD: dict[str, tuple[str, ...]] = {
-    "calibrate": ("search_method", "selection", *TARGETS, *_COSTS, "calibration_examples"),
-    "soft": ("search_method", "selection", *TARGETS, *_COSTS, "learning_rate_soft_extract"),
-    "paper": ("search_method", "selection", "learning_rate_soft_extract", "lambda_"),
-}
 
 
 def names_of_stage(settings: Settings, stage: str) -> set[str]:
@@ -200,7 +195,8 @@ def names_of_stage(settings: Settings, stage: str) -> set[str]:
         stage = settings.export.export_model
     names |= {*_OF_STAGE[stage]}
     if stage in _SEARCHED and settings.search.searches:
-        names |= {*_OF_METHOD[settings.search.search_method]}
+        method = SEARCH_METHODS[settings.search.search_method]
+        names |= {"search_method", "selection", *method.depends_on, *((*TARGETS, *_COSTS) if method.has_target else ())}
     if settings.inference.jit_compile and names >= {*_COSTS}:
         names |= {*_COMPILATION}
     return {*map(flag_name, names), "data", "data_sha256"}

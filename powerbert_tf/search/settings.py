@@ -3,11 +3,45 @@
 import dataclasses
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.common.flags import AT_LEAST_1, NOT_NEGATIVE, CheckedSettings, one_of, require, setting
+from powerbert_tf.common.flags import AT_LEAST_1, NOT_NEGATIVE, CheckedSettings, require, setting
 from powerbert_tf.elimination.significance import score_names
 
-SEARCH_METHODS = ("calibrate", "soft", "paper")
 TARGETS = ("target_speedup", "target_latency_ms", "max_loss")
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchMethod:
+    """What a run knows of a search method; its function is in `runs.stages.search.SEARCHES`, by the same name.
+
+    Attributes:
+        description: A sentence for the report.
+        trains: Whether it writes weights, which re-training then starts from.
+        has_target: Whether one of `TARGETS` is its goal.
+        depends_on: Flags that its result depends on, beside the target, what costs are measured by, and the score.
+    """
+
+    description: str
+    trains: bool = True
+    has_target: bool = True
+    depends_on: tuple[str, ...] = ()
+
+
+SEARCH_METHODS: dict[str, SearchMethod] = {
+    "calibrate": SearchMethod(
+        "No training: one encoder at a time eliminated, and the change of the answers was measured as its damage.",
+        trains=False,
+        depends_on=("calibration_examples",),
+    ),
+    "soft": SearchMethod(
+        "Fractions were learned with the weights, under the constraint of the target.",
+        depends_on=("learning_rate_soft_extract",),
+    ),
+    "paper": SearchMethod(
+        "Retention parameters were learned with the weights, while lambda pushed their masses down.",
+        has_target=False,
+        depends_on=("learning_rate_soft_extract", "lambda_"),
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,7 +52,6 @@ class SearchSettings(CheckedSettings):
         "calibrate (no training: measure what elimination changes, then eliminate where it hurts least), soft (learn "
         "fractions with the weights, within the budget) or paper (learn counts, regularized by lambda).",
         default="calibrate",
-        check=one_of(SEARCH_METHODS),
     )
     selection: str = setting(
         "Which word-vectors stay: attention (Attn-WS, those that receive most attention), weighted (attention weighted "
@@ -58,14 +91,15 @@ class SearchSettings(CheckedSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        known = score_names()  # which powerbert_tf.register_score adds to
-        require(self.selection in known, "selection", self.selection, f"one of {', '.join(known)}")
+        # Checked here, because users may add to both.
+        for name, known in (("search_method", SEARCH_METHODS), ("selection", score_names())):
+            require(getattr(self, name) in known, name, getattr(self, name), f"one of {', '.join(known)}")
         given = [name for name in TARGETS if getattr(self, name)]
         if len(given) > 1:
             raise InputError(f"--{' and --'.join(given)} are given; expected one target.")
         if given and not self.searches:
             raise InputError(f"--{given[0]} and --retention_configuration are given; expected one of them.")
-        if given and self.search_method == "paper":
+        if given and not SEARCH_METHODS[self.search_method].has_target:
             raise InputError(f"--{given[0]}: the paper's search has lambda for a knob; expected another search method.")
         if self.max_loss and self.search_method == "soft":
             raise InputError("--max_loss: the soft search goes to a speed-up; expected --search_method=calibrate.")

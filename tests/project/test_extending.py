@@ -1,6 +1,7 @@
 """Does what docs/extending.md shows, as a user outside the package would, with the code of the page itself."""
 
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -166,31 +167,52 @@ def test_a_static_score_needs_no_onnx_writer(model, inputs):
     np.testing.assert_allclose(session.run(None, inputs)[0], ops.softmax(last(inputs)), atol=1e-5)
 
 
-def test_a_score_on_the_command_line(tmp_path):
-    """A script of the user's own: refused before anything is trained, then through all stages."""
-    register, _, script, _ = blocks("A score")
-    (tmp_path / "my_score.py").write_text(register, encoding="utf-8")
-    (tmp_path / "my_run.py").write_text(script, encoding="utf-8")
-    write_google_checkpoint(tmp_path / "checkpoint", CONFIG, random_weights(CONFIG, None))
+@pytest.fixture
+def run(tmp_path):
+    """Runs a script of the user's own, as the page has it, on a tiny checkpoint."""
 
-    def run(*more):
+    def run(module, *flags):
+        (tmp_path / "my_score.py").write_text(module, encoding="utf-8")
+        (tmp_path / "my_run.py").write_text(blocks("A score")[2], encoding="utf-8")
+        write_google_checkpoint(tmp_path / "checkpoint", CONFIG, random_weights(CONFIG, None))
         words = [
             sys.executable, "my_run.py", "--task=MRPC", f"--data_dir={REPOSITORY / 'glue_data' / 'sample'}",
-            *SMALL.split(), "--max_seq_length=29", "--selection=to_cls", "--target_speedup=1.3", *more,
+            *SMALL.split(), "--max_seq_length=29", "--target_speedup=1.3", *flags,
         ]  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
         return subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
 
-    refused = run("--export_format=onnx")
+    return run
+
+
+def test_a_score_on_the_command_line(run, tmp_path):
+    """It is refused before anything is trained, or goes through all stages."""
+    register = blocks("A score")[0]
+    refused = run(register, "--selection=to_cls", "--export_format=onnx")
     assert refused.returncode == 2
     assert "selection='to_cls' has no ONNX writer" in refused.stderr
     assert not (tmp_path / "runs" / "MRPC" / "finetune").exists()
-    done = run("--explain_examples=7")
+    done = run(register, "--selection=to_cls")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "runs" / "MRPC" / "saved_model" / "1" / "saved_model.pb").is_file()
-    unknown = run("--selection=to_sep", "--stage=search")
+    unknown = run(register, "--selection=to_sep", "--stage=search")
     assert unknown.returncode == 2
     assert "--selection=to_sep: expected one of attention, weighted, head, random, to_cls" in unknown.stderr
+
+
+def test_a_search_on_the_command_line(run, tmp_path):
+    done = run(blocks("A search method")[0], "--search_method=geometric", "--stage=report")
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "runs" / "MRPC"
+    found = json.loads((folder / "search" / "result.json").read_text(encoding="utf-8"))
+    assert found["search_method"] == "geometric"
+    assert found["predicted_speedup"] == pytest.approx(1.3, rel=0.1)
+    *falls, _ = found["retention_configuration"]
+    assert falls[0] == pytest.approx(falls[1] / falls[0], abs=0.05)  # the same ratio
+    assert not (folder / "search" / "model.weights.h5").exists()
+    assert "Each encoder eliminated the same share." in (folder / "report" / "report.md").read_text(encoding="utf-8")
+    unknown = run(blocks("A search method")[0], "--search_method=steep", "--stage=search")
+    assert "--search_method=steep: expected one of calibrate, soft, paper, geometric" in unknown.stderr
 
 
 @pytest.fixture
@@ -303,13 +325,6 @@ def test_an_export_format(model, tmp_path):
     with np.load(tmp_path / "weights.npz") as stored:
         for name, weight in named_weights(model).items():
             np.testing.assert_array_equal(stored[name], weight.numpy())
-
-
-def test_a_search(model, costs):
-    found = {"model": model, "costs": costs}
-    exec(blocks("A search method")[0], found)
-    assert found["reduced"].retention_configuration == found["found"]
-    assert costs.speedup(found["found"]) == pytest.approx(2.0, rel=0.1)
 
 
 def test_places_that_the_page_names_are_there():

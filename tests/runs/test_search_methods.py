@@ -84,7 +84,7 @@ def test_a_result_tells_both_speedups(monkeypatch, capsys):
     run.split = lambda name: range(17)
     run.evaluate_once = lambda model: {"accuracy": 0.75}
     monkeypatch.setattr(search, "measure_speedup_over_padded", lambda *given: 4.5)
-    result = search._meet_target(run, None, START, None)
+    result = search.meet_target(run, None, START, None)
     assert result["measured_speedup"] == result["predicted_speedup"] == COSTS.speedup(START)
     assert result["measured_speedup_over_padded"] == 4.5
     assert (result["metrics"], result["examples"]) == ({"accuracy": 0.75}, 17)

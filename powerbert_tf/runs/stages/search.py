@@ -1,4 +1,4 @@
-"""The search stage: a retention configuration, found by one of three methods.
+"""The search stage: a retention configuration, found by one of the methods of `SEARCHES`.
 
 A method is a function `(run, folder) -> result`, with the configuration in the result.
 """
@@ -43,7 +43,7 @@ def _calibrate(run: Run, folder: Path) -> dict[str, Any]:
         configuration = calibration.search(run.costs, target)
     profile = calibration.profile()
     return {
-        **_meet_target(run, dense, configuration, target),
+        **meet_target(run, dense, configuration, target),
         "profile": {"fractions": profile.fractions.tolist(), "damages": profile.damages.tolist()},
     }
 
@@ -81,7 +81,7 @@ def _soft(run: Run, folder: Path) -> dict[str, Any]:
         )
     return {
         **result,
-        **by_chief(lambda: _meet_target(run, dense, controller.configuration, target)),
+        **by_chief(lambda: meet_target(run, dense, controller.configuration, target)),
         "converged": controller.converged,
         "steps": controller.steps,
     }
@@ -149,7 +149,7 @@ def meet_speedup(
         configuration = fit_to_budget(configuration, run.costs, aim)
 
 
-def _meet_target(run: Run, dense: BertClassifier, configuration: Configuration, target: float | None) -> dict[str, Any]:
+def meet_target(run: Run, dense: BertClassifier, configuration: Configuration, target: float | None) -> dict[str, Any]:
     """The result of a search with a target: its configuration, speed-ups, and metrics before re-training."""
     configuration, measured = meet_speedup(run, dense, configuration, target)
     reduced = run.reduce(dense, configuration)
