@@ -172,10 +172,11 @@ class BudgetController(keras.callbacks.Callback):
     """Steers a gated classifier to the target speed-up, and stops `fit` when the fractions have converged.
 
     The model is `dense.with_slots(gate_width=WIDTH)`, and its optimizer Adam, with a rate of 0.01 for the fractions and
-    no decay. If the schedule leaves too little travel, `fit` runs to its end and `converged` stays False; the resulting
+    no decay. If the schedule leaves too little travel, `fit` runs to its end without convergence; the resulting
     configuration still meets the target.
 
     Attributes:
+        budget: The state of the search.
         steps: Number of steps so far.
 
     Args:
@@ -209,21 +210,6 @@ class BudgetController(keras.callbacks.Callback):
     def fractions(self) -> tuple[float, ...]:
         """The present f of each encoder; the last one keeps [CLS] only."""
         return _as_configuration(self.budget.fractions)
-
-    @property
-    def speedup(self) -> float:
-        """Predicted speed-up of `fractions`."""
-        return self.budget.speedup
-
-    @property
-    def multiplier(self) -> float:
-        """Loss for a cost e times larger."""
-        return self.budget.multiplier
-
-    @property
-    def converged(self) -> bool:
-        """Whether the fractions came to rest on the target."""
-        return self.budget.converged
 
     @property
     def configuration(self) -> tuple[float, ...]:

@@ -177,10 +177,10 @@ def test_the_result_is_on_target_whatever_training_did(search, num_steps, rate):
 
 def test_a_search_stops_when_it_has_converged_and_more_steps_change_nothing(search):
     controller = search(3000)
-    assert controller.converged
+    assert controller.budget.converged
     assert 100 < controller.steps < 3000
-    assert controller.speedup == pytest.approx(1.9, rel=0.05)
-    assert np.isfinite(controller.multiplier)
+    assert controller.budget.speedup == pytest.approx(1.9, rel=0.05)
+    assert np.isfinite(controller.budget.multiplier)
     again = search(9000)
     assert again.steps == pytest.approx(controller.steps, rel=0.5)
     # The plan's length is no part of the search; what differs is the order of floating-point sums.
@@ -222,7 +222,7 @@ def test_a_rate_that_ends_is_no_convergence():
     ending = keras.optimizers.schedules.PolynomialDecay(RATE, 61, end_learning_rate=0.0)
     model.compile(BertAdam(ending, retention_rate_ratio=RATIO), LOSS, jit_compile=False)
     controller = fit(model, 89)
-    assert not controller.converged
+    assert not controller.budget.converged
     assert controller.steps == 89
     assert costs_of().speedup(controller.configuration) == pytest.approx(1.9, rel=0.01)
 

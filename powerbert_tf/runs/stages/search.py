@@ -59,9 +59,9 @@ def _soft(run: Run, folder: Path) -> dict[str, Any]:
         return {
             "retention_configuration": list(controller.configuration),
             "fractions": list(controller.fractions),
-            "speedup": controller.speedup,
-            "multiplier": controller.multiplier,
-            "converged": controller.converged,
+            "speedup": controller.budget.speedup,
+            "multiplier": controller.budget.multiplier,
+            "converged": controller.budget.converged,
         }
 
     recipe = Recipe(
@@ -74,7 +74,7 @@ def _soft(run: Run, folder: Path) -> dict[str, Any]:
     )
     setup = run.training_setup()
     result = setup.result(train(dense, setup, folder, recipe, trainer=gated))
-    if not controller.converged:
+    if not controller.budget.converged:
         say(
             "  the search ran out of steps before its fractions converged; it meets the target nevertheless, but more "
             "--epochs may find a better configuration"
@@ -82,7 +82,7 @@ def _soft(run: Run, folder: Path) -> dict[str, Any]:
     return {
         **result,
         **by_chief(lambda: meet_target(run, dense, controller.configuration, target)),
-        "converged": controller.converged,
+        "converged": controller.budget.converged,
         "steps": controller.steps,
     }
 
