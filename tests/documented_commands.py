@@ -1,7 +1,7 @@
 """How each command and each block of code in the documentation is tried: the table of `test_documentation`.
 
-A page is read from top to bottom, in one folder, as a reader would follow it. What would take hours is made small by
-flags that are added, so that what stands on the page is still there; those of `SMALL` are added to every training.
+The test follows a page from top to bottom, in one folder, as a reader would. Flags are added to make small what would
+take hours; the flags of the page stay. `SMALL` is added to every training.
 """
 
 import dataclasses
@@ -32,12 +32,12 @@ REVIEWS = [("a b a a", 1), ("b b a b", 2), ("a a b a b b", 1), ("c b b a b", 2)]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """Is run.
+    """The test runs it.
 
     Attributes:
         more: Flags that are added.
-        instead: Replacements, of what it is and of what it becomes.
-        first: Makes what is the reader's own; names for Python come back.
+        instead: Replacements, old to new.
+        first: Makes the reader's own files; returns names for Python.
         leaves: Files that the page promises.
         alone: Whether it needs a process of its own.
     """
@@ -51,10 +51,10 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Elsewhere:
-    """Another test does the same in the small; here its flags are read.
+    """Another test does the same on a small scale; here only its flags are read.
 
     Attributes:
-        why: It is not run here.
+        why: Why it is not run here.
         test: `file::function`.
     """
 
@@ -64,10 +64,10 @@ class Elsewhere:
 
 @dataclasses.dataclass(frozen=True)
 class Never:
-    """Is not run by any test; its flags are read where they are ours.
+    """No test runs it; its flags are read if they are ours.
 
     Attributes:
-        why: Not.
+        why: Why not.
     """
 
     why: str

@@ -43,13 +43,13 @@ ASSIGNMENT = re.compile(r"[A-Z_]+=\S+")
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """A command of the shell, or a whole block in another language.
+    """A shell command, or a whole block in another language.
 
     Attributes:
         page: Such as `README.md`.
         line: Where it begins, from 1.
-        language: As the fence says; "" of a listing.
-        text: A command is on one line, without remark.
+        language: That of the fence; "" for a listing.
+        text: A command is on one line, without its comment.
     """
 
     page: str
@@ -64,12 +64,12 @@ class Shown:
 
     @property
     def key(self) -> str:
-        """What it is called in the table: a command itself, of code the last line that has a letter."""
+        """Its name in the table: a command itself; for code, the last line with a letter."""
         return self.text if self.is_command else [row for row in self.text.splitlines() if re.search("[a-z]", row)][-1]
 
     @property
     def words(self) -> list[str]:
-        """Of a command."""
+        """The words of a command."""
         return shlex.split(self.text)
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ def _commands(page: str, line: int, language: str, text: str) -> list[Shown]:
     for number, row in enumerate(text.splitlines(), start=line):
         if not parts:
             begun = number
-        # A remark stands behind a blank; "#" inside quotes is none, and no command here has one.
+        # A comment follows a blank; no command here has "#" inside quotes.
         parts.append(re.sub(r"(^|\s)#.*$", "", row).strip())
         if parts[-1].endswith("\\"):
             parts[-1] = parts[-1].removesuffix("\\").strip()
@@ -94,7 +94,7 @@ def _commands(page: str, line: int, language: str, text: str) -> list[Shown]:
 
 
 def shown(page: str) -> list[Shown]:
-    """All that is shown on a page, from top to bottom, listings left out."""
+    """All commands and code of a page, from top to bottom."""
     content = (REPOSITORY / page).read_text(encoding="utf-8")
     found = []
     for match in _BLOCK.finditer(content):
