@@ -5,6 +5,7 @@ python -m powerbert_tf.serve_check runs/MRPC/saved_model/1 --seconds=60 --thread
 """
 
 import argparse
+import concurrent.futures
 import glob
 import importlib.util
 import os
@@ -139,12 +140,10 @@ def load_test(
         The number of requests, and a description of each problem.
     """
     deadline = time.perf_counter() + seconds
-    lock = threading.Lock()
-    calls, wrong = [0], []
     refused = wrong_requests(expected)
 
-    def work(seed: int) -> None:
-        draw = random.Random(seed)
+    def work(seed: int) -> tuple[int, list[str]]:
+        draw, calls, wrong = random.Random(seed), 0, []
         while time.perf_counter() < deadline:
             signature = draw.choice(sorted(signatures))
             if signature.startswith(IDS) and draw.random() < 0.2:
@@ -157,24 +156,17 @@ def load_test(
                     found = compare_answer(expected, signature, rows, answers)
                 except Exception as error:  # any error is a finding
                     found = [f"{signature}, requests {rows}: {error}"]
-            with lock:
-                calls[0] += 1
-                wrong.extend(found)
+            calls += 1
+            wrong += found
+        return calls, wrong
 
-    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return calls[0], wrong
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        results = [*pool.map(work, range(threads))]
+    return sum(calls for calls, _ in results), [reason for _, wrong in results for reason in wrong]
 
 
 class MemoryWatch:
-    """Compares the memory of the process at the end of a block with a quarter of its time, when all is warm.
-
-    Args:
-        seconds: Duration of the block.
-    """
+    """Compares the memory of the process at the end of a block of `seconds` with a quarter of it, when all is warm."""
 
     def __init__(self, seconds: float):
         self._timer = threading.Timer(seconds / 4, self._note)

@@ -52,7 +52,6 @@ def write_forms(run: Any, engines: Sequence[str], folder: Path) -> None:
     from powerbert_tf.export.runtimes import runtime_module
     from powerbert_tf.export.saved_model import write_saved_model
     from powerbert_tf.export.settings import ExportSettings
-    from powerbert_tf.export.shapes import resolve_shapes
     from powerbert_tf.runs.stages.export import export_request
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +62,8 @@ def write_forms(run: Any, engines: Sequence[str], folder: Path) -> None:
         for number, batch in enumerate(batches.dataset(with_labels=False).as_numpy_iterator()):
             arrays |= {f"{name}{number}": values for name, values in batch.items()}
         np.savez(folder / f"batches-{size}.npz", **arrays)
-    lengths = resolve_shapes(run.settings.inputs.max_seq_length, jit_compile=True).lengths
+    compiled = ExportSettings(export_jit_compile=True)
+    lengths = compiled.shapes(run.settings.inputs.max_seq_length).lengths
     for engine in engines:
         for name, model in models_of(run).items():
             place = folder / engine.replace(", ", "-").replace(" ", "-")
@@ -75,7 +75,7 @@ def write_forms(run: Any, engines: Sequence[str], folder: Path) -> None:
                     model, run.task.is_regression, lengths, place / name, "model", int8=True
                 )
             else:
-                settings = ExportSettings(export_jit_compile="XLA" in engine)
+                settings = compiled if "XLA" in engine else ExportSettings()
                 with write_saved_model(export_request(run, {"": model}, settings), place / name):
                     pass
 

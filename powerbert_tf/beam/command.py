@@ -17,27 +17,27 @@ from powerbert_tf.data.settings import ON_BAD_ROW, QUOTING
 from powerbert_tf.data.tables import find_files
 from powerbert_tf.data.tasks import TASK_FILE, TASKS
 from powerbert_tf.prediction.settings import PREDICT_FORMATS, PredictSettings
+from powerbert_tf.prediction.shards import SHARD_NAME
 from powerbert_tf.runs.task_file import read_task_file
 
-_SHARDS = re.compile(r"part-[0-9]{5,}\.(csv|jsonl|parquet)")
 _INPUT_ERROR = re.compile(r"InputError: (.*?)(?: \[while running|\n|$)")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m powerbert_tf.beam",
-        description="Answers files with an exported model, on any Beam runner; other flags are Beam's.",
+        description="Answers files with an exported model on any Beam runner. Other flags go to Beam.",
     )
     parser.add_argument("--saved_model", required=True, help="A version's folder, such as runs/reviews/saved_model/1.")
-    parser.add_argument("--predict_file", required=True, help="As of run_glue.py, but for standard input.")
-    parser.add_argument("--predict_dir", required=True, help="Folder of the answers; is there and empty, or not there.")
+    parser.add_argument("--predict_file", required=True, help="See run_glue.py; standard input is not supported.")
+    parser.add_argument("--predict_dir", required=True, help="Folder of the answers; must be empty or missing.")
     parser.add_argument("--predict_format", default=PredictSettings.predict_format, choices=PREDICT_FORMATS)
     parser.add_argument("--predict_shard_rows", type=int, default=PredictSettings.predict_shard_rows)
-    parser.add_argument("--text_column", default="", help="Default: as in training, on data of your own.")
+    parser.add_argument("--text_column", default="", help="Default: the column used in training, for data of your own.")
     parser.add_argument("--text_pair_column", default="")
     parser.add_argument("--quoting", default="minimal", choices=QUOTING)
     parser.add_argument("--on_bad_row", default="error", choices=ON_BAD_ROW)
-    parser.add_argument("--eval_batch_size", type=int, default=64, help="Rows that the model is given at once.")
+    parser.add_argument("--eval_batch_size", type=int, default=64, help="Rows in a batch of the model.")
     return parser
 
 
@@ -45,12 +45,12 @@ def read_job(given: argparse.Namespace) -> Job:
     """Resolves flags.
 
     Raises:
-        InputError: A flag, or the exported model.
+        InputError: A flag or the exported model is wrong.
     """
     PredictSettings(predict_format=given.predict_format, predict_shard_rows=given.predict_shard_rows)
     path = Path(given.saved_model, TASK_FILE)
     if not path.is_file():
-        raise InputError(f"--saved_model={given.saved_model}: no {TASK_FILE} in it; expected a version's folder.")
+        raise InputError(f"--saved_model={given.saved_model}: has no {TASK_FILE}; expected a version's folder.")
     task = read_task_file(path)
     is_pair = TASKS[task.name].is_pair if task.name in TASKS else bool(task.data.get("text_pair_column"))
     names = ("text_column", "text_pair_column")[: 1 + is_pair]
@@ -72,30 +72,30 @@ def main(argv: Sequence[str]) -> None:
     """Runs the pipeline and waits for it.
 
     Raises:
-        InputError: A flag, a file, or answers that are in the way.
+        InputError: A flag or a file is wrong, or the folder holds answers already.
         OSError: Files cannot be written.
     """
     given, of_beam = _parser().parse_known_args(argv)
     job = read_job(given)
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if any(_SHARDS.fullmatch(entry.name) for entry in folder.iterdir()):
+    if any(SHARD_NAME.fullmatch(entry.name) for entry in folder.iterdir()):
         raise InputError(f"--predict_dir={given.predict_dir}: holds answers already; expected another folder.")
     try:
         with apache_beam.Pipeline(options=PipelineOptions(list(of_beam), save_main_session=False)) as pipeline:
             answer(pipeline, job)
-    except RuntimeError as error:  # of a worker, its traceback included
+    except RuntimeError as error:  # of a worker, with its traceback
         of_user = _INPUT_ERROR.search(str(error))
         if of_user is None:
             raise
         raise InputError(of_user[1]) from None
     _gather_rejected(folder, len(job.files))
-    written = sum(bool(_SHARDS.fullmatch(entry.name)) for entry in folder.iterdir())
+    written = sum(bool(SHARD_NAME.fullmatch(entry.name)) for entry in folder.iterdir())
     print(f"{folder}: {written} files", flush=True)
 
 
 def _gather_rejected(folder: Path, num_files: int) -> None:
-    """Puts the rows that were left out of each file into one, in order."""
+    """Joins the rejected rows of all files, in order."""
     parts = [path for path in (rejected_file(str(folder), number) for number in range(num_files)) if path.exists()]
     if not parts:
         return

@@ -58,12 +58,9 @@ def format_card(request: ExportRequest) -> str:
 
 
 def format_runtime_card(request: ExportRequest, name: str, files: Mapping[str, Mapping[str, Any]]) -> str:
-    """The card of a model for another runtime: its files, inputs, output and tokenizer.
+    """The card of a model for another runtime, the format `name`: its files, inputs, output and tokenizer.
 
-    Args:
-        request: What is exported.
-        name: Name of the format.
-        files: The entry of `result.json` for each file.
+    `files` has the entry of `result.json` for each file.
     """
     task, tokenizer = request.task, ", ".join(f"`{Path(path).name}`" for path in request.tokenizer.files)
     output = "`scores` float32 `[B]`" if task.is_regression else "`probabilities` float32 `[B, C]`"
@@ -149,13 +146,7 @@ def _quality(request: ExportRequest) -> str:
 def quality_rows(
     export_model: str, evaluated: Mapping[str, Any] | None, elastic: Mapping[str, Any] | None
 ) -> list[str]:
-    """Lines with metrics and speed-up of what is exported, as far as they were measured.
-
-    Args:
-        export_model: Value of `--export_model`.
-        evaluated: See `ExportRequest`.
-        elastic: See `ExportRequest`.
-    """
+    """Lines with metrics and speed-up of what is exported, as far as they were measured; see `ExportRequest`."""
     if export_model == "elastic":
         return _elastic_rows(elastic or {"budgets": [], "metrics": {}})
     if evaluated is None:

@@ -169,14 +169,7 @@ class ExpectedAnswers:
 def compare_answer(
     expected: ExpectedAnswers, signature: str, rows: Sequence[int], answer: Mapping[str, Any]
 ) -> list[str]:
-    """Describes what is wrong with an answer; the list is empty if it is right.
-
-    Args:
-        expected: Answers of the model.
-        signature: Name of the signature that was called.
-        rows: Requests that it was called with.
-        answer: Its outputs by name, tensors or arrays.
-    """
+    """Describes what is wrong with a signature's answer to the requests `rows`; the list is empty if it is right."""
     suffix = next(name for name in sorted(expected.answers, key=len, reverse=True) if signature.endswith(name))
     right = expected.answers[suffix][list(rows)]
     outputs = {name: np.asarray(values) for name, values in answer.items()}
@@ -212,12 +205,7 @@ def _output_names(signature: str, is_classification: bool) -> tuple[str, ...]:
 def check_answers(
     signatures: Mapping[str, Callable], expected: ExpectedAnswers, alone: bool = True
 ) -> tuple[int, list[str]]:
-    """Calls every signature with every request and compares the answers.
-
-    Args:
-        signatures: Functions by name.
-        expected: Requests and answers.
-        alone: Whether each request is also sent alone.
+    """Calls every signature with every request, in batches and if wanted `alone`, and compares the answers.
 
     Returns:
         The number of calls, and a description of each wrong answer.

@@ -22,7 +22,7 @@ from powerbert_tf.data.tasks import TASK_FILE
 from powerbert_tf.export.cards import CARD_FILE, format_runtime_card
 from powerbert_tf.export.expected_answers import ExpectedAnswers
 from powerbert_tf.export.request import ExportRequest
-from powerbert_tf.export.shapes import ServingShapes, resolve_shapes
+from powerbert_tf.export.shapes import ServingShapes
 from powerbert_tf.export.signatures import in_precision
 
 _MODULES = {
@@ -51,7 +51,7 @@ def write_runtime(request: ExportRequest, folder: Path, name: str) -> dict[str, 
     settings, is_regression = request.settings, request.task.is_regression
     expected = request.expected_answers(ServingShapes())
     # A runtime that needs constant sizes gets the lengths of a compiled SavedModel.
-    lengths = resolve_shapes(request.max_seq_length, settings.export_lengths, jit_compile=True).lengths
+    lengths = dataclasses.replace(settings, export_jit_compile=True).shapes(request.max_seq_length).lengths
     module, files = runtime_module(name), {}
     for suffix, model in request.models.items():
         written = module.write(model, is_regression, lengths, folder, f"model{suffix}", settings.export_int8)

@@ -2,11 +2,13 @@
 
 import dataclasses
 
-from powerbert_tf.common.flags import CheckedSettings, one_of, require, setting
+from powerbert_tf.common.flags import Check, CheckedSettings, one_of, require, setting
 from powerbert_tf.export.formats import DEFAULT_FORMAT, EXPORT_FORMATS
-from powerbert_tf.export.shapes import EXPORT_PRECISIONS, ServingShapes, resolve_shapes
+from powerbert_tf.export.shapes import ServingShapes
 
 EXPORT_MODELS = ("retrain", "elastic", "finetune")
+EXPORT_PRECISIONS = ("float32", "bfloat16")
+_DEFAULT_LENGTHS = tuple(16 * 2**power for power in range(16))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,7 @@ class ExportSettings(CheckedSettings):
         "Number of examples to which an exported model pads each batch, and the most that it takes: static shapes, "
         "as a TPU needs them; 0 for any batch.",
         default=0,
+        check=Check(lambda value: value >= 0, "0 for any, or a number of examples"),
     )
     export_precision: str = setting(
         "Precision of an exported model: float32 or bfloat16.", default="float32", check=one_of(EXPORT_PRECISIONS)
@@ -48,26 +51,30 @@ class ExportSettings(CheckedSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        names = {name.strip() for name in self.export_format.split(",")}
         expected = f"of {', '.join(EXPORT_FORMATS)}, separated by commas"
-        require(names <= EXPORT_FORMATS.keys(), "export_format", self.export_format, expected)
+        require(self._names <= EXPORT_FORMATS.keys(), "export_format", self.export_format, expected)
+
+    @property
+    def _names(self) -> set[str]:
+        return {name.strip() for name in self.export_format.split(",")}
 
     @property
     def formats(self) -> tuple[str, ...]:
         """Names of the formats, each once, in the order of `EXPORT_FORMATS`."""
-        names = {name.strip() for name in self.export_format.split(",")}
-        return tuple(name for name in EXPORT_FORMATS if name in names)
+        return tuple(name for name in EXPORT_FORMATS if name in self._names)
 
     def shapes(self, max_seq_length: int) -> ServingShapes:
         """The shapes in which an export calls its model.
 
         Raises:
-            InputError: A flag is out of its range.
+            InputError: A length is not a whole number from 1 to N.
         """
-        return resolve_shapes(
-            max_seq_length,
-            self.export_lengths,
-            self.export_batch_size,
-            self.export_jit_compile,
-            self.export_precision,
-        )
+        given = self.export_lengths.split(",") if self.export_lengths else []
+        numbers = [int(text) if text.strip().isdecimal() else 0 for text in given]
+        expected = f"whole numbers from 1 to {max_seq_length} (--max_seq_length), separated by commas, such as 32,64"
+        holds = all(1 <= number <= max_seq_length for number in numbers)
+        require(holds, "export_lengths", self.export_lengths, expected)
+        if not numbers and (self.export_jit_compile or self.export_batch_size):
+            numbers = [length for length in _DEFAULT_LENGTHS if length < max_seq_length] or [max_seq_length]
+        lengths = sorted({*numbers, max_seq_length}) if numbers else ()
+        return ServingShapes(tuple(lengths), self.export_batch_size, self.export_jit_compile, self.export_precision)

@@ -22,13 +22,12 @@ from powerbert_tf.models.precision import computing_in
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
 TEXTS = ("text", "text_pair")
-_OF_CHOICE = ("article", "question")
 
 
 def text_inputs(task: Task) -> tuple[str, ...]:
     """Names of the texts of a request, and of the features of its `tf.Example`s."""
     if task.choices > 1:
-        return (*_OF_CHOICE, *(f"option_{name.lower()}" for name in task.classes))
+        return ("article", "question", *(f"option_{name.lower()}" for name in task.classes))
     return TEXTS[: 1 + task.is_pair]
 
 
@@ -174,11 +173,6 @@ def _tokenize_function(tokenizer: Tokenizer, task: Task, max_seq_length: int) ->
 
 
 def _ids_signature(call: _ModelCall, model: BertClassifier, task: Task) -> Callable:
-    limits = {
-        "max_seq_length": model.max_seq_length,
-        "vocab_size": model.config.vocab_size,
-        "num_segments": max(model.config.type_vocab_size, 1),  # without segments, ids are 0
-    }
     options = [task.choices] if task.choices > 1 else []
     specs = [tf.TensorSpec([None, *options, None], tf.int32, name=name) for name in INPUTS]
 
@@ -187,7 +181,7 @@ def _ids_signature(call: _ModelCall, model: BertClassifier, task: Task) -> Calla
         inputs = [token_ids, segment_ids, padding_mask]
         if options:
             inputs = [tf.reshape(values, [-1, tf.shape(values)[-1]]) for values in inputs]
-        answers = call(*checked_ids(*inputs, **limits))
+        answers = call(*checked_ids(model, *inputs))
         return {"scores" if task.is_regression else "probabilities": answers}
 
     return serve
@@ -227,29 +221,22 @@ def _examples_signature(call: _ModelCall, tokenize: Callable, task: Task) -> Cal
 
 
 def checked_ids(
-    token_ids: tf.Tensor,
-    segment_ids: tf.Tensor,
-    padding_mask: tf.Tensor,
-    *,
-    max_seq_length: int,
-    vocab_size: int,
-    num_segments: int,
+    model: BertClassifier, token_ids: tf.Tensor, segment_ids: tf.Tensor, padding_mask: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns the inputs of a model, int32 `[B, T]` each, once they are checked.
 
     Without this, the result of an id outside its table depends on the device: an error, a row of zeros, another row.
 
     Args:
-        token_ids: From 0 to `vocab_size - 1`.
-        segment_ids: From 0 to `num_segments - 1`.
+        model: Its vocabulary, segments and N set the limits.
+        token_ids: Ids in the vocabulary; T is from 1 to N.
+        segment_ids: Ids of segments; 0 in a model without segments.
         padding_mask: 1 for a token, 0 for padding, which is on the right; at least one 1 in each row.
-        max_seq_length: N; T is from 1 to N.
-        vocab_size: Size of the vocabulary.
-        num_segments: Number of segments.
 
     Returns:
         The three inputs. Evaluating them raises `InvalidArgumentError` if something is wrong.
     """
+    max_seq_length, num_segments = model.max_seq_length, max(model.config.type_vocab_size, 1)
     shape = tf.shape(token_ids)
     binary = tf.logical_or(padding_mask == 0, padding_mask == 1)
     checks = [
@@ -259,7 +246,7 @@ def checked_ids(
         ),
         _same_shape("segment_ids", segment_ids, shape),
         _same_shape("padding_mask", padding_mask, shape),
-        _inside("token_ids", token_ids, vocab_size, "the vocabulary."),
+        _inside("token_ids", token_ids, model.config.vocab_size, "the vocabulary."),
         _inside("segment_ids", segment_ids, num_segments, "the segments."),
         (binary, ["padding_mask has values other than 0 (padding) and 1 (token); expected those only."]),
         (

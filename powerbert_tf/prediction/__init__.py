@@ -1,4 +1,5 @@
 """Predictions for files of any size in constant memory: windows of rows in, shards of answers out, in the same order.
 
-Imports `data`, `models` and `batches`. A new input or output format of predictions goes here.
+Imports `data`, `models` and `batches`. A new format of answers goes into `writers`; formats of the input are those of
+`data.tables`.
 """

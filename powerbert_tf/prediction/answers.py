@@ -1,32 +1,30 @@
-"""Windows of texts -> answers, in few shapes that are the same for all windows."""
+"""Answers of a model to windows of texts, in a few shapes that are the same for all windows."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 from scipy import special
 
-from powerbert_tf.batches.batching import EncodedSplit, encode_split, grouped_rows, pad_rows
+from powerbert_tf.batches.batching import EncodedSplit, grouped_rows, pad_rows
 from powerbert_tf.batches.buckets import choose_buckets, padded_lengths
 from powerbert_tf.batches.settings import InferenceSettings
-from powerbert_tf.data.splits import Split
+from powerbert_tf.data.metrics import predictions_from_logits
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.compilation import compiled_once
-from powerbert_tf.prediction.windows import Window
-from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
 _DECIMALS = 6
 
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """What a model says of some rows.
+    """Answers to some rows.
 
     Attributes:
-        predictions: The class of each by its name, or the number of a regression.
-        probabilities: Of the classes, `[n, C]`, rounded; of a regression, C is 0.
+        predictions: Class names, or the numbers of a regression.
+        probabilities: Rounded probabilities of the classes, `[n, C]`; for a regression, C is 0.
     """
 
     predictions: Sequence[str] | Sequence[float]
@@ -34,11 +32,11 @@ class Answers:
 
 
 def round_answers(classes: Sequence[str], values: np.ndarray) -> Answers:
-    """Answers as they are written, the same in all formats.
+    """Rounds answers, in the same way for all formats.
 
     Args:
-        classes: Their names; empty for a regression.
-        values: Probabilities `[n, C]`, or numbers `[n, 1]` of a regression.
+        classes: Class names; empty for a regression.
+        values: Probabilities `[n, C]`, or the numbers `[n, 1]` of a regression.
     """
     rounded = np.round(values.astype("float64"), _DECIMALS)
     if not classes:
@@ -46,33 +44,28 @@ def round_answers(classes: Sequence[str], values: np.ndarray) -> Answers:
     return Answers([classes[one] for one in values.argmax(axis=-1)], rounded)
 
 
-def encoded_windows(
-    windows: Iterable[Window], texts: Sequence[str], tokenizer: Tokenizer, max_seq_length: int
-) -> Iterator[Window]:
-    """The windows with their word-pieces.
+def answer_columns(classes: Sequence[str]) -> list[str]:
+    """Columns of a table of answers; a regression has no classes."""
+    return ["prediction", *(f"probability of {name}" for name in classes)]
 
-    Args:
-        windows: What to encode.
-        texts: Columns of the texts.
-        tokenizer: Of the model.
-        max_seq_length: N.
-    """
-    for window in windows:
-        if window.rows:
-            columns = tuple([row.cells[column] or "" for row in window.rows] for column in texts)
-            window.encoded = encode_split(Split(columns, None, None), tokenizer, max_seq_length)
-        yield window
+
+def answer_names(task: Task, logits: np.ndarray) -> list[str]:
+    """The class name of each row of logits `[n, C]`; for a regression, the number."""
+    answers = predictions_from_logits(task, logits)
+    return [f"{value:.3f}" for value in answers] if task.is_regression else [task.classes[one] for one in answers]
+
+
+def probability_columns(task: Task, logits: np.ndarray) -> tuple[list[str], list[list[str]]]:
+    """Column names and rows of the probabilities of logits `[n, C]`, or of the score of a regression."""
+    values = logits[:, :1] if task.is_regression else special.softmax(logits, axis=-1)
+    return list(task.classes) or ["score"], [[f"{value:.6f}" for value in row] for row in values]
 
 
 def choose_lengths(first: EncodedSplit, inference: InferenceSettings) -> list[int]:
-    """The lengths to which the batches of all windows are padded.
+    """Chooses the lengths to which the batches of all windows are padded.
 
-    They are those of the first window's batches, and, as the rows may be in an order, each length up to N is given the
-    weight of one batch, so that later windows find a bucket near theirs whatever they hold.
-
-    Args:
-        first: The first window.
-        inference: Batch size, padding and the number of buckets.
+    They fit the batches of the first window. The input may be sorted, so each length up to N also counts as one batch,
+    and later windows find a bucket near their lengths.
     """
     if inference.padding == "max":
         return [first.max_seq_length]
@@ -83,12 +76,12 @@ def choose_lengths(first: EncodedSplit, inference: InferenceSettings) -> list[in
 
 
 class Answerer:
-    """A model that answers window after window.
+    """A model that answers one window after another.
 
     Args:
         model: The model.
         task: Its classes.
-        inference: Batch size, XLA or not.
+        inference: Batch size, and whether XLA compiles.
         lengths: From `choose_lengths`.
     """
 
@@ -99,13 +92,8 @@ class Answerer:
         self._filled_to = inference.eval_batch_size if inference.jit_compile else 0
         self._lengths = np.array(lengths)
 
-    def answer(self, encoded: EncodedSplit, tell: Callable[[int], None] = lambda count: None) -> Answers:
-        """Answers in the order of the rows.
-
-        Args:
-            encoded: The rows.
-            tell: Is called after each batch with the number of its rows.
-        """
+    def answer(self, encoded: EncodedSplit, count_rows: Callable[[int], None] = lambda count: None) -> Answers:
+        """Answers in the order of the rows; calls `count_rows` after each batch with its number of rows."""
         lengths = encoded.lengths
         batches = grouped_rows(lengths, self._batch_size)
         longest = padded_lengths(np.array([lengths[rows[-1]] for rows in batches]), self._lengths)
@@ -113,7 +101,7 @@ class Answerer:
         for rows, length in zip(batches, longest, strict=True):
             logits = self._function(pad_rows(encoded, rows, int(length), self._filled_to))
             sorted_logits.append(keras.ops.convert_to_numpy(logits)[: len(rows)])
-            tell(len(rows))
+            count_rows(len(rows))
         values = np.empty((len(encoded), max(len(self._classes), 1)))
         values[np.concatenate(batches)] = np.concatenate(sorted_logits)
         return round_answers(self._classes, special.softmax(values, axis=-1) if self._classes else values)

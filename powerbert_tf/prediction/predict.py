@@ -1,57 +1,115 @@
-"""Predicts files of any size: what is held in memory is a few windows of rows."""
+"""Predicts files of any size; only a few windows of rows are in memory."""
 
+import contextlib
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+from powerbert_tf.batches.settings import InferenceSettings
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import sha256
 from powerbert_tf.common.reporting import open_bar, say
-from powerbert_tf.data.rejected_rows import bad_rows_message
+from powerbert_tf.data.rejected_rows import REJECTED_FILE, bad_rows_message
+from powerbert_tf.data.settings import DataSettings
+from powerbert_tf.data.tasks import Task
+from powerbert_tf.elimination.retention import Configuration
+from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.precision import computing_in
-from powerbert_tf.prediction.answers import Answerer, choose_lengths, encoded_windows
-from powerbert_tf.prediction.columns import answer_columns
-from powerbert_tf.prediction.request import PredictRequest
+from powerbert_tf.prediction.answers import Answerer, choose_lengths
+from powerbert_tf.prediction.input_rows import InputRows, find_input
+from powerbert_tf.prediction.settings import PredictSettings
 from powerbert_tf.prediction.shards import Progress, ShardFolder, open_folder
-from powerbert_tf.prediction.source import Source, find_input
-from powerbert_tf.prediction.windows import Window, cut_windows, made_ahead
+from powerbert_tf.prediction.windows import Window, cut_windows, encode_windows, prefetch
+from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
 PREDICTIONS = "predictions"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PredictRequest:
+    """A trained model and the files that it answers.
+
+    Attributes:
+        load_model: Reads the model.
+        weights: File of its weights, whose hash identifies the model.
+        retention_configuration: Retention configuration of the model.
+        task: Task of the model.
+        tokenizer: Tokenizer of the model.
+        max_seq_length: N.
+        truncation: How long texts are truncated.
+        inference: How the model runs.
+        root: Parent of the folder of answers, unless `settings` name one.
+        settings: What is read and written.
+        data: How tables are quoted, and what happens to rows that cannot be used.
+        texts: Columns of the texts; an empty name for one that no flag gives.
+    """
+
+    load_model: Callable[[], BertClassifier]
+    weights: Path
+    retention_configuration: Configuration
+    task: Task
+    tokenizer: Tokenizer
+    max_seq_length: int
+    truncation: str
+    inference: InferenceSettings
+    root: Path
+    settings: PredictSettings
+    data: DataSettings
+    texts: tuple[str, ...]
+
+    def identify(self, source: InputRows) -> dict[str, Any]:
+        """Everything that the answers to some rows depend on, ready for JSON."""
+        return {
+            "files": source.describe(),
+            "text columns": list(source.texts),
+            "quoting": self.data.quoting,
+            "predict_format": self.settings.predict_format,
+            "predict_shard_rows": self.settings.predict_shard_rows,
+            "model": sha256(self.weights),
+            "retention_configuration": list(self.retention_configuration),
+            "tokenizer": self.tokenizer.fingerprint,
+            "classes": list(self.task.classes),
+            "max_seq_length": self.max_seq_length,
+            "truncation": self.truncation,
+            **dataclasses.asdict(self.inference),
+        }
 
 
 def predict_files(request: PredictRequest, overwrite: bool = False) -> Path:
     """Answers `--predict_file`, from the beginning or from where an earlier run was interrupted.
 
-    Writes `part-00000.<format>` and so on: the input's columns, the prediction, the probabilities, in the order of the
-    input; `rejected.jsonl` where rows were left out; and `progress.json`. A run that is interrupted and gone on with
-    leaves the same bytes as one that is not.
+    Writes `part-00000.<format>` and so on: the input's columns, the prediction and the probabilities, in the order of
+    the input; `rejected.jsonl` if rows were left out; and `progress.json`. A run that is interrupted and resumed leaves
+    the same bytes as one that is not interrupted.
 
     Args:
         request: Model, files and flags.
-        overwrite: Whether answers that are there go.
+        overwrite: Whether existing answers are replaced.
 
     Returns:
         The folder of the answers.
 
     Raises:
-        InputError: A file, a row where bad rows are errors, or answers to another request are in the way.
+        InputError: A file is wrong, a row cannot be used and such rows are errors, or the folder holds answers to
+            another request.
         OSError: Files cannot be written.
     """
     settings = request.settings
-    source = Source(
+    source = InputRows(
         find_input(settings.predict_file),
         request.texts,
         request.data.quoting == "minimal",
-        answer_columns(request.task.classes),
-        any_keys=settings.predict_format == "jsonl",
+        request.task.classes,
+        settings.predict_format,
     )
-    schema = source.schema if settings.predict_format == "parquet" else None
     folder = Path(settings.predict_dir) if settings.predict_dir else request.root / PREDICTIONS / source.name
-    asked = _describe(request, source)
     with (
         computing_in(request.inference.precision),
-        open_folder(folder, settings.predict_format, asked, overwrite, not source.from_standard_input) as shards,
+        open_folder(
+            folder, source.table, request.identify(source), overwrite, resumes=not source.from_standard_input
+        ) as shards,
     ):
         if shards.progress.complete:
             say(f"{folder}: already there, reused; --overwrite predicts again")
@@ -59,22 +117,21 @@ def predict_files(request: PredictRequest, overwrite: bool = False) -> Path:
         if source.from_standard_input:
             say("standard input: a run that is interrupted cannot be resumed")
         if shards.progress.shards:
-            say(f"{folder}: {shards.progress.rows:,} rows are there; going on behind them")
+            say(f"{folder}: {shards.progress.rows:,} rows are there; resuming after them")
         began, before = time.perf_counter(), shards.progress.rows
-        _answer(request, source, schema, shards)
+        _answer(request, source, shards)
         _report(folder, shards.progress, shards.progress.rows - before, time.perf_counter() - began)
     return folder
 
 
-def _answer(request: PredictRequest, source: Source, schema: Any, shards: ShardFolder) -> None:
-    columns = answer_columns(request.task.classes)
+def _answer(request: PredictRequest, source: InputRows, shards: ShardFolder) -> None:
     model = request.load_model()
     answerer: Answerer | None = None
-    windows = cut_windows(source.rows(shards.progress.place), request.settings.predict_shard_rows)
-    encoded = encoded_windows(windows, source.texts, request.tokenizer, request.max_seq_length)
     place = shards.progress.place
-    with _Bar(source, shards.progress) as bar:
-        for window in made_ahead(encoded):
+    windows = cut_windows(source.rows(place), request.settings.predict_shard_rows)
+    encoded = encode_windows(windows, source.texts, request.tokenizer, request.max_seq_length)
+    with contextlib.closing(_Bar(source.total_bytes, shards.progress)) as bar:
+        for window in prefetch(encoded):
             bar.begin(window)
             if window.rejected:
                 if request.data.on_bad_row == "error":
@@ -84,7 +141,7 @@ def _answer(request: PredictRequest, source: Source, schema: Any, shards: ShardF
                 if answerer is None:
                     shards.lengths = shards.lengths or tuple(choose_lengths(window.encoded, request.inference))
                     answerer = Answerer(model, request.task, request.inference, shards.lengths)
-                shards.write(window.rows, answerer.answer(window.encoded, bar.move), source.columns, columns, schema)
+                shards.write(window.rows, answerer.answer(window.encoded, bar.move))
             place = window.end
             if window.ends_shard:
                 shards.end_shard(place)
@@ -92,64 +149,40 @@ def _answer(request: PredictRequest, source: Source, schema: Any, shards: ShardF
 
 
 class _Bar:
-    """Rows a second, and, where the size of the input is known, the time left."""
+    """Shows rows per second and, if the size of the input is known, the time left."""
 
-    def __init__(self, source: Source, progress: Progress):
-        self._total = source.total_bytes
-        self._before = progress.rows
-        self._rows = progress.rows
+    def __init__(self, total_bytes: int | None, progress: Progress):
+        form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}" if total_bytes else "{desc}{postfix}"
+        # What an earlier run did took no time in this one, so it says nothing about the time left.
+        initial = progress.place.read_bytes if total_bytes else 0
+        self._bar = open_bar(total=total_bytes, initial=initial, desc="predict", bar_format=form)
+        self._began = time.perf_counter()
+        self._before = self._rows = progress.rows
         self._window: Window | None = None
         self._done = 0  # rows of the window
-        self._at = progress.place.read_bytes  # where it begins
-
-    def __enter__(self) -> "_Bar":
-        form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}" if self._total else "{desc}{postfix}"
-        # What an earlier run did took this one no time, and says nothing about the time left.
-        initial = self._at if self._total else 0
-        self._bar = open_bar(total=self._total, initial=initial, desc="predict", bar_format=form)
-        self._began = time.perf_counter()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._bar.close()
+        self._at = progress.place.read_bytes  # where the window begins
 
     def begin(self, window: Window) -> None:
-        """Tells which window is answered."""
+        """Starts a window."""
         if self._window is not None:
             self._at = self._window.end.read_bytes
         self._window, self._done = window, 0
 
     def move(self, count: int) -> None:
-        """Tells that so many more rows of the window are answered."""
+        """Counts further answered rows of the window."""
         window = cast(Window, self._window)
         self._done += count
         self._rows += count
         rate = (self._rows - self._before) / (time.perf_counter() - self._began)
         self._bar.set_postfix_str(f"{self._rows:,} rows, {rate:,.0f} rows/s", refresh=False)
         at = self._at + (window.end.read_bytes - self._at) * self._done // len(window.rows)
-        self._bar.update(at - self._bar.n if self._total else count)
+        self._bar.update(at - self._bar.n if self._bar.total else count)
 
-
-def _describe(request: PredictRequest, source: Source) -> dict[str, Any]:
-    """All that the answers depend on."""
-    settings = request.settings
-    return {
-        "files": source.describe(),
-        "text columns": list(source.texts),
-        "quoting": request.data.quoting,
-        "predict_format": settings.predict_format,
-        "predict_shard_rows": settings.predict_shard_rows,
-        "model": sha256(request.weights),
-        "retention_configuration": list(request.retention_configuration),
-        "tokenizer": request.tokenizer.fingerprint,
-        "classes": list(request.task.classes),
-        "max_seq_length": request.max_seq_length,
-        "truncation": request.truncation,
-        **dataclasses.asdict(request.inference),
-    }
+    def close(self) -> None:
+        self._bar.close()
 
 
 def _report(folder: Path, progress: Progress, rows: int, seconds: float) -> None:
-    left_out = f"; {progress.rejected:,} rows left out, rejected.jsonl names each of them" if progress.rejected else ""
+    left_out = f"; {progress.rejected:,} rows left out, see {REJECTED_FILE}" if progress.rejected else ""
     speed = f", {rows / seconds:,.0f} rows/s" if rows else ""
     say(f"{folder}: {progress.rows:,} rows in {progress.shards} files{speed}{left_out}")

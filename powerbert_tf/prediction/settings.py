@@ -1,19 +1,15 @@
-"""Flags of a prediction of new files: what is read, and what is written."""
+"""Flags of a prediction of new files."""
 
 import dataclasses
 
-from powerbert_tf.common.flags import require, setting
+from powerbert_tf.common.flags import AT_LEAST_1, CheckedSettings, one_of, setting
 
 PREDICT_FORMATS = ("csv", "jsonl", "parquet")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PredictSettings:
-    """What a trained model is to answer; the command line has a flag for each field.
-
-    Raises:
-        InputError: A value is out of its range; the message names the flag.
-    """
+class PredictSettings(CheckedSettings):
+    """Prediction of new files by a trained model."""
 
     predict_file: str = setting(
         "With --stage=predict, files of any size for a trained model to answer: CSV, TSV, JSON lines or Parquet, "
@@ -21,7 +17,9 @@ class PredictSettings:
         "line (two separated by a tab for pairs), or -.csv, -.tsv or -.jsonl for a table there.",
         default="",
     )
-    predict_format: str = setting("Format of the answers: csv, jsonl or parquet.", default="csv")
+    predict_format: str = setting(
+        "Format of the answers: csv, jsonl or parquet.", default="csv", check=one_of(PREDICT_FORMATS)
+    )
     predict_dir: str = setting(
         "Folder for the answers, part-00000.csv and so on. Default: predictions/<file name> in the run's folder.",
         default="",
@@ -29,9 +27,5 @@ class PredictSettings:
     predict_shard_rows: int = setting(
         "Rows per file of answers. After an interruption, less than one file is computed again.",
         default=100_000,
+        check=AT_LEAST_1,
     )
-
-    def __post_init__(self):
-        expected = f"one of {', '.join(PREDICT_FORMATS)}"
-        require(self.predict_format in PREDICT_FORMATS, "predict_format", self.predict_format, expected)
-        require(self.predict_shard_rows >= 1, "predict_shard_rows", self.predict_shard_rows, "at least 1")

@@ -1,7 +1,7 @@
-"""A folder of answers: shards that appear whole, rows that were left out, and how far it has come.
+"""A folder of answers: shards that appear whole, rows that were left out, and the progress.
 
-`progress.json` is written after each shard. What it does not tell of is made anew, so that whatever moment a run is
-stopped at, the next one goes on behind the last shard and comes to the same files.
+`progress.json` is written after each shard. What it does not record is made again, so a run can be stopped at any
+moment: the next one resumes after the last shard and leaves the same files.
 """
 
 import contextlib
@@ -19,12 +19,13 @@ from powerbert_tf.common.locks import exclusive
 from powerbert_tf.data.rejected_rows import REJECTED_FILE, rejected_line
 from powerbert_tf.data.tables import Row
 from powerbert_tf.prediction.answers import Answers
-from powerbert_tf.prediction.source import Place
-from powerbert_tf.prediction.writers import Writer, open_writer
+from powerbert_tf.prediction.input_rows import Place
+from powerbert_tf.prediction.settings import PREDICT_FORMATS
+from powerbert_tf.prediction.writers import AnswerTable, Writer
 
 PROGRESS_FILE = "progress.json"
-_SHARD = re.compile(r"part-[0-9]{5,}\.(csv|jsonl|parquet)")
-_UNFINISHED = (".part-", f".{PROGRESS_FILE}-")  # what a run that was killed leaves; the latter of `files.replacing`
+SHARD_NAME = re.compile(rf"part-[0-9]{{5,}}\.({'|'.join(PREDICT_FORMATS)})")
+_UNFINISHED = (".part-", f".{PROGRESS_FILE}.")  # what a killed run leaves; the latter is from `files.replacing`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +33,13 @@ class Progress:
     """What a folder holds.
 
     Attributes:
-        shards: Finished ones.
-        rows: Answers in them.
-        rejected: Rows that were left out up to there.
-        rejected_bytes: Of `rejected.jsonl` up to there.
-        place: Where the input goes on.
-        lengths: To which batches are padded; empty as long as they are not chosen.
-        complete: Whether that is all.
+        shards: Number of finished shards.
+        rows: Number of answers in them.
+        rejected: Number of rows that were left out up to there.
+        rejected_bytes: Size of `rejected.jsonl` up to there.
+        place: Where the input continues.
+        lengths: Lengths to which batches are padded; empty until they are chosen.
+        complete: Whether all rows are answered.
     """
 
     shards: int = 0
@@ -51,7 +52,7 @@ class Progress:
 
 
 def shard_name(number: int, form: str) -> str:
-    """Name of a file of answers, from 0."""
+    """Name of a file of answers, counted from 0."""
     return f"part-{number:05d}.{form}"
 
 
@@ -60,14 +61,14 @@ class ShardFolder:
 
     Attributes:
         progress: What is finished.
-        lengths: Goes into `progress` with the next shard.
+        lengths: Recorded in `progress` with the next shard.
     """
 
-    def __init__(self, folder: Path, form: str, request: Mapping[str, Any], progress: Progress):
+    def __init__(self, folder: Path, table: AnswerTable, request: Mapping[str, Any], progress: Progress):
         self.folder = folder
         self.progress = progress
         self.lengths = progress.lengths
-        self._form = form
+        self._table = table
         self._request = request
         self._writer: Writer | None = None
         self._rows = 0  # of the open shard
@@ -75,52 +76,37 @@ class ShardFolder:
         self._rejected_bytes = progress.rejected_bytes
 
     def reject(self, rows: Sequence[Row]) -> None:
-        """Keeps rows that are left out."""
+        """Records rows that are left out."""
         with (self.folder / REJECTED_FILE).open("a", encoding="ascii") as file:
-            for row in rows:
-                file.write(rejected_line(row))
+            file.writelines(map(rejected_line, rows))
             file.flush()
             self._rejected_bytes = file.tell()
         self._rejected += len(rows)
 
-    def write(
-        self, rows: Sequence[Row], answers: Answers, columns: Sequence[str], answer_columns: Sequence[str], schema: Any
-    ) -> None:
-        """Adds answers to the open shard; arguments as of `writers`."""
+    def write(self, rows: Sequence[Row], answers: Answers) -> None:
+        """Adds answers to the open shard."""
         if self._writer is None:
-            self._writer = open_writer(self._form, self._partial, columns, answer_columns, schema)
+            self._writer = self._table.open(self._partial)
         self._writer.write(rows, answers)
         self._rows += len(rows)
 
     @property
     def _partial(self) -> Path:
-        return self.folder / f".{shard_name(self.progress.shards, self._form)}"
+        return self.folder / f".{shard_name(self.progress.shards, self._table.form)}"
 
     def end_shard(self, place: Place, complete: bool = False) -> None:
-        """Puts the open shard, if there is one, in its place, and records it.
-
-        Args:
-            place: Where the input goes on.
-            complete: Whether it ends there.
-        """
+        """Gives the open shard, if there is one, its final name, and records the place where the input continues."""
         shards = self.progress.shards
         if self._writer is not None:
             self._writer.close()
             self._writer = None
             sync(self._partial)
-            self._partial.replace(self.folder / shard_name(shards, self._form))
+            self._partial.replace(self.folder / shard_name(shards, self._table.form))
             shards += 1
         if self._rejected_bytes:
             sync(self.folder / REJECTED_FILE)
-        self.progress = Progress(
-            shards,
-            self.progress.rows + self._rows,
-            self._rejected,
-            self._rejected_bytes,
-            place,
-            self.lengths,
-            complete,
-        )
+        rows = self.progress.rows + self._rows
+        self.progress = Progress(shards, rows, self._rejected, self._rejected_bytes, place, self.lengths, complete)
         self._rows = 0
         self.record()
 
@@ -136,29 +122,29 @@ class ShardFolder:
 
 @contextlib.contextmanager
 def open_folder(
-    folder: Path, form: str, request: Mapping[str, Any], overwrite: bool, resumes: bool
+    folder: Path, table: AnswerTable, request: Mapping[str, Any], overwrite: bool, resumes: bool
 ) -> Iterator[ShardFolder]:
-    """A folder of answers to oneself, as an earlier run left it, or empty.
+    """A folder of answers for one process, as an earlier run left it, or empty.
 
     Args:
-        folder: Made where it is not there.
-        form: Of the shards.
-        request: All that the answers depend on, ready for JSON.
-        overwrite: Whether what is there goes.
-        resumes: Whether an interrupted run can be gone on with.
+        folder: The folder, which is created if it is missing.
+        table: Format and columns of the shards.
+        request: Everything that the answers depend on, ready for JSON.
+        overwrite: Whether existing answers are removed.
+        resumes: Whether an interrupted run can be resumed.
 
     Raises:
         InputError: The folder holds something else, the answers to another request, or an interrupted run that cannot
-            be gone on with; or another process writes into it.
+            be resumed; or another process writes into it.
         OSError: It cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder, "writes answers into"):
-        progress = _read_progress(folder, form, request, overwrite, resumes)
-        shards = ShardFolder(folder, form, request, progress)
+        progress = _read_progress(folder, table.form, request, overwrite, resumes)
+        shards = ShardFolder(folder, table, request, progress)
         if not progress.complete:
-            shards.record()  # first, so that at no moment it tells of what is not there
-            _clear(folder, form, progress)
+            shards.record()  # first, so that it never records what is not there
+            _clear(folder, table.form, progress)
         try:
             yield shards
         finally:
@@ -167,13 +153,13 @@ def open_folder(
 
 def _read_progress(folder: Path, form: str, request: Mapping[str, Any], overwrite: bool, resumes: bool) -> Progress:
     path = folder / PROGRESS_FILE
-    again = "pass --overwrite to begin anew, or another --predict_dir"
+    again = "pass --overwrite to start again, or another --predict_dir"
     if not path.exists():
         others = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(_UNFINISHED))
         if others:
             raise InputError(
-                f"--predict_dir={folder}: holds {others[0]} and no {PROGRESS_FILE}, which a folder of answers has; "
-                "expected another --predict_dir, which is empty or not there."
+                f"--predict_dir={folder}: holds {others[0]} but no {PROGRESS_FILE}, so it is no folder of answers; "
+                "expected another --predict_dir, which is empty or missing."
             )
         return Progress()
     if overwrite:
@@ -204,7 +190,7 @@ def _clear(folder: Path, form: str, progress: Progress) -> None:
     """Removes what is not recorded."""
     finished = {shard_name(number, form) for number in range(progress.shards)}
     for path in folder.iterdir():
-        is_shard = _SHARD.fullmatch(path.name) and path.name not in finished
+        is_shard = SHARD_NAME.fullmatch(path.name) and path.name not in finished
         if is_shard or path.name.startswith(_UNFINISHED):
             path.unlink()
     if progress.rejected_bytes:

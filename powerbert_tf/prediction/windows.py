@@ -1,14 +1,16 @@
-"""Rows in windows: few enough to be held in memory, enough for their lengths to be grouped."""
+"""Windows of rows: few enough to be held in memory, enough to be grouped by length."""
 
 import dataclasses
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from powerbert_tf.batches.batching import EncodedSplit
+from powerbert_tf.batches.batching import EncodedSplit, encode_split
+from powerbert_tf.data.splits import Split
 from powerbert_tf.data.tables import Row
-from powerbert_tf.prediction.source import Place
+from powerbert_tf.prediction.input_rows import Place
+from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
 WINDOW_ROWS = 8192
 _WINDOW_CHARACTERS = 1 << 25  # a window of longer texts has fewer rows
@@ -18,14 +20,14 @@ T = TypeVar("T")
 
 @dataclasses.dataclass
 class Window:
-    """Some rows that follow each other.
+    """Some consecutive rows.
 
     Attributes:
-        rows: To be answered.
-        rejected: Rows among them that cannot be.
-        end: Where the input goes on behind it.
-        ends_shard: Whether the shard of answers is full with it.
-        encoded: The word-pieces of `rows`.
+        rows: Rows to answer.
+        rejected: Rows among them that cannot be used.
+        end: Where the input continues after the window.
+        ends_shard: Whether the window completes a shard of answers.
+        encoded: The tokens of `rows`.
     """
 
     rows: list[Row]
@@ -36,15 +38,15 @@ class Window:
 
 
 def cut_windows(rows: Iterable[tuple[Place, Row]], shard_rows: int, window_rows: int = WINDOW_ROWS) -> Iterator[Window]:
-    """Cuts rows into windows, none of which reaches over the end of a shard.
+    """Cuts rows into windows, none of which crosses the end of a shard.
 
-    What is in a window thus depends on the place where its shard begins alone, and so do its answers, to the last bit,
-    whether or not the shards before it were made by another run.
+    The content of a window therefore depends only on where its shard begins. Its answers are the same to the last bit
+    whether or not another run made the shards before it.
 
     Args:
-        rows: From `Source.rows`.
-        shard_rows: Rows of a shard, those that cannot be used not among them.
-        window_rows: Rows of a window, those that cannot be used among them.
+        rows: From `InputRows.rows`.
+        shard_rows: Usable rows in a shard.
+        window_rows: Rows in a window, rejected ones included.
     """
     in_shard = 0
     window, characters = Window([], [], Place()), 0
@@ -63,38 +65,39 @@ def cut_windows(rows: Iterable[tuple[Place, Row]], shard_rows: int, window_rows:
         yield window
 
 
-def made_ahead(items: Iterator[T], count: int = 1) -> Iterator[T]:
-    """The same items, made by another thread while the ones before are used.
+def encode_windows(
+    windows: Iterable[Window], texts: Sequence[str], tokenizer: Tokenizer, max_seq_length: int
+) -> Iterator[Window]:
+    """Adds to each window the tokens of its texts, which are in the columns `texts`."""
+    for window in windows:
+        if window.rows:
+            columns = tuple([row.cells[column] or "" for row in window.rows] for column in texts)
+            window.encoded = encode_split(Split(columns, None, None), tokenizer, max_seq_length)
+        yield window
 
-    Args:
-        items: What to make; an error of it is raised here.
-        count: How many are made ahead.
-    """
-    made: queue.Queue = queue.Queue(count)
-    stopped = threading.Event()
 
-    def put(item) -> None:
-        while not stopped.is_set():
-            try:
-                made.put(item, timeout=0.1)
-                return
-            except queue.Full:
-                continue
+def prefetch(items: Iterator[T], count: int = 1) -> Iterator[T]:
+    """Yields the same items while another thread makes the next `count` of them; its errors are raised here."""
+    made: queue.SimpleQueue = queue.SimpleQueue()
+    room, stopped = threading.Semaphore(count), threading.Event()
 
     def make() -> None:
         try:
             for item in items:
-                put((item, None))
+                room.acquire()
                 if stopped.is_set():
                     return
-            put((None, StopIteration()))
+                made.put((item, None))
+            made.put((None, StopIteration()))
         except BaseException as error:
-            put((None, error))
+            made.put((None, error))
 
+    # A daemon, so that a process can end while it waits for standard input.
     threading.Thread(target=make, daemon=True).start()
     try:
         while True:
             item, error = made.get()
+            room.release()
             if isinstance(error, StopIteration):
                 return
             if error is not None:
@@ -102,3 +105,4 @@ def made_ahead(items: Iterator[T], count: int = 1) -> Iterator[T]:
             yield item
     finally:
         stopped.set()
+        room.release()

@@ -1,8 +1,6 @@
-"""Files of answers: the input's columns, the prediction, the probabilities; as CSV, JSON lines or Parquet.
+"""Tables of answers, as CSV, JSON lines or Parquet: the columns of the input, the prediction, the probabilities."""
 
-Answers as Parquet, a row group a window.
-"""
-
+import dataclasses
 import json
 import math
 import re
@@ -17,7 +15,7 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.tables import Row
 from powerbert_tf.prediction.answers import Answers
 
-# The csv module leaves a carriage return without quotes before Python 3.13, and then not all readers take it.
+# Before Python 3.13, the csv module does not quote a carriage return, and then some readers reject the file.
 _NEEDS_QUOTES = re.compile(r'[",\r\n]')
 
 
@@ -31,59 +29,65 @@ class Writer(Protocol):
         """Ends the file."""
 
 
-class _CsvWriter:
-    def __init__(self, path: Path, columns: Sequence[str], answer_columns: Sequence[str], schema: Any):
-        self._columns = columns
+@dataclasses.dataclass(frozen=True)
+class AnswerTable:
+    """Format and columns of the files of answers.
+
+    Attributes:
+        form: `"csv"`, `"jsonl"` or `"parquet"`.
+        columns: Columns of the input.
+        answer_columns: From `answers.answer_columns`.
+        schema: The `pyarrow.Schema` of an input that has one; without it, Parquet has the input's columns as texts.
+    """
+
+    form: str
+    columns: Sequence[str]
+    answer_columns: Sequence[str]
+    schema: Any = None
+
+    def open(self, path: Path) -> Writer:
+        """Opens a file.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        if self.form == "parquet":
+            return _ParquetWriter(path, self)
+        if self.form == "csv":
+            return _TextWriter(path, self._csv_row, _csv_line([*self.columns, *self.answer_columns]))
+        return _TextWriter(path, self._json_row)
+
+    def _csv_row(self, row: Row, answer: Sequence[Any]) -> str:
+        cells = [row.cells.get(column) or "" for column in self.columns]
+        return _csv_line([*cells, *(value if isinstance(value, str) else f"{value:.6f}" for value in answer)])
+
+    def _json_row(self, row: Row, answer: Sequence[Any]) -> str:
+        content = row.cells if row.values is None else row.values
+        added = dict(zip(self.answer_columns, answer, strict=True))
+        try:
+            return json.dumps({**content, **added}, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+        except ValueError:  # JSON has no NaN and no infinity
+            finite = {key: row.cells[key] if _is_not_finite(value) else value for key, value in content.items()}
+            return json.dumps({**finite, **added}, ensure_ascii=False, default=_plain) + "\n"
+
+
+class _TextWriter:
+    def __init__(self, path: Path, line: Callable[[Row, Sequence[Any]], str], header: str = ""):
+        self._line = line
         self._file = path.open("w", encoding="utf-8", newline="")
-        self._file.write(_csv_line([*columns, *answer_columns]))
+        self._file.write(header)
 
     def write(self, rows: Sequence[Row], answers: Answers) -> None:
-        lines = []
-        for row, prediction, probabilities in zip(
-            rows, answers.predictions, answers.probabilities.tolist(), strict=True
-        ):
-            cells = [row.cells.get(column) or "" for column in self._columns]
-            answer = prediction if isinstance(prediction, str) else f"{prediction:.6f}"
-            lines.append(_csv_line([*cells, answer, *(f"{value:.6f}" for value in probabilities)]))
-        self._file.write("".join(lines))
+        found = zip(rows, answers.predictions, answers.probabilities.tolist(), strict=True)
+        self._file.write("".join([self._line(row, [first, *others]) for row, first, others in found]))
 
     def close(self) -> None:
         self._file.close()
 
 
 def _csv_line(cells: Sequence[str]) -> str:
-    return ",".join(_quoted(cell) if _NEEDS_QUOTES.search(cell) else cell for cell in cells) + "\n"
-
-
-def _quoted(cell: str) -> str:
-    return '"' + cell.replace('"', '""') + '"'
-
-
-class _JsonLinesWriter:
-    def __init__(self, path: Path, columns: Sequence[str], answer_columns: Sequence[str], schema: Any):
-        self._answer_columns = answer_columns
-        self._file = path.open("w", encoding="utf-8", newline="")
-
-    def write(self, rows: Sequence[Row], answers: Answers) -> None:
-        lines = []
-        for row, prediction, probabilities in zip(
-            rows, answers.predictions, answers.probabilities.tolist(), strict=True
-        ):
-            answer = dict(zip(self._answer_columns, [prediction, *probabilities], strict=True))
-            lines.append(_json_line(row, answer))
-        self._file.write("".join(lines))
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _json_line(row: Row, answer: dict[str, Any]) -> str:
-    content = row.cells if row.values is None else row.values
-    try:
-        return json.dumps({**content, **answer}, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
-    except ValueError:  # NaN and infinity, which JSON has not
-        finite = {key: row.cells[key] if _is_not_finite(value) else value for key, value in content.items()}
-        return json.dumps({**finite, **answer}, ensure_ascii=False, default=_plain) + "\n"
+    quoted = ('"' + cell.replace('"', '""') + '"' if _NEEDS_QUOTES.search(cell) else cell for cell in cells)
+    return ",".join(quoted) + "\n"
 
 
 def _is_not_finite(value: Any) -> bool:
@@ -94,42 +98,15 @@ def _plain(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _parquet_writer(path: Path, columns: Sequence[str], answer_columns: Sequence[str], schema: Any) -> Writer:
-    # Its library is loaded where it is needed.
+class _ParquetWriter:
+    """Writes a row group for each window."""
 
-    return ParquetWriter(path, columns, answer_columns, schema)
-
-
-_WRITERS: dict[str, Callable[..., Writer]] = {"csv": _CsvWriter, "jsonl": _JsonLinesWriter, "parquet": _parquet_writer}
-
-
-def open_writer(form: str, path: Path, columns: Sequence[str], answer_columns: Sequence[str], schema: Any) -> Writer:
-    """Opens a file of answers.
-
-    Args:
-        form: `"csv"`, `"jsonl"` or `"parquet"`.
-        path: The file.
-        columns: Of the input.
-        answer_columns: Of the answers, from `predictions.answer_columns`.
-        schema: The input's `pyarrow.Schema`, where it has one; without it, its columns are texts in Parquet.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    return _WRITERS[form](path, columns, answer_columns, schema)
-
-
-class ParquetWriter:
-    """A `writers.Writer`; arguments as of `writers.open_writer`."""
-
-    def __init__(self, path: Path, columns: Sequence[str], answer_columns: Sequence[str], schema: Any):
+    def __init__(self, path: Path, table: AnswerTable):
         self._path = path
-        self._typed = schema is not None
-        fields = (
-            [_plain_field(field) for field in schema] if self._typed else [(name, pyarrow.string()) for name in columns]
-        )
+        self._typed = table.schema is not None
+        fields = map(_plain_field, table.schema) if self._typed else ((n, pyarrow.string()) for n in table.columns)
         self._fields = pyarrow.schema(fields)
-        self._answer_columns = answer_columns
+        self._answer_columns = table.answer_columns
         self._writer: Any = None
 
     def write(self, rows: Sequence[Row], answers: Answers) -> None:
@@ -138,17 +115,12 @@ class ParquetWriter:
         Raises:
             InputError: A value does not fit the type of its column.
         """
+
+        def value(row: Row, name: str) -> Any:
+            return row.values[name] if self._typed and row.values else row.cells.get(name)
+
         try:
-            arrays = [
-                pyarrow.array(
-                    [
-                        row.values[field.name] if self._typed and row.values else row.cells.get(field.name)
-                        for row in rows
-                    ],
-                    type=field.type,
-                )
-                for field in self._fields
-            ]
+            arrays = [pyarrow.array([value(row, f.name) for row in rows], type=f.type) for f in self._fields]
         except pyarrow.ArrowException as error:
             raise InputError(
                 f"{rows[0].place}: cannot be written as Parquet ({' '.join(str(error).split())[:200]}); expected "
@@ -163,7 +135,6 @@ class ParquetWriter:
         self._writer.write_table(table)
 
     def close(self) -> None:
-        """Ends the file."""
         if self._writer is not None:
             self._writer.close()
 

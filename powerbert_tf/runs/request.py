@@ -9,7 +9,7 @@ from powerbert_tf.data.settings import DataSettings
 from powerbert_tf.data.tables import STANDARD_INPUT
 from powerbert_tf.data.tasks import TASK_FILE, OwnTask
 from powerbert_tf.export.signatures import TEXTS
-from powerbert_tf.prediction.request import PredictRequest
+from powerbert_tf.prediction.predict import PredictRequest
 from powerbert_tf.prediction.settings import PredictSettings
 from powerbert_tf.runs.finished_run import find_run, load_finished_run
 from powerbert_tf.runs.settings import Settings, resolve_settings

@@ -25,7 +25,7 @@ from powerbert_tf.export.expected_answers import ExpectedAnswers
 from powerbert_tf.export.request import ExportRequest
 from powerbert_tf.export.saved_model import next_version, write_saved_model
 from powerbert_tf.export.settings import ExportSettings
-from powerbert_tf.export.shapes import ServingShapes, resolve_shapes
+from powerbert_tf.export.shapes import ServingShapes
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.config import BertConfig
 from powerbert_tf.tokenizers.files import load_tokenizer
@@ -293,24 +293,28 @@ def test_bfloat16_halves_the_weights_and_answers_alike(exported):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"lengths": "8,x"}, r"--export_lengths=8,x: expected whole numbers from 1 to 23"),
-        ({"lengths": "8,24"}, r"--export_lengths=8,24: expected whole numbers from 1 to 23"),
-        ({"batch_size": -1}, r"--export_batch_size=-1: expected 0"),
-        ({"precision": "int8"}, r"--export_precision=int8: expected one of float32, bfloat16"),
+        ({"export_lengths": "8,x"}, r"--export_lengths=8,x: expected whole numbers from 1 to 23"),
+        ({"export_lengths": "8,24"}, r"--export_lengths=8,24: expected whole numbers from 1 to 23"),
+        ({"export_batch_size": -1}, r"--export_batch_size=-1: expected 0"),
+        ({"export_precision": "int8"}, r"--export_precision=int8: expected one of float32, bfloat16"),
     ],
 )
 def test_shapes_out_of_range_are_refused(flags, message):
     with pytest.raises(InputError, match=message):
-        resolve_shapes(N, **flags)
+        ExportSettings(**flags).shapes(N)
+
+
+def shapes_of(n, **flags):
+    return ExportSettings(**{f"export_{name}": value for name, value in flags.items()}).shapes(n)
 
 
 def test_shapes_are_chosen_where_none_are_given():
-    assert resolve_shapes(N) == ServingShapes()
-    assert resolve_shapes(100, jit_compile=True).lengths == (16, 32, 64, 100)
-    assert resolve_shapes(64, batch_size=7).lengths == (16, 32, 64)
-    assert resolve_shapes(64, lengths="40,8").lengths == (8, 40, 64)
-    assert resolve_shapes(64, batch_size=7).batch_sizes == (7,)
-    assert resolve_shapes(64, jit_compile=True).batch_sizes[:4] == (1, 2, 4, 8)
+    assert shapes_of(N) == ServingShapes()
+    assert shapes_of(100, jit_compile=True).lengths == (16, 32, 64, 100)
+    assert shapes_of(64, batch_size=7).lengths == (16, 32, 64)
+    assert shapes_of(64, lengths="40,8").lengths == (8, 40, 64)
+    assert shapes_of(64, batch_size=7).batch_sizes == (7,)
+    assert shapes_of(64, jit_compile=True).batch_sizes[:4] == (1, 2, 4, 8)
 
 
 def test_versions_count_up_and_other_names_do_not_matter(tmp_path):

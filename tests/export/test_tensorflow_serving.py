@@ -17,7 +17,7 @@ from tiny_bert import random_weights, tiny_config, write_google_checkpoint
 
 from powerbert_tf.export.expected_answers import ExpectedAnswers
 from powerbert_tf.export.serving_files import WARMUP_FILE, write_warmup_requests
-from powerbert_tf.export.shapes import resolve_shapes
+from powerbert_tf.export.settings import ExportSettings
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_warm_up_requests_are_requests_that_the_model_answers(version, signature
 
 
 def test_each_compiled_shape_is_warmed_up(version, tmp_path):
-    shapes = resolve_shapes(N, lengths="8", jit_compile=True)
+    shapes = ExportSettings(export_lengths="8", export_jit_compile=True).shapes(N)
     names = ("serving_default", "serve_text")
     expected = ExpectedAnswers.read(version)
     count = write_warmup_requests(tmp_path, expected, dict.fromkeys(names), shapes)

@@ -159,7 +159,7 @@ def test_five_interruptions_change_no_byte(answer, monkeypatch, capsys):
             answer()
     left[0] = 100
     assert content(answer()) == undisturbed
-    assert "rows are there; going on behind them" in capsys.readouterr().out
+    assert "rows are there; resuming after them" in capsys.readouterr().out
     assert left[0] > 100 - 12, "rows were answered twice"
 
 
@@ -197,7 +197,7 @@ command_line.main(command_line.parse(["run_glue.py", *sys.argv[2:]]))
 """
 
 
-def test_a_process_that_is_killed_is_gone_on_with_by_another(answer, world, tmp_path, run_python, capsys):
+def test_a_process_that_is_killed_is_resumed_by_another(answer, world, tmp_path, run_python, capsys):
     undisturbed = content(answer(out="undisturbed"))
     flags = {
         "task": "verdicts", "output_dir": world / "runs", "stage": "predict", "predict_file": world / "new.csv",

@@ -1,6 +1,7 @@
 """The parts of a streamed prediction: rows and places, windows, files of answers, the folder that they are in."""
 
 import bz2
+import dataclasses
 import gzip
 import itertools
 import json
@@ -14,19 +15,19 @@ import pytest
 from powerbert_tf.batches.batching import held_split, pad_rows, prediction_batches
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.tables import Row, open_table
-from powerbert_tf.prediction.answers import Answers, choose_lengths, round_answers
-from powerbert_tf.prediction.columns import answer_columns
+from powerbert_tf.prediction.answers import Answers, answer_columns, choose_lengths, round_answers
+from powerbert_tf.prediction.input_rows import InputRows, Place, find_input
 from powerbert_tf.prediction.shards import open_folder
-from powerbert_tf.prediction.source import Place, Source, find_input
-from powerbert_tf.prediction.windows import cut_windows, made_ahead
-from powerbert_tf.prediction.writers import open_writer
+from powerbert_tf.prediction.windows import cut_windows, prefetch
+from powerbert_tf.prediction.writers import AnswerTable
 from powerbert_tf.runs.settings import resolve_settings
 
-RESERVED = answer_columns(("bad", "good"))
+CLASSES = ("bad", "good")
+TABLE = AnswerTable("csv", ("text", "n"), answer_columns(CLASSES))
 
 
 def source(given, texts=("text",), any_keys=True):
-    return Source(find_input(str(given)), texts, True, RESERVED, any_keys)
+    return InputRows(find_input(str(given)), texts, True, CLASSES, "jsonl" if any_keys else "csv")
 
 
 def write_tables(folder, counts):
@@ -38,7 +39,7 @@ def write_tables(folder, counts):
     return folder / "part-*.csv"
 
 
-def test_reading_goes_on_behind_any_place(tmp_path):
+def test_reading_resumes_at_any_place(tmp_path):
     rows = source(write_tables(tmp_path, (3, 5, 2)))
     all_of_them = list(rows.rows(Place()))
     assert [row.cells["text"] for _, row in all_of_them] == [f"text {number}" for number in range(10)]
@@ -79,7 +80,7 @@ def test_a_file_that_has_become_shorter_is_named(tmp_path):
         ),
         ("text,part", ("",), r"--text_column: missing; expected one of the columns of .*: text, part"),
         ("text,part", ("text", ""), r"--text_pair_column: missing; expected one"),
-        ("text,prediction", ("text",), r"1: has a column 'prediction', which is the answer's; rename it"),
+        ("text,prediction", ("text",), r"1: has a column 'prediction', which is a column of the answers; rename"),
         ("text,probability of bad", ("text",), r"1: has a column 'probability of bad'"),
     ],
 )
@@ -108,8 +109,8 @@ def test_rows_of_json_lines_are_checked_one_by_one(tmp_path):
     def problems(any_keys):
         return [row.problem for _, row in source(tmp_path / "rows.jsonl", any_keys=any_keys).rows(Place())]
 
-    other = "has the key 'm', which the first row has not; --predict_format=jsonl takes any"
-    taken = "has the key 'prediction', which is the answer's"
+    other = "has the key 'm', which the first row does not have; --predict_format=jsonl takes any"
+    taken = "has the key 'prediction', which is a column of the answers"
     assert problems(any_keys=True) == ["", "", "", taken, "no text"]
     assert problems(any_keys=False) == ["", "", other, taken, "no text"]
 
@@ -162,14 +163,14 @@ def test_items_made_ahead_come_in_order_and_with_their_error():
 
     made = []
     with pytest.raises(InputError, match="the fifth"):
-        made.extend(made_ahead(items()))
+        made.extend(prefetch(items()))
     assert made == list(range(5))
-    assert list(made_ahead(iter(range(1009)), count=3)) == list(range(1009))
+    assert list(prefetch(iter(range(1009)), count=3)) == list(range(1009))
 
 
-def test_no_more_than_asked_is_made_ahead():
+def test_no_more_than_asked_is_prefetch():
     taken = []
-    made = made_ahead((taken.append(number) or number for number in range(100)), count=2)
+    made = prefetch((taken.append(number) or number for number in range(100)), count=2)
     next(made)
     made.close()
     assert len(taken) <= 5
@@ -209,12 +210,12 @@ ROWS = [
     Row("a.jsonl", 2, {"text": "line\r\nline\rend", "n": None}, values={"text": "line\r\nline\rend", "n": None}),
     Row("a.jsonl", 3, {"text": "שלום 🙂", "n": "7"}, values={"text": "שלום 🙂", "n": 7}),
 ]
-ANSWERS = round_answers(("bad", "good"), np.array([[0.25, 0.75], [1 / 3, 2 / 3], [1.0, 0.0]], "float32"))
+ANSWERS = round_answers(CLASSES, np.array([[0.25, 0.75], [1 / 3, 2 / 3], [1.0, 0.0]], "float32"))
 
 
-def written(tmp_path, form, rows=ROWS, answers=ANSWERS, columns=("text", "n"), answer=RESERVED, schema=None):
+def written(tmp_path, form, rows=ROWS, answers=ANSWERS, **changes):
     path = tmp_path / f"answers.{form}"
-    writer = open_writer(form, path, columns, answer, schema)
+    writer = dataclasses.replace(TABLE, form=form, **changes).open(path)
     writer.write(rows[:2], Answers(answers.predictions[:2], answers.probabilities[:2]))
     writer.write(rows[2:], Answers(answers.predictions[2:], answers.probabilities[2:]))
     writer.close()
@@ -277,7 +278,7 @@ def test_a_value_that_parquet_cannot_take_is_named(tmp_path):
 def test_a_regression_has_one_number(tmp_path):
     answers = round_answers((), np.array([[0.5], [-1.25], [2 / 3]], "float32"))
     for form, expected in (("csv", ["0.500000", "-1.250000", "0.666667"]), ("jsonl", [0.5, -1.25, 0.666667])):
-        path = written(tmp_path, form, answers=answers, answer=answer_columns(()))
+        path = written(tmp_path, form, answers=answers, answer_columns=answer_columns(()))
         found = pd.read_csv(path, dtype=str) if form == "csv" else pd.read_json(path, lines=True)
         assert found.columns.tolist() == ["text", "n", "prediction"]
         assert found["prediction"].tolist() == expected
@@ -286,15 +287,15 @@ def test_a_regression_has_one_number(tmp_path):
 def test_schemas_of_parquet_files_are_the_same(tmp_path):
     pd.DataFrame({"text": ["a"], "n": [1]}).to_parquet(tmp_path / "a.parquet")
     pd.DataFrame({"text": ["b"], "n": [0.5]}).to_parquet(tmp_path / "b.parquet")
-    with pytest.raises(InputError, match=r"b\.parquet: has another schema than .*a\.parquet; expected the same"):
+    with pytest.raises(InputError, match=r"b\.parquet: has another schema than .*a\.parquet; Parquet answers need one"):
         _ = source(tmp_path / "*.parquet").schema
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.doc").write_text("years of work")
     with (
-        pytest.raises(InputError, match=r"holds thesis\.doc and no progress\.json, .* expected another --predict_dir"),
-        open_folder(tmp_path, "csv", {}, overwrite=True, resumes=True),
+        pytest.raises(InputError, match=r"holds thesis\.doc but no progress\.json, .* expected another --predict_dir"),
+        open_folder(tmp_path, TABLE, {}, overwrite=True, resumes=True),
     ):
         pass
     assert (tmp_path / "thesis.doc").exists()
@@ -303,26 +304,25 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 def test_two_processes_do_not_write_into_one_folder(tmp_path):
     folder = tmp_path / "answers"
     with (
-        open_folder(folder, "csv", {}, overwrite=False, resumes=True),
+        open_folder(folder, TABLE, {}, overwrite=False, resumes=True),
         pytest.raises(InputError, match="another process writes answers into this folder"),
-        open_folder(folder, "csv", {}, overwrite=False, resumes=True),
+        open_folder(folder, TABLE, {}, overwrite=False, resumes=True),
     ):
         pass
 
 
 def test_what_is_not_recorded_goes_and_the_rest_stays(tmp_path):
     folder = tmp_path / "answers"
-    with open_folder(folder, "csv", {"a": 1}, overwrite=False, resumes=True) as shards:
-        shards.write(
-            ROWS[:2], Answers(ANSWERS.predictions[:2], ANSWERS.probabilities[:2]), ("text", "n"), RESERVED, None
-        )
+    with open_folder(folder, TABLE, {"a": 1}, overwrite=False, resumes=True) as shards:
+        shards.write(ROWS[:2], Answers(ANSWERS.predictions[:2], ANSWERS.probabilities[:2]))
         shards.reject([ROWS[2].rejected("ugly")])
         shards.end_shard(Place(0, 3))
         shards.reject([ROWS[2].rejected("uglier")])
     (folder / "part-00001.csv").write_text("finished, and not recorded")
     (folder / ".part-00001.csv").write_text("half")
+    (folder / ".progress.json.writing-7").write_text("half")
     (folder / "part-of-a-thesis.csv").write_text("years of work")
-    with open_folder(folder, "csv", {"a": 1}, overwrite=False, resumes=True) as shards:
+    with open_folder(folder, TABLE, {"a": 1}, overwrite=False, resumes=True) as shards:
         assert (shards.progress.shards, shards.progress.rows, shards.progress.rejected) == (1, 2, 1)
         assert shards.progress.place == Place(0, 3)
         assert sorted(os.listdir(folder)) == [
@@ -334,10 +334,11 @@ def test_what_is_not_recorded_goes_and_the_rest_stays(tmp_path):
         assert (folder / "rejected.jsonl").read_text().count("\n") == 1
     with (
         pytest.raises(InputError, match=r"holds answers to another request \(a, b differ\); pass --overwrite"),
-        open_folder(folder, "csv", {"a": 2, "b": 1}, overwrite=False, resumes=True),
+        open_folder(folder, TABLE, {"a": 2, "b": 1}, overwrite=False, resumes=True),
     ):
         pass
-    with open_folder(folder, "jsonl", {"a": 2}, overwrite=True, resumes=True) as shards:
+    table = dataclasses.replace(TABLE, form="jsonl")
+    with open_folder(folder, table, {"a": 2}, overwrite=True, resumes=True) as shards:
         assert shards.progress.shards == 0
         assert sorted(os.listdir(folder)) == ["part-of-a-thesis.csv", "progress.json"]
 
@@ -351,12 +352,12 @@ def test_what_is_not_recorded_goes_and_the_rest_stays(tmp_path):
         (lambda folder: (folder / "progress.json").write_text("{}"), r"progress\.json: damaged"),
     ],
 )
-def test_a_damaged_folder_is_not_gone_on_with(tmp_path, harm, message):
+def test_a_damaged_folder_is_not_resumed(tmp_path, harm, message):
     folder = tmp_path / "answers"
-    with open_folder(folder, "csv", {}, overwrite=False, resumes=True) as shards:
-        shards.write(ROWS, ANSWERS, ("text", "n"), RESERVED, None)
+    with open_folder(folder, TABLE, {}, overwrite=False, resumes=True) as shards:
+        shards.write(ROWS, ANSWERS)
         shards.reject([ROWS[2].rejected("ugly")])
         shards.end_shard(Place(0, 4), complete=True)
     harm(folder)
-    with pytest.raises(InputError, match=message), open_folder(folder, "csv", {}, overwrite=False, resumes=True):
+    with pytest.raises(InputError, match=message), open_folder(folder, TABLE, {}, overwrite=False, resumes=True):
         pass

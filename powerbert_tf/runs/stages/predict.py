@@ -12,7 +12,7 @@ from powerbert_tf.common.reporting import say
 from powerbert_tf.data.metrics import compute_metrics, format_metrics
 from powerbert_tf.data.tasks import GlueTask
 from powerbert_tf.models.classifier import BertClassifier
-from powerbert_tf.prediction.columns import answer_columns, answer_names, probability_columns
+from powerbert_tf.prediction.answers import answer_columns, answer_names, probability_columns
 from powerbert_tf.runs.run import Run
 from powerbert_tf.training.evaluation import predict_logits
 

@@ -18,6 +18,8 @@ from powerbert_tf.data.tables import (
     open_text_lines,
     read_schema,
 )
+from powerbert_tf.prediction.answers import answer_columns
+from powerbert_tf.prediction.writers import AnswerTable
 
 _TABLES_OF_STANDARD_INPUT = tuple(STANDARD_INPUT + suffix for suffix in (".csv", ".tsv", ".jsonl"))
 _FLAG = "predict_file"
@@ -28,9 +30,9 @@ class Place:
     """How far the input has been read.
 
     Attributes:
-        file: Files that have been read to their ends.
-        rows: Rows that have been taken of the next one, those that cannot be used among them.
-        read_bytes: Of all files together, as far as their sizes are known.
+        file: Number of files that have been read completely.
+        rows: Number of rows taken from the next file, rejected ones included.
+        read_bytes: Bytes read from all files together, as far as their sizes are known.
     """
 
     file: int = 0
@@ -39,7 +41,7 @@ class Place:
 
 
 def find_input(given: str) -> list[str]:
-    """What `--predict_file` names: files, or `-`, `-.csv`, `-.tsv` or `-.jsonl` for standard input.
+    """The files of `--predict_file`, or `-`, `-.csv`, `-.tsv` or `-.jsonl` for standard input.
 
     Raises:
         InputError: There is no such file.
@@ -51,41 +53,37 @@ def _is_standard_input(path: str) -> bool:
     return path == STANDARD_INPUT or path in _TABLES_OF_STANDARD_INPUT
 
 
-class Source:
-    """Files with the columns of the texts, all with the same columns.
+class InputRows:
+    """The rows of files that have the same columns.
 
     Attributes:
-        paths: The files.
-        texts: Columns of the one or two texts.
-        columns: All columns of the input; of JSON lines, those of the first row.
-        is_uniform: Whether each row has these columns, and no others.
-        reserved: Columns that the answers take.
+        columns: All columns of the input; for JSON lines, those of the first row.
+        is_uniform: Whether each row has exactly these columns.
+        answer_columns: Columns of the answers, which the input may not have.
 
     Args:
-        paths: From `find_input`.
-        texts: Columns of the texts; empty for those of the model's task, which has none where it is GLUE's.
+        paths: The files, from `find_input`.
+        texts: Columns of the one or two texts; an empty name for one that is not known.
         quoted: See `tables.open_table`.
-        reserved: Columns that the answers take.
-        any_keys: Whether rows of JSON lines may have other keys than the first one.
+        classes: Classes of the answers; empty for a regression.
+        form: Format of the answers; `"jsonl"` allows JSON lines with different keys.
 
     Raises:
         InputError: A file or a column is missing, or the columns differ.
     """
 
-    def __init__(
-        self, paths: Sequence[str], texts: Sequence[str], quoted: bool, reserved: Sequence[str], any_keys: bool
-    ):
+    def __init__(self, paths: Sequence[str], texts: Sequence[str], quoted: bool, classes: Sequence[str], form: str):
         self._quoted = quoted
-        self._any_keys = any_keys
+        self._form = form
         self.texts = tuple(texts)
-        self.reserved = tuple(reserved)
+        self.answer_columns = answer_columns(classes)
         self.paths = tuple(paths)
         self.from_standard_input = _is_standard_input(paths[0])
         self._sizes = [
             0 if os.path.isdir(path) or self.from_standard_input else os.path.getsize(path) for path in self.paths
         ]
         first = self._open(0)
-        # Opening standard input again would lose what has been read of it.
+        # Opening standard input twice would lose what has been read of it.
         self._opened: OpenTable | None = first
         self.columns, self.is_uniform = first.columns, first.uniform
         self._check_columns(first)
@@ -101,10 +99,10 @@ class Source:
                 raise InputError(f"--{flag}: missing; {expected}.")
             if column not in table.columns and table.uniform:
                 raise InputError(f"--{flag}={column}: no such column; {expected}.")
-        taken = [column for column in table.columns if column in self.reserved]
+        taken = [column for column in table.columns if column in self.answer_columns]
         if taken and table.uniform:
             raise InputError(
-                f"{table.file}:1: has a column {taken[0]!r}, which is the answer's; rename it, or take it out."
+                f"{table.file}:1: has a column {taken[0]!r}, which is a column of the answers; rename or remove it."
             )
         if self.is_uniform and table.uniform and set(table.columns) != set(self.columns):
             differ = sorted({*table.columns} ^ {*self.columns})
@@ -114,14 +112,14 @@ class Source:
             )
 
     def rows(self, start: Place, stop: int | None = None) -> Iterator[tuple[Place, Row]]:
-        """Rows from a place on, each with the place behind it; what cannot be used has a `problem`.
+        """Yields each row with the place after it; a row that cannot be used has a `problem`.
 
         Args:
             start: Where to begin.
-            stop: The file before which to end; None for the end of all.
+            stop: The file before which to end; None for the end of all files.
 
         Raises:
-            InputError: A file is damaged, has other columns, or fewer rows than were taken of it before.
+            InputError: A file is damaged, has other columns, or has fewer rows than were taken from it before.
         """
         for number in range(start.file, len(self.paths) if stop is None else stop):
             table = self._opened if number == 0 and self._opened is not None else self._open(number)
@@ -144,49 +142,59 @@ class Source:
         if problem or self.is_uniform:
             return problem
         for key in row.cells:
-            if key in self.reserved:
-                return f"has the key {key!r}, which is the answer's"
-            if not self._any_keys and key not in self.columns:
-                return f"has the key {key!r}, which the first row has not; --predict_format=jsonl takes any"
+            if key in self.answer_columns:
+                return f"has the key {key!r}, which is a column of the answers"
+            if self._form != "jsonl" and key not in self.columns:
+                return f"has the key {key!r}, which the first row does not have; --predict_format=jsonl takes any"
         return ""
 
     @property
     def total_bytes(self) -> int | None:
-        """Of all files; None where that is not known."""
+        """Size of all files; None if it is not known."""
         return sum(self._sizes) if all(self._sizes) else None
 
     @property
     def schema(self) -> Any:
-        """The `pyarrow.Schema` of Parquet files, the same for all; None of others.
+        """The `pyarrow.Schema` of Parquet files, the same for all; None for other files.
 
         Raises:
-            InputError: Those of two files differ.
+            InputError: The schemas of two files differ.
         """
         if not all(map(is_parquet, self.paths)):
             return None
         first = read_schema(self.paths[0])
         for path in self.paths[1:]:
             if not read_schema(path).equals(first):
-                raise InputError(f"{path}: has another schema than {self.paths[0]}; expected the same, for Parquet.")
+                raise InputError(
+                    f"{path}: has another schema than {self.paths[0]}; Parquet answers need one schema for all files."
+                )
         return first
 
+    @property
+    def table(self) -> AnswerTable:
+        """Format and columns of the answers.
+
+        Raises:
+            InputError: The answers are Parquet, and the schemas of two files differ.
+        """
+        schema = self.schema if self._form == "parquet" else None
+        return AnswerTable(self._form, self.columns, self.answer_columns, schema)
+
     def describe(self) -> list[dict[str, Any]]:
-        """What tells these files from others, without reading them."""
-        described = []
-        for path, size in zip(self.paths, self._sizes, strict=True):
-            changed = 0 if self.from_standard_input else os.stat(path).st_mtime_ns
-            described.append(
-                {
-                    "file": path if self.from_standard_input else os.path.abspath(path),
-                    "bytes": size,
-                    "changed_ns": changed,
-                }
-            )
-        return described
+        """Path, size and time of change of each file, which identify the input without reading it."""
+        standard = self.from_standard_input
+        return [
+            {
+                "file": path if standard else os.path.abspath(path),
+                "bytes": size,
+                "changed_ns": 0 if standard else os.stat(path).st_mtime_ns,
+            }
+            for path, size in zip(self.paths, self._sizes, strict=True)
+        ]
 
     @property
     def name(self) -> str:
-        """What the folder of its answers is called."""
+        """Name of the default folder of the answers."""
         if self.from_standard_input:
             return "standard_input"
         first = Path(self.paths[0]).resolve()
