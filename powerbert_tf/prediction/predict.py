@@ -120,7 +120,10 @@ def predict_files(request: PredictRequest, overwrite: bool = False) -> Path:
             say(f"{folder}: {shards.progress.rows:,} rows are there; resuming after them")
         began, before = time.perf_counter(), shards.progress.rows
         _answer(request, source, shards)
-        _report(folder, shards.progress, shards.progress.rows - before, time.perf_counter() - began)
+        done, seconds = shards.progress, time.perf_counter() - began
+    speed = f", {(done.rows - before) / seconds:,.0f} rows/s" if done.rows > before else ""
+    left_out = f"; {done.rejected:,} rows left out, see {REJECTED_FILE}" if done.rejected else ""
+    say(f"{folder}: {done.rows:,} rows in {done.shards} files{speed}{left_out}")
     return folder
 
 
@@ -180,9 +183,3 @@ class _Bar:
 
     def close(self) -> None:
         self._bar.close()
-
-
-def _report(folder: Path, progress: Progress, rows: int, seconds: float) -> None:
-    left_out = f"; {progress.rejected:,} rows left out, see {REJECTED_FILE}" if progress.rejected else ""
-    speed = f", {rows / seconds:,.0f} rows/s" if rows else ""
-    say(f"{folder}: {progress.rows:,} rows in {progress.shards} files{speed}{left_out}")

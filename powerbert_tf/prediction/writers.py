@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -17,16 +17,6 @@ from powerbert_tf.prediction.answers import Answers
 
 # Before Python 3.13, the csv module does not quote a carriage return, and then some readers reject the file.
 _NEEDS_QUOTES = re.compile(r'[",\r\n]')
-
-
-class Writer(Protocol):
-    """Writes one file."""
-
-    def write(self, rows: Sequence[Row], answers: Answers) -> None:
-        """Adds rows."""
-
-    def close(self) -> None:
-        """Ends the file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +35,8 @@ class AnswerTable:
     answer_columns: Sequence[str]
     schema: Any = None
 
-    def open(self, path: Path) -> Writer:
-        """Opens a file.
+    def open(self, path: Path) -> "Writer":
+        """Opens a file; `write` adds rows, and `close` ends it.
 
         Raises:
             OSError: It cannot be written.
@@ -137,6 +127,9 @@ class _ParquetWriter:
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+
+
+Writer = _TextWriter | _ParquetWriter
 
 
 def _plain_field(field: Any) -> Any:

@@ -101,7 +101,7 @@ def test_latencies_are_of_each_batch_and_length(version):
     assert all(0 < p50 <= p90 <= p99 for _, _, (p50, p90, p99) in rows)
 
 
-def test_expectations_come_back_as_they_were_written(version, tmp_path):
+def test_expected_answers_come_back_as_they_were_written(version, tmp_path):
     expected = ExpectedAnswers.read(version)
     assert [texts[0] for texts in expected.texts[expected.num_samples :]] == list(HOSTILE_TEXTS)
     expected.write(tmp_path)
