@@ -9,7 +9,7 @@ from powerbert_tf.elimination.retention import format_configuration
 from powerbert_tf.export.expected_answers import EXAMPLES, IDS, TEXT
 from powerbert_tf.export.formats import EXPORT_FORMATS
 from powerbert_tf.export.request import ExportRequest
-from powerbert_tf.export.shapes import ServingShapes
+from powerbert_tf.export.settings import ServingShapes
 from powerbert_tf.export.signatures import text_inputs
 
 CARD_FILE = "README.md"
@@ -29,7 +29,7 @@ _SIZES = {
 
 def format_card(request: ExportRequest) -> str:
     """The card of a SavedModel: its data, quality, speed, signatures and limits."""
-    task, origin = request.task, request.origin
+    task, origin, quality = request.task, request.origin, _quality(request)
     return f"""# {task.name}, PoWER-BERT
 
 - Task: {task.name}, {_kind(request)}; classes: {", ".join(task.classes) or "none (a regression)"}.
@@ -38,7 +38,9 @@ def format_card(request: ExportRequest) -> str:
 - Texts longer than {request.max_seq_length} tokens are truncated.
 - {_shapes_sentence(request.shapes)}
 
-{_quality(request)}
+## Quality and speed
+
+{quality}
 
 ## Signatures
 
@@ -62,7 +64,8 @@ def format_runtime_card(request: ExportRequest, name: str, files: Mapping[str, M
 
     `files` has the entry of `result.json` for each file.
     """
-    task, tokenizer = request.task, ", ".join(f"`{Path(path).name}`" for path in request.tokenizer.files)
+    task, quality = request.task, _quality(request)
+    tokenizer = ", ".join(f"`{Path(path).name}`" for path in request.tokenizer.files)
     output = "`scores` float32 `[B]`" if task.is_regression else "`probabilities` float32 `[B, C]`"
     classes = f"classes, in this order: {', '.join(task.classes)}" if task.classes else "a regression"
     segments, pair = (", and 1 for the second text", " text_pair [SEP]") if task.is_pair else ("", "")
@@ -95,7 +98,9 @@ The tokenizer is not in the file. Its {_case(request)} vocabulary is beside it (
 `[CLS] text [SEP]{pair}`, with the vocabulary's own names for these special tokens, truncated to
 {request.max_seq_length} tokens (`truncation`: {request.truncation}). See `docs/runtimes.md` for an example.
 
-{_quality(request)}
+## Quality and speed
+
+{quality}
 
 Measured in Keras on TensorFlow, in float32.
 """
@@ -103,6 +108,10 @@ Measured in Keras on TensorFlow, in float32.
 
 def _case(request: ExportRequest) -> str:
     return "uncased" if request.tokenizer.lower_case else "cased"
+
+
+def _quality(request: ExportRequest) -> str:
+    return "\n".join(quality_rows(request.settings.export_model, request.evaluated, request.elastic))
 
 
 def _kept(configuration: Any) -> str:
@@ -136,11 +145,6 @@ def _signature_rows(request: ExportRequest) -> str:
         for suffix, model in request.models.items()
         for signature, given in inputs.items()
     )
-
-
-def _quality(request: ExportRequest) -> str:
-    rows = quality_rows(request.settings.export_model, request.evaluated, request.elastic)
-    return "\n".join(["## Quality and speed", "", *rows])
 
 
 def quality_rows(

@@ -12,8 +12,7 @@ from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.data.race import input_texts
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.export.expected_answers import HOSTILE_TEXTS, ExpectedAnswers
-from powerbert_tf.export.settings import ExportSettings
-from powerbert_tf.export.shapes import ServingShapes
+from powerbert_tf.export.settings import ExportSettings, ServingShapes
 from powerbert_tf.export.signatures import text_inputs
 from powerbert_tf.models.classifier import INPUTS, BertClassifier
 from powerbert_tf.tokenizers.word_pieces import Tokenizer

@@ -22,7 +22,7 @@ from powerbert_tf.data.tasks import TASK_FILE
 from powerbert_tf.export.cards import CARD_FILE, format_runtime_card
 from powerbert_tf.export.expected_answers import ExpectedAnswers
 from powerbert_tf.export.request import ExportRequest
-from powerbert_tf.export.shapes import ServingShapes
+from powerbert_tf.export.settings import ServingShapes
 from powerbert_tf.export.signatures import in_precision
 
 _MODULES = {

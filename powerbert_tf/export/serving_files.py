@@ -8,7 +8,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from powerbert_tf.common.files import replacing
 from powerbert_tf.export.expected_answers import IDS, ExpectedAnswers
-from powerbert_tf.export.shapes import ServingShapes
+from powerbert_tf.export.settings import ServingShapes
 
 MODEL_CONFIG, BATCHING_CONFIG = "model.config", "batching.config"
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"

@@ -16,7 +16,7 @@ import tensorflow as tf
 from powerbert_tf.data.race import input_texts
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.export.expected_answers import EXAMPLES, IDS, TEXT
-from powerbert_tf.export.shapes import ServingShapes
+from powerbert_tf.export.settings import ServingShapes
 from powerbert_tf.models.classifier import INPUTS, BertClassifier
 from powerbert_tf.models.precision import computing_in
 from powerbert_tf.tokenizers.word_pieces import Tokenizer

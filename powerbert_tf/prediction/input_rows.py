@@ -7,21 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data import tables
 from powerbert_tf.data.rejected_rows import require_columns, row_problem
-from powerbert_tf.data.tables import (
-    STANDARD_INPUT,
-    OpenTable,
-    Row,
-    find_files,
-    is_parquet,
-    open_table,
-    open_text_lines,
-    read_schema,
-)
 from powerbert_tf.prediction.answers import answer_columns
 from powerbert_tf.prediction.writers import AnswerTable
 
-_TABLES_OF_STANDARD_INPUT = tuple(STANDARD_INPUT + suffix for suffix in (".csv", ".tsv", ".jsonl"))
+_TABLES_OF_STANDARD_INPUT = tuple(tables.STANDARD_INPUT + suffix for suffix in (".csv", ".tsv", ".jsonl"))
 _FLAG = "predict_file"
 
 
@@ -46,11 +37,11 @@ def find_input(given: str) -> list[str]:
     Raises:
         InputError: There is no such file.
     """
-    return [given] if _is_standard_input(given) else find_files(given, _FLAG)
+    return [given] if _is_standard_input(given) else tables.find_files(given, _FLAG)
 
 
 def _is_standard_input(path: str) -> bool:
-    return path == STANDARD_INPUT or path in _TABLES_OF_STANDARD_INPUT
+    return path == tables.STANDARD_INPUT or path in _TABLES_OF_STANDARD_INPUT
 
 
 class InputRows:
@@ -84,15 +75,17 @@ class InputRows:
         ]
         first = self._open(0)
         # Opening standard input twice would lose what has been read of it.
-        self._opened: OpenTable | None = first
+        self._opened: tables.OpenTable | None = first
         self.columns, self.is_uniform = first.columns, first.uniform
         self._check_columns(first)
 
-    def _open(self, number: int) -> OpenTable:
+    def _open(self, number: int) -> tables.OpenTable:
         path = self.paths[number]
-        return open_text_lines(self.texts) if path == STANDARD_INPUT else open_table(path, self._quoted, typed=True)
+        if path == tables.STANDARD_INPUT:
+            return tables.open_text_lines(self.texts)
+        return tables.open_table(path, self._quoted, typed=True)
 
-    def _check_columns(self, table: OpenTable) -> None:
+    def _check_columns(self, table: tables.OpenTable) -> None:
         expected = f"expected one of the columns of {table.file}: {', '.join(table.columns)}"
         for flag, column in zip(("text_column", "text_pair_column"), self.texts, strict=False):
             if not column:
@@ -111,7 +104,7 @@ class InputRows:
                 "same columns in all files."
             )
 
-    def rows(self, start: Place, stop: int | None = None) -> Iterator[tuple[Place, Row]]:
+    def rows(self, start: Place, stop: int | None = None) -> Iterator[tuple[Place, tables.Row]]:
         """Yields each row with the place after it; a row that cannot be used has a `problem`.
 
         Args:
@@ -137,7 +130,7 @@ class InputRows:
             if taken < skipped:
                 raise InputError(f"{table.file}: has {taken} rows; an interrupted run took {skipped} of them before.")
 
-    def _problem(self, row: Row) -> str:
+    def _problem(self, row: tables.Row) -> str:
         problem = row_problem(row, self.texts)
         if problem or self.is_uniform:
             return problem
@@ -160,11 +153,11 @@ class InputRows:
         Raises:
             InputError: The schemas of two files differ.
         """
-        if not all(map(is_parquet, self.paths)):
+        if not all(map(tables.is_parquet, self.paths)):
             return None
-        first = read_schema(self.paths[0])
+        first = tables.read_schema(self.paths[0])
         for path in self.paths[1:]:
-            if not read_schema(path).equals(first):
+            if not tables.read_schema(path).equals(first):
                 raise InputError(
                     f"{path}: has another schema than {self.paths[0]}; Parquet answers need one schema for all files."
                 )

@@ -24,8 +24,7 @@ from powerbert_tf.export import saved_model
 from powerbert_tf.export.expected_answers import ExpectedAnswers
 from powerbert_tf.export.request import ExportRequest
 from powerbert_tf.export.saved_model import next_version, write_saved_model
-from powerbert_tf.export.settings import ExportSettings
-from powerbert_tf.export.shapes import ServingShapes
+from powerbert_tf.export.settings import ExportSettings, ServingShapes
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.config import BertConfig
 from powerbert_tf.tokenizers.files import load_tokenizer
