@@ -35,8 +35,8 @@ from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.config_file import repeated
 from powerbert_tf.runs.request import read_predict_request, read_request
 from powerbert_tf.runs.settings import FIELDS, GROUPS, STAGES, Settings
+from powerbert_tf.training.distribution.launch import LOST_EXIT_CODE, ProcessLostError, came_together, distributing
 from powerbert_tf.training.distribution.processes import in_all
-from powerbert_tf.training.distribution.strategies import LOST_EXIT_CODE, ProcessLostError, came_together, distributing
 
 _STAGE = flags.DEFINE_string(
     "stage", pipeline.ALL, f"{pipeline.ALL}, or one of {', '.join(STAGES)}; stages it needs that are missing run first."

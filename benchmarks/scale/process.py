@@ -28,8 +28,8 @@ from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.config import BertConfig
 from powerbert_tf.runs.settings import resolve_settings
 from powerbert_tf.search.soft import WIDTH, BudgetController
+from powerbert_tf.training.distribution.launch import distributing
 from powerbert_tf.training.distribution.processes import is_chief
-from powerbert_tf.training.distribution.strategies import distributing
 from powerbert_tf.training.elastic import sandwich
 from powerbert_tf.training.evaluation import predict_logits
 from powerbert_tf.training.losses import distillation_loss

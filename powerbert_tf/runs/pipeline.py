@@ -26,8 +26,9 @@ from powerbert_tf.runs.stage_runner import run_stage
 from powerbert_tf.runs.summaries import print_summary, report_seeds
 from powerbert_tf.runs.task_file import repeat_task
 from powerbert_tf.search.settings import SEARCH_METHODS
+from powerbert_tf.training.distribution.devices import check_batch_size
+from powerbert_tf.training.distribution.launch import distributing
 from powerbert_tf.training.distribution.processes import by_chief, in_all, require_same, wait_for_all
-from powerbert_tf.training.distribution.strategies import check_batch_size, distributing
 
 ALL = "all"
 _ORDER = (*(stage for stage in STAGES if stage != "export"), "export")  # last: it may export the elastic weights

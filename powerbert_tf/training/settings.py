@@ -12,7 +12,7 @@ from powerbert_tf.common.flags import (
     require,
     setting,
 )
-from powerbert_tf.training.distribution.strategies import DISTRIBUTIONS
+from powerbert_tf.training.distribution.launch import DISTRIBUTIONS
 from powerbert_tf.training.losses import DISTILLATIONS
 
 

@@ -1,7 +1,4 @@
-"""A folder of the last states of something that goes on: each whole or not there, with a checksum of every file.
-
-What a training goes on from when its process was ended: all that the next step depends on, saved now and then.
-"""
+"""The state of a training, saved now and then, from which it resumes to the bit after its process was ended."""
 
 import hashlib
 import json
@@ -20,42 +17,47 @@ from powerbert_tf.batches.batching import Batches
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import sha256, sync
 from powerbert_tf.common.reporting import say
-from powerbert_tf.common.termination import Terminated, requested, waiting
-from powerbert_tf.training.distribution.processes import by_chief, is_chief
+from powerbert_tf.common.termination import Terminated, waiting, was_asked
+from powerbert_tf.training.distribution.devices import Trainer
+from powerbert_tf.training.distribution.processes import by_chief, in_any, is_chief
+from powerbert_tf.training.settings import TrainingSettings
 
-WEIGHTS_FILE = "model.weights.h5"  # of a finished training
+WEIGHTS_FILE = "model.weights.h5"
 LOG_FILE = "log.jsonl"
-CHECKPOINTS = "checkpoints"  # of a training that is not finished
-_KEPT = 2  # the last one, and the one before it, should that be damaged
+CHECKPOINTS = "checkpoints"  # folder of a training that is not finished
+_KEPT = 2  # the last state, and the one before it in case that is damaged
 _CHECKSUMS = "sha256.json"
 _NEW = ".new"
+_STATE_FILE, _ARRAYS_FILE = "state.json", "variables.npz"
 
 
 class SavedStates:
-    """States in folders `<number>/`, the newest with the largest number; the last two stay.
+    """States in folders `<number>/`, the newest with the largest number; the last two are kept.
+
+    A state is either complete, with a checksum for each file, or not there.
 
     Args:
-        folder: Made when the first one is saved.
+        folder: Created when the first state is saved.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def save(self, write: Callable[[Path], None]) -> Path:
-        """Saves a state aside and names it when all of it is on the disk; then lets go of older ones.
+        """Writes a state aside, renames it once it is on the disk, and removes old ones.
 
         Args:
-            write: Writes its files into a folder that is given.
+            write: Writes the state's files into the given folder.
 
         Returns:
-            Its folder.
+            The state's folder.
 
         Raises:
-            OSError: It cannot be written; those before it stay.
+            OSError: It cannot be written; earlier states are kept.
         """
         numbers = self._numbers()
         new = self.folder / _NEW
-        shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
+        shutil.rmtree(new, ignore_errors=True)  # left by a process that was killed
         new.mkdir(parents=True)
         try:
             write(new)
@@ -74,18 +76,18 @@ class SavedStates:
         return saved
 
     def newest(self) -> Path | None:
-        """Folder of the newest state that is as it was written, or None; damaged ones are named and removed."""
+        """Folder of the newest intact state, or None; reports and removes damaged ones."""
         for number in reversed(self._numbers()):
             folder = self.folder / str(number)
             damage = _damage(folder)
             if not damage:
                 return folder
-            say(f"  {folder}: damaged ({damage}); the checkpoint before it is taken, if there is one")
+            say(f"  {folder}: damaged ({damage}); using the checkpoint before it, if there is one")
             shutil.rmtree(folder)
         return None
 
     def clear(self) -> None:
-        """Removes them all."""
+        """Removes all states."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _numbers(self) -> list[int]:
@@ -94,16 +96,8 @@ class SavedStates:
         return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """A second name for a file that is replaced and never written to; a copy where there are no hard links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
 def _damage(folder: Path) -> str:
-    """What is wrong with a state; empty where nothing is."""
+    """What is wrong with a state; empty if nothing is."""
     try:
         checksums = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))
         for name, expected in checksums.items():
@@ -116,70 +110,79 @@ def _damage(folder: Path) -> str:
     return ""
 
 
-_STATE_FILE, _ARRAYS_FILE = "state.json", "variables.npz"
+def link_or_copy(source: Path, target: Path) -> None:
+    """Gives a file that is replaced but never written to a second name; copies it where there are no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _take_files(source: Path | None, target: Path) -> None:
+    """Replaces weights and log in `target` by those of `source`, if it has any."""
+    # The log grows, so it must be copied; weights are only ever replaced.
+    for name, take in ((WEIGHTS_FILE, link_or_copy), (LOG_FILE, shutil.copyfile)):
+        (target / name).unlink(missing_ok=True)
+        if source and (source / name).exists():
+            take(source / name, target / name)
 
 
 class TrainingState(keras.callbacks.Callback):
-    """Saves the state of a training every so often, and takes one up; after all callbacks but those that only set up.
+    """Saves the state of a training every so often, and restores it; must be the last callback but those that set up.
 
     A callback that remembers anything from step to step has `get_state()`, which returns JSON values, and
     `set_state(values)`.
 
     Attributes:
-        step: Steps done.
+        step: Number of steps done.
         finished: Whether nothing is left to do.
+        last_saved: Says which checkpoint is the last good one, for messages.
 
     Args:
-        folder: Of the stage; states go into `checkpoints/` there. Weights and log there are of the state that is taken
-            up, or removed where there is none.
-        plan: What the training is, JSON values by name; a state of another one is not taken up.
-        title: For messages.
-        steps_per_epoch: See there.
-        epochs: How many.
-        minutes: Between two states; 0 to save none for it.
-        every: Steps between two states; 0 to save none for it.
-        remembering: Callbacks whose state is part of it.
+        folder: Folder of the stage; states go into `checkpoints/` there. Its weights and log become those of the
+            restored state, or are removed if there is none.
+        plan: What identifies the training, JSON values by name, among them `title` and `epochs`; a state with another
+            plan is ignored.
+        steps_per_epoch: Steps of each epoch.
+        settings: Say how often to save.
+        remembering: Callbacks whose state, if they have any, is part of it.
     """
 
     def __init__(
         self,
         folder: Path,
         plan: Mapping[str, Any],
-        *,
-        title: str,
         steps_per_epoch: int,
-        epochs: int,
-        minutes: float,
-        every: int,
+        settings: TrainingSettings,
         remembering: Sequence[keras.callbacks.Callback] = (),
     ):
         super().__init__()
         self.folder = folder
-        self.title = title
+        self.title: str = plan["title"]
+        self.epochs: int = plan["epochs"]
         self.steps_per_epoch = steps_per_epoch
-        self.epochs = epochs
         self.step = 0
         self.finished = False
         self.last_saved = "there is no checkpoint yet"
         self._plan = dict(plan)
-        self._seconds, self._every = 60 * minutes, every
+        self._seconds, self._every = 60 * settings.checkpoint_minutes, settings.checkpoint_steps
         self._remembering = [callback for callback in remembering if hasattr(callback, "get_state")]
         self._states = SavedStates(folder / CHECKPOINTS)
         self._evaluated = self._stopped = False
-        self._taken_up: Path | None = None
+        self._to_restore: Path | None = None
         self._carried: list[Any] | None = None
-        self._take_up()
+        self._resume()
 
     @property
     def epoch_to_end(self) -> int | None:
-        """The 0-based epoch whose steps are all done, and its evaluation is not; or None."""
+        """The 0-based epoch whose steps are all done but whose evaluation is not; or None."""
         is_over = self.step > 0 and (self._stopped or self.step % self.steps_per_epoch == 0)
         return (self.step - 1) // self.steps_per_epoch if is_over and not self._evaluated else None
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self._taken_up:  # after `fit` has reset the metrics
-            self._restore(self._taken_up)
-            self._taken_up = None
+        if self._to_restore:  # after `fit` has reset the metrics
+            self._restore(self._to_restore)
+            self._to_restore = None
         elif self._carried:
             self._restore_callbacks(self._carried)
         self._saved_at = time.monotonic()
@@ -187,26 +190,26 @@ class TrainingState(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
         self._evaluated, self._stopped = False, self.model.stop_training
-        if requested():
-            raise Terminated  # `fit_on` saves
-        if not is_chief():
-            return
+        self._end_if_asked()
         by_steps = self._every and self.step % self._every == 0
         if by_steps or (self._seconds and time.monotonic() - self._saved_at >= self._seconds):
             self.save()
 
     def on_epoch_end(self, epoch, logs=None):
         self._evaluated = True
-        if requested():
-            raise Terminated
+        self._end_if_asked()
 
     def on_train_end(self, logs=None):
-        self._carried = self._remembered()  # where `fit` is called again, others begin anew
+        self._carried = self._remembered()  # when `fit` is called again, other callbacks begin anew
+
+    def _end_if_asked(self) -> None:
+        if in_any(was_asked()):  # processes end together, after the same step
+            raise Terminated  # `fit_resumable` saves
 
     def save(self) -> bool:
-        """Saves the state; a disk without room costs the state and not the training, and is told.
+        """Saves the state; if the disk is full, reports it and lets the training go on.
 
-        Processes other than the chief have the same state, and leave it to that.
+        Only the chief saves: all processes have the same state.
 
         Returns:
             Whether it was saved.
@@ -227,9 +230,9 @@ class TrainingState(keras.callbacks.Callback):
         return True
 
     def finish(self) -> None:
-        """Saves what is left when all is done: the callbacks' state, and no variables, as the kept weights are there.
+        """Saves the callbacks' state once all is done, as the stage may have much left to do after its training.
 
-        A stage may have much to do after its training.
+        Variables are not saved: the kept weights are there.
         """
         self.finished = True
         if self._seconds or self._every:
@@ -245,11 +248,7 @@ class TrainingState(keras.callbacks.Callback):
             "callbacks": self._remembered(),
         }
         (folder / _STATE_FILE).write_text(json.dumps(state) + "\n", encoding="utf-8")
-        for name in (WEIGHTS_FILE, LOG_FILE):
-            if (self.folder / name).exists():
-                # The log grows, so it must be copied; weights are replaced.
-                take = link_or_copy if name == WEIGHTS_FILE else _copy
-                take(self.folder / name, folder / name)
+        _take_files(self.folder, folder)
         if self.finished:
             return
         # One after the other: all of them at once would be the model three times more in memory.
@@ -269,45 +268,37 @@ class TrainingState(keras.callbacks.Callback):
         variables = [*self.model.variables, *self.model.optimizer.variables, *self.model.metrics_variables]
         return list({id(variable): variable for variable in variables}.values())
 
-    def _take_up(self) -> None:
-        """Goes on from the newest state."""
+    def _resume(self) -> None:
+        """Resumes from the newest state, if there is one."""
         found = by_chief(self._find)
         if found is None:
             return
-        newest = Path(found)
-        state = _read(newest)
+        self._to_restore = Path(found)
+        state = _read(self._to_restore)
         self.step = state["step"]
         self._evaluated, self._stopped = state["evaluated"], state["stopped"]
         self.last_saved = f"the last good checkpoint is of step {self.step}"
         total = self.steps_per_epoch * self.epochs
-        # `state["finished"]` alone would miss a process that was ended just before it.
+        # `state["finished"]` alone would miss a process that was ended just before it was saved.
         self.finished = state["finished"] or (self._evaluated and (self._stopped or self.step == total))
-        say(f"  {self.title}: goes on from its checkpoint after step {self.step} of {total}")
-        self._taken_up = newest
+        say(f"  {self.title}: resumes from its checkpoint after step {self.step} of {total}")
 
     def _find(self) -> str | None:
-        """Finds the folder of the newest state, and puts its files where the training left them."""
+        """Finds the newest state of this training, and takes its files."""
         newest = self._states.newest()
-        state = None if newest is None else _read(newest)
-        if newest is None or state is None or state["plan"] != self._plan:
-            if state is not None:
-                different = sorted(name for name in self._plan if state["plan"].get(name) != self._plan[name])
-                say(f"  {newest}: of another training ({', '.join(different)} differ); begun anew")
+        if newest and (plan := _read(newest)["plan"]) != self._plan:
+            different = sorted(name for name in self._plan if plan.get(name) != self._plan[name])
+            say(f"  {newest}: of another training ({', '.join(different)} differ); starting anew")
+            newest = None
+        if newest is None:
             self._states.clear()
-            for name in (WEIGHTS_FILE, LOG_FILE):
-                (self.folder / name).unlink(missing_ok=True)
-            return None
-        for name in (WEIGHTS_FILE, LOG_FILE):
-            (self.folder / name).unlink(missing_ok=True)
-            if (newest / name).exists():
-                take = link_or_copy if name == WEIGHTS_FILE else _copy
-                take(newest / name, self.folder / name)
-        return str(newest)
+        _take_files(newest, self.folder)
+        return str(newest) if newest else None
 
-    def take_up_finished(self) -> None:
-        """Gives the callbacks what they knew at the end."""
-        if self._taken_up:
-            self._restore_callbacks(_read(self._taken_up)["callbacks"])
+    def restore_finished(self) -> None:
+        """Restores the callbacks of a finished training."""
+        if self._to_restore:
+            self._restore_callbacks(_read(self._to_restore)["callbacks"])
 
     def _restore(self, folder: Path) -> None:
         with np.load(folder / _ARRAYS_FILE, allow_pickle=False) as arrays:
@@ -324,53 +315,53 @@ class TrainingState(keras.callbacks.Callback):
             callback.set_state(values)
 
 
-def fit_on(
-    trainer: keras.Model,
+def _read(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / _STATE_FILE).read_text(encoding="utf-8"))
+
+
+def fit_resumable(
+    trainer: Trainer,
     state: TrainingState,
     batches: Batches,
-    dataset: Callable[[Batches], Any],
     callbacks: Sequence[keras.callbacks.Callback],
     at_first: keras.callbacks.Callback,
-    fit: Callable[..., Any] | None = None,
 ) -> None:
-    """`fit` from where the state is to the end.
+    """Trains from where the state is to the end.
 
     Args:
-        trainer: Compiled.
-        state: Of its training; one of the callbacks.
-        batches: Of all epochs.
-        dataset: Makes of some of them what `fit` takes.
-        callbacks: All but the next.
-        at_first: One that is needed where training begins in this process.
-        fit: In place of the trainer's own.
+        trainer: What trains.
+        state: The state of this training; also one of the callbacks.
+        batches: Batches of all epochs.
+        callbacks: All callbacks but the next.
+        at_first: A callback that is needed only when training begins in this process.
 
     Raises:
-        Terminated: The process was asked to leave; the message says what was saved.
+        Terminated: The process was asked to end; the message says what was saved.
     """
-    steps, epochs = state.steps_per_epoch, state.epochs
+    model, steps, epochs = trainer.model, state.steps_per_epoch, state.epochs
 
     def listed(*more: keras.callbacks.Callback) -> keras.callbacks.CallbackList:
         return keras.callbacks.CallbackList(
-            [*callbacks, *more], add_history=True, model=trainer, epochs=epochs, steps=steps
+            [*callbacks, *more], add_history=True, model=model, epochs=epochs, steps=steps
         )
 
-    def go_on() -> None:
+    def fit() -> None:
         if (epoch := state.epoch_to_end) is not None:
             end = listed()
             end.on_train_begin()
             end.on_epoch_begin(epoch)
-            end.on_epoch_end(epoch, trainer.get_metrics_result())
+            end.on_epoch_end(epoch, model.get_metrics_result())
             end.on_train_end()
-            if trainer.stop_training:
+            if model.stop_training:
                 return
         further: tuple[keras.callbacks.Callback, ...] = (at_first,)
-        # What is left of an epoch, and whole ones: `fit` knows one number of steps.
+        # First the rest of an epoch, then whole epochs: Keras takes one number of steps for all.
         for whole in (False, True):
             epoch, within = divmod(state.step, steps)
             if epoch == epochs or whole == (within > 0):
                 continue
-            (fit or trainer.fit)(
-                dataset(batches.after(state.step)),
+            trainer.fit(
+                batches.after(state.step),
                 initial_epoch=epoch,
                 epochs=epochs if whole else epoch + 1,
                 steps_per_epoch=steps - within,
@@ -379,34 +370,26 @@ def fit_on(
                 callbacks=listed(*further),
             )
             further = ()
-            if trainer.stop_training:
+            if model.stop_training:
                 return
 
     if state.finished:
-        listed()  # tells them their model
-        state.take_up_finished()
+        listed()  # gives the callbacks their model
+        state.restore_finished()
         return
     try:
         with waiting():
-            go_on()
+            fit()
     except Terminated:
         saved = state.save()
-        of = f"step {state.step} of {steps * epochs}"
-        raise Terminated(f"{state.title}: {'saved' if saved else 'could not be saved'} after {of}") from None
+        at = f"step {state.step} of {steps * epochs}"
+        raise Terminated(f"{state.title}: {'saved' if saved else 'could not be saved'} after {at}") from None
     state.finish()
 
 
 def fingerprint(model: keras.Model) -> str:
-    """What tells these weights from others: SHA-256, the first 16 hexadecimal digits."""
+    """A hash of all weights: SHA-256, the first 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for variable in model.weights:
         digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)).tobytes())
     return digest.hexdigest()[:16]
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / _STATE_FILE).read_text(encoding="utf-8"))
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.write_bytes(source.read_bytes())

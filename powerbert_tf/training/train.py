@@ -1,5 +1,6 @@
 """One training stage: epochs over the training split, dev metrics after each, and the weights that are kept."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -13,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from powerbert_tf.batches.batching import Batches, EncodedSplit, training_batches
+from powerbert_tf.batches.batching import EncodedSplit, training_batches
 from powerbert_tf.batches.settings import InferenceSettings
 from powerbert_tf.common.files import replacing
 from powerbert_tf.common.reporting import ProgressBar, say
@@ -23,16 +24,20 @@ from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.retention import format_configuration
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.compilation import recorded_compilations
-from powerbert_tf.training.callbacks import BuildSteps, InputWait, LossWatch, deterministic_clock
-from powerbert_tf.training.distribution.jax_devices import JaxTrainer, on_jax
-from powerbert_tf.training.distribution.processes import is_chief, wait_for_all
-from powerbert_tf.training.distribution.replicas import ReplicaTrainer
-from powerbert_tf.training.distribution.strategies import active_layout, active_strategy
+from powerbert_tf.training.callbacks import BuildSteps, LossWatch
+from powerbert_tf.training.distribution.devices import (
+    InputWait,
+    TrainingStep,
+    active_devices,
+    deterministic_clock,
+    on_jax,
+)
+from powerbert_tf.training.distribution.processes import is_chief, num_processes, wait_for_all
 from powerbert_tf.training.evaluation import evaluate_model, predict_logits
 from powerbert_tf.training.losses import distillation_loss, task_loss
 from powerbert_tf.training.optimizer import BertAdam, WarmupLinearDecay
 from powerbert_tf.training.settings import TrainingSettings
-from powerbert_tf.training.state import LOG_FILE, WEIGHTS_FILE, TrainingState, fingerprint, fit_on
+from powerbert_tf.training.state import LOG_FILE, WEIGHTS_FILE, TrainingState, fingerprint, fit_resumable
 
 _LONG_WAIT = 0.05  # share of the training time spent waiting for input that is worth a remark
 
@@ -132,30 +137,29 @@ def train(
     """
     settings, inference = setup.settings, setup.inference
     rate, epochs = recipe.rate or settings.learning_rate, recipe.epochs or settings.epochs
-    loss = recipe.loss or task_loss(setup.task)
     steps_per_epoch = math.ceil(len(setup.train) / settings.batch_size)
     input_wait = InputWait(deterministic_clock if settings.deterministic else tf.timestamp)
-    make_optimizer = functools.partial(_optimizer, settings, rate, steps_per_epoch * epochs, recipe.decays)
-    engine = _engine(settings, inference.jit_compile, make_optimizer, loss, input_wait, model, trainer)
-    keeper = _EpochKeeper(model, setup, folder, recipe, input_wait)
-    state = TrainingState(
-        folder,
-        {
-            "title": recipe.title,
-            "epochs": epochs,
-            "rate": rate,
-            "batch_size": settings.batch_size,
-            "seed": settings.seed,
-            "examples": len(setup.train),
-            "weights": fingerprint(model),
-        },
-        title=recipe.title,
-        steps_per_epoch=steps_per_epoch,
-        epochs=epochs,
-        minutes=settings.checkpoint_minutes,
-        every=settings.checkpoint_steps,
-        remembering=[*recipe.callbacks, keeper],
+    step = TrainingStep(
+        source=trainer or model,
+        is_wrapped=trainer is None,
+        make_optimizer=functools.partial(_optimizer, settings, rate, steps_per_epoch * epochs, recipe.decays),
+        loss=recipe.loss or task_loss(setup.task),
+        batch_size=settings.batch_size,
+        jit_compile=inference.jit_compile,
+        input_wait=input_wait,
     )
+    on_devices = active_devices().trainer(step)
+    keeper = _EpochKeeper(model, setup, folder, recipe, input_wait)
+    plan = {
+        "title": recipe.title,
+        "epochs": epochs,
+        "rate": rate,
+        "batch_size": settings.batch_size,
+        "seed": settings.seed,
+        "examples": len(setup.train),
+        "weights": fingerprint(model),
+    }
+    state = TrainingState(folder, plan, steps_per_epoch, settings, remembering=[*recipe.callbacks, keeper])
     keeper.save_start()
     batches = training_batches(
         setup.train,
@@ -166,19 +170,13 @@ def train(
         inference.length_buckets,
         fill=inference.jit_compile,
     )
-    of_each_shape = batches.of_each_length()
-    to_build = engine.batches(of_each_shape if inference.jit_compile else of_each_shape.first(1))
-    build = keras.callbacks.Callback() if on_jax() else BuildSteps(recipe.title, to_build)
-    watching = [LossWatch(recipe.title, state), ProgressBar(recipe.title, state.step), *recipe.callbacks]
-    fit_on(
-        engine.model,
-        state,
-        batches,
-        engine.measured_batches,
-        [*engine.callbacks, *watching, keeper, state],
-        at_first=build,
-        fit=engine.fit,
-    )
+    build = keras.callbacks.Callback()
+    if not on_jax():
+        of_each_shape = batches.of_each_length()
+        first = of_each_shape if inference.jit_compile else of_each_shape.first(1)
+        build = BuildSteps(recipe.title, on_devices.dataset(first), len(first.rows))
+    watching = [LossWatch(state), ProgressBar(recipe.title, state.step), *recipe.callbacks]
+    fit_resumable(on_devices, state, batches, [*on_devices.callbacks, *watching, keeper, state], at_first=build)
     wait_for_all()  # for the weights, which the chief writes
     model.load_weights(folder / WEIGHTS_FILE)
     return keeper.outcome
@@ -229,60 +227,6 @@ def _optimizer(settings: TrainingSettings, rate: float, num_steps: int, decays: 
     )
 
 
-def _engine(
-    settings: TrainingSettings,
-    jit_compile: bool,
-    make_optimizer: Callable[[], BertAdam],
-    loss: keras.losses.Loss,
-    input_wait: InputWait,
-    model: BertClassifier,
-    trainer: keras.Model | None,
-) -> "OneDevice | ReplicaTrainer | JaxTrainer":
-    """What runs the steps: Keras on one device, ours on several."""
-
-    def head(of: keras.Model) -> keras.Model:
-        # The model itself stays without an optimizer, whose state would be saved with its weights.
-        return keras.Model(of.input, of.output, name=of.name) if trainer is None else of
-
-    if strategy := active_strategy():
-        return ReplicaTrainer(
-            trainer or model, head, strategy, make_optimizer, loss, settings.batch_size, input_wait.add
-        )
-    if on_jax():
-        return JaxTrainer(trainer or model, head, active_layout(), make_optimizer, loss, settings.batch_size)
-    of_one = head(trainer or model)
-    of_one.compile(make_optimizer(), loss, jit_compile=jit_compile)
-    return OneDevice(of_one, input_wait)
-
-
-class OneDevice:
-    """Training by Keras; it has what `replicas.ReplicaTrainer` has.
-
-    Attributes:
-        model: Compiled.
-        callbacks: None.
-        fit: The model's own.
-
-    Args:
-        model: See there.
-        input_wait: Of the batches.
-    """
-
-    def __init__(self, model: keras.Model, input_wait: InputWait):
-        self.model = model
-        self.callbacks: list[keras.callbacks.Callback] = []
-        self.fit = model.fit
-        self._input_wait = input_wait
-
-    def batches(self, batches: Batches) -> tf.data.Dataset:
-        """With labels."""
-        return batches.dataset(with_labels=True)
-
-    def measured_batches(self, batches: Batches) -> tf.data.Dataset:
-        """What `fit` takes."""
-        return self._input_wait.measured(self.batches(batches))
-
-
 class _EpochKeeper(keras.callbacks.Callback):
     """Evaluates on dev after each epoch, writes the log, and saves the weights to keep."""
 
@@ -319,7 +263,9 @@ class _EpochKeeper(keras.callbacks.Callback):
         train_seconds = time.perf_counter() - self._began
         wait_share = (self._waited + self.input_wait.take()) / train_seconds
         setup, evaluated = self.setup, self.saved
-        with at_once(), recorded_compilations() as compilations:
+        # One process alone may be interrupted at any time; several end together, after a step.
+        interruptible = at_once() if num_processes() == 1 else contextlib.nullcontext()
+        with interruptible, recorded_compilations() as compilations:
             if self.recipe.evaluated:  # a new model each time: compiling it would take longer than running it
                 evaluated = self.recipe.evaluated()
                 setup = dataclasses.replace(setup, inference=setup.inference.in_plain_graph())

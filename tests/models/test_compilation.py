@@ -129,7 +129,7 @@ def test_building_the_step_beforehand_changes_no_weight():
         return [variable.numpy() for variable in values], record
 
     expected, _ = trained([])
-    found, record = trained([BuildSteps("test", batches.take(2))])
+    found, record = trained([BuildSteps("test", batches.take(2), 2)])
     assert record.count == 2
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)

@@ -119,7 +119,7 @@ def test_a_killed_stage_goes_on_to_the_same_result(world, tmp_path, monkeypatch,
     assert sorted(path.name for path in saved.iterdir()) == ["2", "3"]
     capsys.readouterr()
     pipeline.run(settings, stage)
-    assert f"goes on from its checkpoint after step {STEPS + 1} of {2 * STEPS}" in capsys.readouterr().out
+    assert f"resumes from its checkpoint after step {STEPS + 1} of {2 * STEPS}" in capsys.readouterr().out
     assert_same(folder / stage, tmp_path / "whole" / "SST-2" / stage)
     assert json.loads((folder / stage / "result.json").read_text())["resumed"] is True
 
@@ -180,7 +180,7 @@ def test_a_damaged_checkpoint_other_settings_and_a_run_that_is_begun_anew(fine_t
         pipeline.run(settings, "finetune")
     out = capsys.readouterr().out
     assert "damaged (variables.npz has another SHA-256 than when it was written)" in out
-    assert "goes on from its checkpoint after step 2 of 10" in out
+    assert "resumes from its checkpoint after step 2 of 10" in out
 
     pipeline.run(settings_of(world, folder.parent, epochs=1), "finetune", overwrite=True)
     assert len(log(folder / "finetune")) == 1

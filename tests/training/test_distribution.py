@@ -6,7 +6,6 @@ import shlex
 
 import keras
 import pytest
-import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 from conftest import REPOSITORY
@@ -15,13 +14,9 @@ from powerbert_tf import command_line
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.runs.settings import resolve_settings
 from powerbert_tf.training.distribution.cluster import Cluster, read_cluster
-from powerbert_tf.training.distribution.strategies import (
-    LOST_EXIT_CODE,
-    active_strategy,
-    check_batch_size,
-    distributing,
-    num_replicas,
-)
+from powerbert_tf.training.distribution.devices import Active, Devices, active_devices, check_batch_size
+from powerbert_tf.training.distribution.launch import LOST_EXIT_CODE, distributing
+from powerbert_tf.training.distribution.replicas import Replicas
 
 CLUSTER = {"worker": ["a:2222", "b.example:1", "[::1]:65535"]}
 
@@ -67,15 +62,16 @@ def test_a_cluster_that_cannot_be(environment, message):
 
 
 def test_one_device_is_allowed_and_told(capsys):
-    assert active_strategy() is None
+    assert type(active_devices()) is Devices
     with distributing("mirrored"):
-        assert isinstance(active_strategy(), tf.distribute.MirroredStrategy)
-        assert num_replicas() == 1
+        opened = active_devices()
+        assert isinstance(opened, Replicas)
+        assert opened.count == 1
         with distributing("mirrored"):  # as the command line and the pipeline do
             pass
-        assert active_strategy() is not None
-    assert active_strategy() is None
-    assert capsys.readouterr().out == "distribution: 1 CPU; one device alone: as without it, and slower\n"
+        assert active_devices() is opened
+    assert type(active_devices()) is Devices
+    assert capsys.readouterr().out == "distribution: 1 CPU; a single device gives the same as without it, only slower\n"
 
 
 def test_what_there_is_not(monkeypatch):
@@ -102,7 +98,9 @@ def test_backends_that_cannot(monkeypatch):
 
 def test_a_batch_smaller_than_the_devices(monkeypatch):
     check_batch_size(1)
-    monkeypatch.setattr("powerbert_tf.training.distribution.strategies.num_replicas", lambda: 5)
+    five = Devices()
+    five.count = 5
+    monkeypatch.setattr(Active, "devices", five)
     check_batch_size(5)
     with pytest.raises(
         InputError, match=r"--batch_size=4: less than the 5 devices of .*; expected at least 5, or fewer"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from powerbert_tf.training.callbacks import InputWait
+from powerbert_tf.training.distribution.devices import InputWait
 
 MAKING, USING = 7.0, 101.0  # seconds
 

@@ -6,7 +6,7 @@ import pytest
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.training.distribution.cluster import Cluster
-from powerbert_tf.training.distribution.jax_processes import all_devices, connect, tells_of_a_loss
+from powerbert_tf.training.distribution.jax_devices import connect, data_parallel, is_lost_process
 
 jax = pytest.importorskip("jax")
 
@@ -21,9 +21,9 @@ LOST = (
 
 
 def test_errors_of_a_lost_process_are_told_from_others():
-    assert all(tells_of_a_loss(error) for error in LOST)
+    assert all(is_lost_process(error) for error in LOST)
     others = (ValueError("Incompatible shapes for broadcasting: (3,) and requested shape (5,)"), KeyError("gloo"))
-    assert not any(tells_of_a_loss(error) for error in others)
+    assert not any(is_lost_process(error) for error in others)
 
 
 def test_processes_that_come_too_late_or_not(monkeypatch):
@@ -44,4 +44,4 @@ def test_processes_have_as_many_devices_each(monkeypatch):
     devices = [types.SimpleNamespace(platform="cpu", id=number, process_index=number // 2) for number in range(3)]
     monkeypatch.setattr(jax, "devices", lambda: devices)
     with pytest.raises(InputError, match=r"the processes have 2, 1 devices of JAX; expected as many each"):
-        all_devices()
+        data_parallel()

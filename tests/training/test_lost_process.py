@@ -84,7 +84,7 @@ def test_a_run_of_which_one_process_ends_goes_on_to_the_same_result(tmp_path, co
         assert "run the command again" in line
     codes, printed = run(command("ended"), tmp_path / "end", backend)
     assert codes == [0, 0], printed
-    assert "goes on from its checkpoint after step" in printed[0][0]
+    assert "resumes from its checkpoint after step" in printed[0][0]
 
     found, expected = (read_weights(folder / "finetune" / "model.weights.h5") for folder in (ended, whole))
     assert found.keys() == expected.keys()

@@ -45,7 +45,7 @@ def test_the_last_two_stay(states):
 def test_a_damaged_state_is_named_and_the_one_before_it_taken(states, capsys, damage, reason):
     damage(states.folder / "3")
     assert (states.newest() / "a.txt").read_text() == "state 2"
-    assert f"{states.folder / '3'}: damaged ({reason}); the checkpoint before it is taken" in capsys.readouterr().out
+    assert f"{states.folder / '3'}: damaged ({reason}); using the checkpoint before it" in capsys.readouterr().out
     states.save(writing("state 3 again"))
     assert names(states) == ["2", "3"]
 

@@ -1,4 +1,4 @@
-"""`TF_CONFIG`: the machines of a run, and which of them this is."""
+"""`TF_CONFIG`: the processes of a run, and which of them this is."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ class Cluster:
 
     Attributes:
         addresses: `host:port` of each, the chief first.
-        rank: Number of this one among them.
+        rank: Number of this process among them.
     """
 
     addresses: tuple[str, ...]
@@ -26,13 +26,10 @@ class Cluster:
 
 
 def read_cluster(environment: Mapping[str, str]) -> Cluster:
-    """Reads `TF_CONFIG`.
-
-    Args:
-        environment: Variables of the process.
+    """Reads `TF_CONFIG` from the environment of a process.
 
     Raises:
-        InputError: It is missing, or not what TensorFlow and this program need.
+        InputError: It is missing, or TensorFlow or this program cannot use it.
     """
     text = environment.get(VARIABLE, "")
     if not text.strip():

@@ -1,28 +1,149 @@
-"""A model on JAX, trained and asked: on one device, or on all of a `keras.distribution.DataParallel` layout.
+"""The devices of JAX: one `keras.distribution.DataParallel` layout over those of all processes.
 
-On several it is a copy that is trained and asked, as in `replicas`: the model itself stays on one device,
-where the chief can measure and save it alone. Axes: `B` rows of a batch, `C` classes.
+As in `replicas`, a copy of the model is trained and evaluated there: the model itself stays on one device, where the
+chief can measure and save it alone.
 """
 
+import collections
+import contextlib
+import dataclasses
 import math
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from powerbert_tf.batches.batching import Batches
-from powerbert_tf.common.termination import agree, was_asked
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.training.distribution.cluster import Cluster
 from powerbert_tf.training.distribution.copies import BringBack, Copies, copied
-from powerbert_tf.training.distribution.jax_processes import place
-from powerbert_tf.training.distribution.processes import any_of_all, num_processes, rank
+from powerbert_tf.training.distribution.devices import Devices, Trainer, TrainingStep
+from powerbert_tf.training.distribution.processes import Processes, num_processes, rank
 from powerbert_tf.training.distribution.replicas import shares
 
+_HEARTBEAT = 30  # seconds without a sign of life, after which a process counts as lost
+_START = 300  # seconds within which all processes have to connect
+# JAX raises plain ValueErrors and RuntimeErrors for a lost process; only their messages tell them from others.
+_LOST = re.compile(
+    r"gloo|nccl|connection (closed|reset)|unavailable|aborted|deadline.exceeded|heartbeat", re.IGNORECASE
+)
 
-def on_jax() -> bool:
-    """Whether Keras runs on JAX."""
-    return keras.backend.backend() == "jax"
+
+def connect(cluster: Cluster) -> Processes:
+    """Connects to the other processes; must come before JAX runs anything.
+
+    Raises:
+        InputError: JAX has run something before.
+        RuntimeError: The others did not connect.
+    """
+    import jax
+
+    # For CPUs; GPUs and TPUs have their own.
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize(
+            cluster.addresses[0],
+            len(cluster.addresses),
+            cluster.rank,
+            initialization_timeout=_START,
+            heartbeat_timeout_seconds=_HEARTBEAT,
+        )
+    except RuntimeError as error:
+        if "before" in str(error):
+            raise InputError(f"--distribution=multi_worker: {error}") from None
+        raise
+    with _silent_stdout():
+        _total(np.zeros(1, "float32"))
+    return Processes(cluster.rank, len(cluster.addresses), _total)
+
+
+@contextlib.contextmanager
+def _silent_stdout() -> Iterator[None]:
+    """A block in which C++ prints nothing: gloo writes to stdout, in every process, when it is first used."""
+    with contextlib.ExitStack() as held:
+        stdout, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+        held.callback(os.close, stdout)
+        held.callback(os.close, nowhere)
+        os.dup2(nowhere, 1)
+        held.callback(os.dup2, stdout, 1)
+        yield
+
+
+def _total(values: np.ndarray) -> np.ndarray:
+    """`processes.Processes.total`."""
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(values)).sum(axis=0)
+
+
+def is_lost_process(error: Exception) -> bool:
+    """Whether an error means that another process no longer answers."""
+    return isinstance(error, ValueError | RuntimeError) and _LOST.search(str(error)) is not None
+
+
+def data_parallel() -> keras.distribution.DataParallel:
+    """A layout in which each device of all processes has the whole model and a share of each batch.
+
+    Raises:
+        InputError: One process has more devices than another.
+    """
+    import jax
+
+    # The devices of a process stand together, as its rows of a batch do.
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    counts = collections.Counter(device.process_index for device in devices)
+    if len(set(counts.values())) > 1:
+        raise InputError(
+            f"--distribution=multi_worker: the processes have {', '.join(map(str, counts.values()))} devices of JAX; "
+            "expected as many each."
+        )
+    names = [f"{device.platform}:{device.id}" for device in devices]
+    return keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)
+
+
+class JaxDevices(Devices):
+    """The devices of a layout."""
+
+    def __init__(self, layout: keras.distribution.DataParallel):
+        self.count = layout.num_model_replicas
+        self._layout = layout
+        self._copies = Copies()
+
+    def trainer(self, step: TrainingStep) -> Trainer:
+        return _LayoutTrainer(self._layout, step)
+
+    def _answers(self, model, batches, batch_size, jit_compile):
+        function = self._copies.function(model, self._layout.scope(), self._predicting)
+        own = _of_process(batches, batch_size, self._layout)
+        for inputs, rows in zip(own.dataset(with_labels=False).as_numpy_iterator(), batches.rows, strict=True):
+            found = function({name: self._placed(value) for name, value in inputs.items()})
+            # Each process's share stands at the beginning of its part of what was found.
+            parts = zip(np.array_split(rows, num_processes()), np.split(found, num_processes()), strict=True)
+            for part, values in parts:
+                yield part, values[: len(part)]
+
+    def _placed(self, value: np.ndarray) -> Any:
+        """An array of all processes, `[n, ...]`, from the rows of this one."""
+        import jax
+
+        return jax.make_array_from_process_local_data(self._layout.get_data_layout(value.shape).backend_layout, value)
+
+    def _predicting(self, model: keras.Model) -> Callable[..., np.ndarray]:
+        import jax
+
+        everywhere = keras.distribution.TensorLayout([None, None], self._layout.device_mesh).backend_layout
+        stateless = jax.jit(
+            lambda weights, inputs: model.stateless_call(*weights, inputs, training=False)[0], out_shardings=everywhere
+        )
+
+        def predict(inputs):
+            kinds = (model.trainable_variables, model.non_trainable_variables)
+            return np.asarray(stateless([[variable.value for variable in kind] for kind in kinds], inputs))
+
+        return predict
 
 
 def _of_process(batches: Batches, batch_size: int, layout: keras.distribution.DataParallel) -> Batches:
@@ -32,75 +153,28 @@ def _of_process(batches: Batches, batch_size: int, layout: keras.distribution.Da
     return shares(batches, count, range(rank(), rank() + 1), size)
 
 
-class JaxTrainer:
-    """Training by Keras on JAX; it has what `replicas.ReplicaTrainer` has.
+class _LayoutTrainer(Trainer):
+    """Trains a copy of a model on all devices; its weights come back to the model after each epoch."""
 
-    Attributes:
-        model: Compiled.
-        callbacks: First ones: they bring to the variables what a step made, for callbacks to read and to change.
-
-    Args:
-        source: What is trained in the end.
-        head: Makes of it, or of its copy, what is to be compiled.
-        layout: Of the devices; None for one.
-        make_optimizer: Makes a `BertAdam`.
-        loss: Of the rows, with the reduction `distillation.REDUCTION`.
-        batch_size: B, of all devices together.
-    """
-
-    def __init__(
-        self,
-        source: keras.Model,
-        head: Callable[[Any], keras.Model],
-        layout: keras.distribution.DataParallel | None,
-        make_optimizer: Callable[[], keras.optimizers.Optimizer],
-        loss: keras.losses.Loss,
-        batch_size: int,
-    ):
+    def __init__(self, layout: keras.distribution.DataParallel, step: TrainingStep):
         self._layout = layout
-        self._batch_size = batch_size
-        self.callbacks: list[keras.callbacks.Callback] = [_Sync()]
-        if layout is None:
-            self.model = head(source)
-            self.model.compile(make_optimizer(), loss)
-            return
-        copy = copied(source, layout.scope())
+        self._batch_size = step.batch_size
+        copy = copied(step.source, layout.scope())
         with layout.scope():
-            self.model = head(copy)
-            self.model.compile(make_optimizer(), loss)
-        self.callbacks += [_Distributing(None), BringBack(copy, source)]
+            super().__init__(dataclasses.replace(step, source=copy))
+        self.callbacks += [_SetLayout(None), BringBack(copy, step.source)]
 
-    def batches(self, batches: Batches) -> tf.data.Dataset:
-        """With labels."""
-        if self._layout is not None:
-            batches = _of_process(batches, self._batch_size, self._layout)
-        return batches.dataset(with_labels=True)
+    def dataset(self, batches: Batches) -> Any:
+        return super().dataset(_of_process(batches, self._batch_size, self._layout))
 
-    def measured_batches(self, batches: Batches) -> tf.data.Dataset:
-        """What `fit` takes; nothing is measured."""
-        return self.batches(batches)
-
-    def fit(self, batches: tf.data.Dataset, *, callbacks: keras.callbacks.CallbackList, **kwargs: Any) -> None:
-        """As `keras.Model.fit`."""
-        if self._layout is None:
-            self.model.fit(batches, callbacks=callbacks, **kwargs)
-            return
-        callbacks.callbacks.append(_Distributing(self._layout))
+    def fit(self, batches: Batches, **kwargs: Any) -> None:
+        kwargs["callbacks"].callbacks.append(_SetLayout(self._layout))
         with self._layout.scope():
-            self.model.fit(batches, callbacks=callbacks, **kwargs)
+            super().fit(batches, **kwargs)
 
 
-class _Sync(keras.callbacks.Callback):
-    """Between two steps the values of JAX' variables are elsewhere; they are fetched by reference and not copied."""
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.model.jax_state_sync()
-        if num_processes() > 1 and any_of_all(was_asked()):
-            agree()
-
-
-class _Distributing(keras.callbacks.Callback):
-    """Says where variables are made from now on: those of Keras on all devices, those of callbacks on one."""
+class _SetLayout(keras.callbacks.Callback):
+    """Sets where variables are made from now on: Keras' on all devices, those of callbacks on one."""
 
     def __init__(self, layout: keras.distribution.DataParallel | None):
         super().__init__()
@@ -111,48 +185,3 @@ class _Distributing(keras.callbacks.Callback):
 
     on_train_begin = on_epoch_begin = on_train_batch_begin = _set
     on_train_end = on_epoch_end = on_train_batch_end = _set
-
-
-_copies = Copies()
-
-
-def predict_on_layout(
-    model: keras.Model, batches: Batches, batch_size: int, layout: keras.distribution.DataParallel
-) -> np.ndarray:
-    """Logits `[n, C]` in the order of the split, on all devices; each process gets all of them.
-
-    Args:
-        model: A `BertClassifier`, which may have been trained since the last call.
-        batches: Each row in one of them.
-        batch_size: B, of the largest one.
-        layout: Of the devices.
-    """
-    function = _copies.function(model, layout.scope(), lambda copy: _predicting(copy, layout))
-    own = _of_process(batches, batch_size, layout)
-    logits = None
-    for inputs, rows in zip(own.dataset(with_labels=False).as_numpy_iterator(), batches.rows, strict=True):
-        found = function({name: place(value, layout) for name, value in inputs.items()})
-        parts = np.array_split(rows, num_processes())
-        # Each process's share stands at the beginning of its part of what was found.
-        for part, of_part in zip(parts, np.split(found, num_processes()), strict=True):
-            if logits is None:
-                logits = np.empty((len(batches.encoded), *found.shape[1:]), found.dtype)
-            logits[part] = of_part[: len(part)]
-    if logits is None:
-        raise ValueError("no batches; expected at least one.")
-    return logits
-
-
-def _predicting(model: keras.Model, layout: keras.distribution.DataParallel) -> Callable[..., np.ndarray]:
-    import jax
-
-    everywhere = keras.distribution.TensorLayout([None, None], layout.device_mesh).backend_layout
-    stateless = jax.jit(
-        lambda weights, inputs: model.stateless_call(*weights, inputs, training=False)[0], out_shardings=everywhere
-    )
-
-    def predict(inputs):
-        kinds = (model.trainable_variables, model.non_trainable_variables)
-        return np.asarray(stateless([[variable.value for variable in kind] for kind in kinds], inputs))
-
-    return predict

@@ -1,8 +1,8 @@
-"""A model on every device of a `tf.distribute` strategy: trained and asked in step, each with its share of a batch.
+"""A copy of the model on every device of a `tf.distribute` strategy; each trains and evaluates its share of a batch.
 
-Keras' own `fit` is not used there, as of Keras 3.15: it divides the loss of a share by the rows of the share, so that
-rows of an uneven batch count more or less than others, clips gradients before they are added up, and reduces what steps
-return over an axis that scalars do not have, where there are several processes. Here
+Keras' own `fit` is not used here, as of Keras 3.15: it divides the loss of a share by the rows of the share, so that
+rows of an uneven batch weigh differently; it clips gradients before they are added up; and with several processes it
+reduces what steps return over an axis that scalars do not have. Here
 
     loss = sum over replicas of  (rows of the share / rows of the batch) * mean over the share  + penalties,
 
@@ -23,20 +23,20 @@ import tensorflow as tf
 
 from powerbert_tf.batches.batching import Batches
 from powerbert_tf.batches.order import RowsOfBatches
-from powerbert_tf.common.termination import agree, was_asked
 from powerbert_tf.models.classifier import INPUTS
 from powerbert_tf.training.distribution.copies import BringBack, Copies, copied, seed_states
+from powerbert_tf.training.distribution.devices import Devices, Trainer, TrainingStep
 
-_APART = 7919  # of the seeds of two replicas: with the same ones they would drop out the same
+_SEED_STEP = 7919  # between the seeds of two replicas, which must not drop out the same
 
 
 def shares(batches: Batches, replicas: int, own: range, size: int) -> Batches:
-    """What some of the replicas take of each batch, one after the other.
+    """The shares that some replicas take of each batch, one after the other.
 
     Args:
-        batches: Of all replicas.
+        batches: Batches of all replicas.
         replicas: R.
-        own: Which of them.
+        own: Numbers of the replicas.
         size: S, up to which each share is filled.
     """
 
@@ -48,114 +48,106 @@ def shares(batches: Batches, replicas: int, own: range, size: int) -> Batches:
     return dataclasses.replace(batches, rows=rows, lengths=np.repeat(batches.lengths, len(own)), filled_to=size)
 
 
-class SharedBatches:
-    """Batches, of which each replica gets its share; an iterable of what `strategy.run` takes.
+def _shared_dataset(batches: Batches, batch_size: int, strategy: tf.distribute.Strategy, with_labels: bool) -> Any:
+    """What `strategy.run` takes: a share of each batch for each replica.
 
     Args:
-        batches: Of all replicas.
-        batch_size: B, of the largest one.
-        strategy: Of the replicas.
-        with_labels: See `Batches.dataset`; without, the numbers of the rows come with the inputs, -1 for filled ones.
+        batches: Batches of all replicas.
+        batch_size: B, of the largest batch.
+        strategy: Gives the replicas.
+        with_labels: See `Batches.dataset`; without labels, the inputs come with their row numbers, -1 for filled rows.
     """
+    replicas = strategy.num_replicas_in_sync
+    size = math.ceil(batch_size / replicas)
 
-    def __init__(self, batches: Batches, batch_size: int, strategy: tf.distribute.Strategy, with_labels: bool):
-        self._count = len(batches.rows)
-        replicas = strategy.num_replicas_in_sync
-        size = math.ceil(batch_size / replicas)
+    def of_process(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        local = replicas // context.num_input_pipelines
+        first = context.input_pipeline_id * local
+        part = shares(batches, replicas, range(first, first + local), size)
+        dataset = part.dataset(with_labels)
+        if with_labels:
+            return dataset
+        numbers = np.full((len(part.rows), size), -1, "int64")
+        for row, share in zip(numbers, part.rows, strict=True):
+            row[: len(share)] = share
+        return tf.data.Dataset.zip(dataset, tf.data.Dataset.from_tensor_slices(numbers))
 
-        def of_process(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            local = replicas // context.num_input_pipelines
-            first = context.input_pipeline_id * local
-            part = shares(batches, replicas, range(first, first + local), size)
-            dataset = part.dataset(with_labels)
-            if with_labels:
-                return dataset
-            numbers = np.full((len(part.rows), size), -1, "int64")
-            for row, share in zip(numbers, part.rows, strict=True):
-                row[: len(share)] = share
-            return tf.data.Dataset.zip(dataset, tf.data.Dataset.from_tensor_slices(numbers))
-
-        self._dataset = strategy.distribute_datasets_from_function(of_process)
-
-    def __iter__(self) -> Any:  # an iterator that knows its `element_spec`
-        return iter(self._dataset)
-
-    def cardinality(self) -> int:
-        """Number of batches."""
-        return self._count
+    return strategy.distribute_datasets_from_function(of_process)
 
 
-class ReplicaTrainer:
-    """Trains a copy of a model on every device.
+class Replicas(Devices):
+    """The devices of a `tf.distribute` strategy."""
 
-    Attributes:
-        model: The copy, compiled, for callbacks.
-        callbacks: First ones: they bring the copy's weights back after each epoch.
-
-    Args:
-        source: What is trained in the end.
-        head: Makes of the copy what is to be compiled.
-        strategy: Of the devices.
-        make_optimizer: Makes a `BertAdam`.
-        loss: Of a share's rows, with the reduction `distillation.REDUCTION`.
-        batch_size: B.
-        waited: Is told how many seconds each batch took to come.
-    """
-
-    def __init__(
-        self,
-        source: keras.Model,
-        head: Callable[[Any], keras.Model],
-        strategy: tf.distribute.Strategy,
-        make_optimizer: Callable[[], keras.optimizers.Optimizer],
-        loss: keras.losses.Loss,
-        batch_size: int,
-        waited: Callable[[float], None],
-    ):
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self.count = strategy.num_replicas_in_sync
         self._strategy = strategy
-        self._batch_size = batch_size
-        copy = copied(source, strategy.scope())
+        self._copies = Copies()
+
+    def trainer(self, step: TrainingStep) -> Trainer:
+        return ReplicaTrainer(self._strategy, step)
+
+    def _answers(self, model, batches, batch_size, jit_compile):
+        iterator = iter(_shared_dataset(batches, batch_size, self._strategy, with_labels=False))
+        spec = iterator.element_spec
+        function = self._copies.function(model, self._strategy.scope(), lambda copy: self._predicting(copy, spec))
+        for _ in batches.rows:
+            numbers, values = (part.numpy() for part in function(next(iterator)))
+            yield numbers[numbers >= 0], values[numbers >= 0]
+
+    def _predicting(self, model: keras.Model, spec: Any) -> Callable[..., Any]:
+        strategy = self._strategy
+
+        def on_replica(inputs, numbers):
+            return numbers, model({name: inputs[name] for name in INPUTS}, training=False)
+
+        def run(batch):
+            # All replicas' numbers come in the same order as their logits, whichever that is.
+            return tuple(strategy.gather(part, axis=0) for part in strategy.run(on_replica, args=batch))
+
+        return _traced_once(run, strategy, spec)
+
+
+def _traced_once(run: Callable[..., Any], strategy: tf.distribute.Strategy, spec: Any) -> Callable[..., Any]:
+    """A graph of `run`, with one trace for all lengths; a TPU needs one for each."""
+    is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+    return tf.function(run, input_signature=None if is_tpu else [spec], autograph=False)
+
+
+class ReplicaTrainer(Trainer):
+    """Trains a copy of a model on every device; its weights come back to the model after each epoch."""
+
+    def __init__(self, strategy: tf.distribute.Strategy, step: TrainingStep):
+        self._strategy = strategy
+        self._batch_size = step.batch_size
+        self._input_wait = step.input_wait
+        self._function: Callable[..., Any] | None = None
+        copy = copied(step.source, strategy.scope())
         with strategy.scope():
-            self.model = head(copy)
-            optimizer = make_optimizer()
+            self.model = step.model_of(copy)
+            optimizer = step.make_optimizer()
             optimizer.sums_gradients = False
             if self.model.dtype_policy.name == "mixed_float16":
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
             optimizer.build(self.model.trainable_variables)
         # The metric of the loss stays out of the scope: it is updated once a step, with the loss of all replicas, and
-        # can be read by the chief alone.
-        self.model.compile(optimizer, loss, jit_compile=False)
-        self.model.train_function = _Step(self.model, strategy, batch_size, waited)
-        self.callbacks = [BringBack(copy, source)]
+        # the chief can read it alone.
+        self.model.compile(optimizer, step.loss, jit_compile=False)
+        self.model.train_function = self._train_step
+        self.callbacks = [BringBack(copy, step.source)]
 
-    def batches(self, batches: Batches) -> SharedBatches:
-        """With labels."""
-        return SharedBatches(batches, self._batch_size, self._strategy, with_labels=True)
+    def dataset(self, batches: Batches) -> Any:
+        return _shared_dataset(batches, self._batch_size, self._strategy, with_labels=True)
 
-    def measured_batches(self, batches: Batches) -> SharedBatches:
-        """What `fit` takes; its steps measure how long they wait."""
-        return self.batches(batches)
-
-    def fit(
-        self,
-        batches: SharedBatches,
-        *,
-        initial_epoch: int,
-        epochs: int,
-        steps_per_epoch: int,
-        callbacks: keras.callbacks.CallbackList,
-        **_: Any,
-    ) -> None:
-        """As `keras.Model.fit`."""
-        model = self.model
+    def fit(self, batches: Batches, **kwargs: Any) -> None:
+        model, callbacks = self.model, kwargs["callbacks"]
         model.stop_training = False
-        with self._strategy.scope():  # what a step reads must be made there
+        with self._strategy.scope():  # variables that a step reads must be made there
             callbacks.on_train_begin()
-        iterator = iter(batches)
-        for epoch in range(initial_epoch, epochs):
+        iterator = iter(self.dataset(batches))
+        for epoch in range(kwargs["initial_epoch"], kwargs["epochs"]):
             model.reset_metrics()
             callbacks.on_epoch_begin(epoch)
-            for step in range(steps_per_epoch):
+            for step in range(kwargs["steps_per_epoch"]):
                 callbacks.on_train_batch_begin(step)
                 callbacks.on_train_batch_end(step, model.train_function(iterator))
                 if model.stop_training:
@@ -165,58 +157,35 @@ class ReplicaTrainer:
                 break
         callbacks.on_train_end()
 
-
-class _Step:
-    """A training step on all replicas: takes an iterator over `SharedBatches`, returns `{"loss": ...}`."""
-
-    def __init__(
-        self,
-        model: keras.Model,
-        strategy: tf.distribute.Strategy,
-        batch_size: int,
-        waited: Callable[[float], None],
-    ):
-        self._model = model
-        self._strategy = strategy
-        self._batch_size = batch_size
-        self._waited = waited
-        self._function: Callable[..., Any] | None = None
-
-    def __call__(self, iterator: Any) -> dict[str, tf.Tensor]:
+    def _train_step(self, iterator: Any) -> dict[str, tf.Tensor]:
+        """A step on all replicas: takes an iterator over `dataset`, returns the mean loss of the epoch so far."""
         if self._function is None:
-            # One trace for all lengths; a TPU wants to know each.
-            is_tpu = isinstance(self._strategy, tf.distribute.TPUStrategy)
-            flag = tf.TensorSpec([], tf.float32)
-            signature = None if is_tpu else [iterator.element_spec, flag]
-            self._function = tf.function(self._run, input_signature=signature, autograph=False)
+            self._function = _traced_once(self._run, self._strategy, iterator.element_spec)
         began = time.perf_counter()
         batch = next(iterator)
-        self._waited(time.perf_counter() - began)
-        loss, leave = self._function(batch, tf.constant(float(was_asked())))
-        if float(leave):
-            agree()
-        return {"loss": loss}
+        self._input_wait.add(time.perf_counter() - began)
+        return {"loss": self._function(batch)}
 
-    def _run(self, batch, leave):
+    def _run(self, batch):
         strategy = self._strategy
-        losses, rows, leaving = strategy.run(self._on_replica, args=(*batch, leave))
-        loss, rows, leaving = (
-            strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in (losses, rows, leaving)
+        loss, rows = (
+            strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
+            for value in strategy.run(self._on_replica, args=batch)
         )
-        (tracker,) = self._model.metrics
+        (tracker,) = self.model.metrics
         tracker.update_state(loss, sample_weight=rows)  # as Keras weighs the batches of an epoch
-        return tracker.result(), leaving
+        return tracker.result()
 
-    def _on_replica(self, inputs, labels, weights, leave):
-        model, optimizer = self._model, self._model.optimizer
+    def _on_replica(self, inputs, labels, weights):
+        model, optimizer = self.model, self.model.optimizer
         context = tf.distribute.get_replica_context()
         rows = tf.reduce_sum(weights)
         share = rows / context.all_reduce(tf.distribute.ReduceOp.SUM, rows)
         # A share without rows counts nothing, and must not divide by 0.
         weights = tf.where(rows > 0, weights, tf.ones_like(weights))
         states = seed_states(model)
-        apart = [tf.cast([_APART * context.replica_id_in_sync_group, 0], state.dtype) for state in states]
-        for state, shift in zip(states, apart, strict=True):
+        shifts = [tf.cast([_SEED_STEP * context.replica_id_in_sync_group, 0], state.dtype) for state in states]
+        for state, shift in zip(states, shifts, strict=True):
             state.assign_add(shift)
         with tf.GradientTape() as tape:
             outputs = model(inputs, training=True)
@@ -231,54 +200,13 @@ class _Step:
             scaled = optimizer.scale_loss(loss)
         variables = model.trainable_variables
         gradients = tape.gradient(scaled, [variable.value for variable in variables])
-        for state, shift in zip(states, apart, strict=True):
+        for state, shift in zip(states, shifts, strict=True):
             state.assign_sub(shift)
         trained = [place for place, gradient in enumerate(gradients) if gradient is not None]
         summed = context.all_reduce(
             tf.distribute.ReduceOp.SUM, [tf.convert_to_tensor(gradients[place]) for place in trained]
         )
-        optimizer.apply(
-            [None if gradients[place] is None else summed[trained.index(place)] for place in range(len(gradients))],
-            variables,
-        )
-        return loss, rows, tf.identity(leave)
-
-
-_copies = Copies()
-
-
-def predict_on_replicas(
-    model: keras.Model, batches: Batches, batch_size: int, strategy: tf.distribute.Strategy
-) -> np.ndarray:
-    """Logits `[n, C]` in the order of the split, on all replicas; each process gets all of them.
-
-    Args:
-        model: A `BertClassifier`, which may have been trained since the last call.
-        batches: Each row in one of them.
-        batch_size: B, of the largest one.
-        strategy: Of the replicas.
-    """
-    iterator = iter(SharedBatches(batches, batch_size, strategy, with_labels=False))
-    spec = iterator.element_spec
-    function = _copies.function(model, strategy.scope(), lambda copy: _predicting(copy, strategy, spec))
-    logits = None
-    for _ in batches.rows:
-        numbers, values = (part.numpy() for part in function(next(iterator)))
-        if logits is None:
-            logits = np.empty((len(batches.encoded), values.shape[-1]), values.dtype)
-        logits[numbers[numbers >= 0]] = values[numbers >= 0]
-    if logits is None:
-        raise ValueError("no batches; expected at least one.")
-    return logits
-
-
-def _predicting(model: keras.Model, strategy: tf.distribute.Strategy, spec: Any) -> Callable[..., Any]:
-    def on_replica(inputs, numbers):
-        return numbers, model({name: inputs[name] for name in INPUTS}, training=False)
-
-    def run(batch):
-        # All replicas' numbers come in the same order as their logits, whichever that is.
-        return tuple(strategy.gather(part, axis=0) for part in strategy.run(on_replica, args=batch))
-
-    is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
-    return tf.function(run, input_signature=None if is_tpu else [spec], autograph=False)
+        for place, gradient in zip(trained, summed, strict=True):
+            gradients[place] = gradient
+        optimizer.apply(gradients, variables)
+        return loss, rows
