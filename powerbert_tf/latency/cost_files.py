@@ -1,7 +1,4 @@
-"""Measured costs of encoders, kept in a file for each device.
-
-Whether a table of measured costs holds: what it predicts for whole models, against what they take now.
-"""
+"""Measured costs, kept in a file per device and checked against whole models before they are used."""
 
 import datetime
 import hashlib
@@ -13,7 +10,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from powerbert_tf.common.files import write_json
+from powerbert_tf.common.files import read_object, write_json
 from powerbert_tf.elimination.retention import geometric_schedule
 from powerbert_tf.latency.costs import CURVES, Costs, CostTable
 from powerbert_tf.latency.encoder_costs import measure_costs, num_chained, random_batch
@@ -21,45 +18,47 @@ from powerbert_tf.latency.timing import device_name, measure_latency
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.config import BertConfig
 
-_FORMAT = 2  # of the file; a change of what is measured changes it, too
-_TOLERANCE = 0.15  # of predicted speed-ups; the same table tried again on an idle machine differs by up to 0.1
+_FORMAT = 2  # of the file; changes when what is measured changes
+_TOLERANCE = 0.15  # of predicted speed-ups; repeated checks of a table on an idle machine differ by up to 0.1
+_KEEP = 0.1  # fraction that the last encoder of the geometric schedule keeps, in the check
+_PARTS_OF_N = (8, 4, 2)  # lengths of the check: N / 8 and so on
 
 
 def load_costs(
     config: BertConfig, max_seq_length: int, batch_size: int, folder: Path | None, jit_compile: bool = False
 ) -> CostTable:
-    """`measure_costs`, once for each device, sizes and batch size: later from a file.
+    """Returns `measure_costs` from a file; measures only once per device, sizes and batch size.
 
-    A table says what the machine was like when it was measured, other work included. So each is tried on whole models
-    before it is used: one from a file that is off by more than 15 % is measured anew, and a new one that is off is
-    used with a warning, but not kept.
+    A table describes the machine as it was when measured, other work included. So each is checked on whole models
+    before it is used: a stored table that is off by more than 15 % is measured again; a new one that is off is used
+    with a warning, but not kept.
 
     Args:
-        config: Sizes.
+        config: Sizes of the model.
         max_seq_length: N.
         batch_size: B.
-        folder: Of the file; None to measure every time. Where it cannot be read or written, that is only logged.
-        jit_compile: Whether of parts that XLA compiles.
+        folder: Folder of the file; None to measure every time. Failure to read or write it is only logged.
+        jit_compile: Whether XLA compiles the parts.
 
     Raises:
         ValueError: Keras runs on a backend for which nothing can be measured.
     """
     if folder is None:
         return measure_costs(config, max_seq_length, batch_size, jit_compile=jit_compile)
-    holds_for = _holds_for(config, max_seq_length, batch_size, jit_compile)
-    digest = hashlib.sha256(json.dumps(holds_for, sort_keys=True).encode()).hexdigest()
+    key = _key(config, max_seq_length, batch_size, jit_compile)
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     path = folder / f"costs-{digest[:12]}.json"
-    table = _read_costs(path, holds_for)
+    table = _read_costs(path, key)
     if table is not None:
         error = prediction_error(table, config, max_seq_length, jit_compile=jit_compile)
         if error <= _TOLERANCE:
             return table
-        logging.info("%s: its predictions are off by %.0f %% by now.", path, 100 * error)
-    logging.info("Measuring what parts of the model take on %s; kept in %s.", holds_for["device"], path)
+        logging.info("%s: its predictions are now off by %.0f %%.", path, 100 * error)
+    logging.info("Measuring the parts of the model on %s; times are kept in %s.", key["device"], path)
     table = measure_costs(config, max_seq_length, batch_size, jit_compile=jit_compile)
     error = prediction_error(table, config, max_seq_length, jit_compile=jit_compile)
     if error <= _TOLERANCE:
-        _write_costs(path, holds_for, table)
+        _write_costs(path, key, table)
     else:
         logging.warning(
             "Predicted speed-ups are off by %.0f %%, perhaps because something else is running; the measured costs are "
@@ -69,8 +68,8 @@ def load_costs(
     return table
 
 
-def _holds_for(config: BertConfig, max_seq_length: int, batch_size: int, jit_compile: bool) -> dict[str, Any]:
-    """Everything that a table depends on."""
+def _key(config: BertConfig, max_seq_length: int, batch_size: int, jit_compile: bool) -> dict[str, Any]:
+    """Everything a table depends on."""
     return {
         "format": _FORMAT,
         "device": device_name(jit_compile),
@@ -87,12 +86,12 @@ def _holds_for(config: BertConfig, max_seq_length: int, batch_size: int, jit_com
     }
 
 
-def _read_costs(path: Path, holds_for: Mapping[str, Any]) -> CostTable | None:
-    """The table of a file, or None where it is to be measured."""
+def _read_costs(path: Path, key: Mapping[str, Any]) -> CostTable | None:
+    """The table in a file, or None if it has to be measured."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if {name: stored[name] for name in holds_for} != holds_for:
-            raise ValueError("it holds for something else")
+        stored = read_object(path)
+        if {name: stored[name] for name in key} != key:
+            raise ValueError("it was measured for something else")
         return CostTable(
             unit="ms",
             device=stored["device"],
@@ -102,7 +101,7 @@ def _read_costs(path: Path, holds_for: Mapping[str, Any]) -> CostTable | None:
         )
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, KeyError, TypeError, ValueError) as error:  # json's and unicode's errors are ValueErrors
+    except (OSError, KeyError, TypeError, ValueError) as error:
         logging.warning("%s: not usable (%s: %s); measuring anew.", path, type(error).__name__, error)
         return None
 
@@ -121,9 +120,9 @@ def _curve(times: Sequence[float], length: int) -> np.ndarray:
     return array
 
 
-def _write_costs(path: Path, holds_for: Mapping[str, Any], table: CostTable) -> None:
+def _write_costs(path: Path, key: Mapping[str, Any], table: CostTable) -> None:
     stored = {
-        **holds_for,
+        **key,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "unit": table.unit,
         "rows": table.rows.tolist(),
@@ -136,24 +135,20 @@ def _write_costs(path: Path, holds_for: Mapping[str, Any], table: CostTable) -> 
         logging.warning("%s: cannot be written (%s); the next run measures again.", path, error)
 
 
-_KEEP = 0.1  # by the last encoder, of a geometric schedule
-_PARTS_OF_N = (8, 4, 2)  # lengths that are measured: N / 8 and so on
-
-
 def prediction_error(
     table: CostTable, config: BertConfig, max_seq_length: int, repeats: int = 5, jit_compile: bool = False
 ) -> float:
-    """How far a predicted speed-up is from the measured one, by a factor minus 1: 0.1 for 10 % too high or too low.
+    """By how much the predicted speed-up is off the measured one: 0.1 for 10 % too high or too low.
 
-    A model that eliminates by a geometric schedule is measured in turn with the one that does not, at three lengths;
-    the mean of the factors counts.
+    A model that eliminates by a geometric schedule takes turns with one that does not, at three lengths; the mean of
+    the factors counts.
 
     Args:
-        table: Measured costs, of a machine of which something else may have used a part.
-        config: Sizes.
+        table: Measured costs.
+        config: Sizes of the model.
         max_seq_length: N.
         repeats: How often each model is measured at each length.
-        jit_compile: Whether the table is of parts that XLA compiles.
+        jit_compile: Whether XLA compiled the parts, and compiles the models.
 
     Raises:
         ValueError: Keras runs on a backend for which nothing can be measured.

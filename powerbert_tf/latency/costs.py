@@ -1,7 +1,7 @@
 """What batches cost by length and retention configuration, and which targets can be reached: plain arithmetic.
 
-A speed-up is meant against the same model without elimination on the same length-grouped batches, so that padding,
-which grouping removes for nothing, is no part of it.
+A speed-up compares with the same model without elimination on the same length-grouped batches, so that it does not
+include the padding that grouping removes for free.
 """
 
 import dataclasses
@@ -27,17 +27,17 @@ CURVES = ("attention", "extracting_attention", "update", "last", "outside")  # o
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CostTable:
-    """Cost of the parts of one batch by its rows (word-vectors an example), linear between the rows given.
+    """Cost of each part of a model for one batch, by its rows (word-vectors per example); linear between known rows.
 
     Attributes:
         unit: `"ms"`, measured, or `"multiply-adds"`, counted.
-        device: What it was measured on; empty where it was counted.
-        batch_size: Examples of the batch.
-        rows: The rows at which costs are known, increasing, `[g]`.
-        attention: Self-attention of an encoder that eliminates nothing, up to its heads' outputs, `[g]`.
-        extracting_attention: The same with scores and gather, of an encoder that eliminates, by the rows that enter.
+        device: Name of the device; empty for counted costs.
+        batch_size: Examples in the batch.
+        rows: The rows at which costs are known, increasing, `[g]`, as all that follow.
+        attention: Self-attention of an encoder that eliminates nothing, up to its heads' outputs.
+        extracting_attention: The same with scores and gather, in an encoder that eliminates, by the rows that enter.
         update: Output projection and feed-forward network of an encoder, by the rows that leave.
-        last: The last encoder, of which [CLS] alone is computed, by the rows that enter.
+        last: The last encoder, which computes [CLS] only, by the rows that enter.
         outside: Embeddings, pooler and head, by the rows of the input.
     """
 
@@ -52,16 +52,16 @@ class CostTable:
     outside: np.ndarray
 
     def encoder(self, entering: np.ndarray, leaving: np.ndarray, extracts: bool) -> np.ndarray:
-        """Cost of an encoder but the last, for a batch of `entering` rows of which `leaving` stay; arrays alike.
+        """Cost of an encoder other than the last, for batches of `entering` rows of which `leaving` stay.
 
-        An encoder that extracts ranks its rows although none leaves, as in a short sentence.
+        An encoder that extracts ranks its rows even if it eliminates none, as in a short sentence.
         """
         attention = self.extracting_attention if extracts else self.attention
         return np.interp(entering, self.rows, attention) + np.interp(leaving, self.rows, self.update)
 
 
 def count_costs(size: EncoderSize, max_seq_length: int, batch_size: int) -> CostTable:
-    """A table of multiply-adds, for where nothing can be measured."""
+    """A table of multiply-adds, for when nothing can be measured."""
     rows = np.arange(1, max_seq_length + 1)
 
     def curve(count: Callable[[int], int]) -> np.ndarray:
@@ -82,11 +82,11 @@ def count_costs(size: EncoderSize, max_seq_length: int, batch_size: int) -> Cost
 
 
 def grouped_lengths(lengths: np.ndarray, batch_size: int) -> np.ndarray:
-    """Padded length of each batch when examples are sorted by length: that of the batch's longest example, `[batches]`.
+    """Padded length of each batch of examples sorted by length, `[batches]`: that of its longest example.
 
     Args:
-        lengths: Word-pieces of each example, `[n]`.
-        batch_size: Examples of a batch; the last one may be smaller.
+        lengths: Number of tokens of each example, `[n]`.
+        batch_size: Examples in a batch; the last one may be smaller.
     """
     ordered = np.sort(lengths)
     last = np.append(np.arange(batch_size, len(ordered), batch_size), len(ordered)) - 1
@@ -95,7 +95,7 @@ def grouped_lengths(lengths: np.ndarray, batch_size: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Costs:
-    """What a configuration costs on the batches of a workload.
+    """What a configuration costs on given batches.
 
     Attributes:
         table: Cost of one batch.
@@ -109,7 +109,7 @@ class Costs:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Costs":
-        """Costs of what `dataclasses.asdict` made of them, with lists for arrays."""
+        """Costs from the result of `dataclasses.asdict`, with lists for arrays."""
         table = dict(values["table"])
         table |= {name: np.array(table[name]) for name in ("rows", *CURVES)}
         return cls(CostTable(**table), np.array(values["lengths"]), values["num_encoders"])
@@ -118,7 +118,7 @@ class Costs:
         """Mean cost of a batch.
 
         Args:
-            configuration: Counts or fractions, not necessarily validated; None for the model without elimination.
+            configuration: Counts or fractions, which need not be valid; None for the model without elimination.
         """
         entering, before = self.lengths, None
         total = np.interp(entering, self.table.rows, self.table.outside)
@@ -140,7 +140,7 @@ class Costs:
 
     @functools.cached_property
     def largest_speedup(self) -> float:
-        """That of keeping [CLS] alone from the first encoder on."""
+        """The speed-up of keeping [CLS] only from the first encoder on."""
         return self.speedup((CLS_ALONE,) * self.num_encoders)
 
 
@@ -151,20 +151,15 @@ def _rows(kept: float, lengths: np.ndarray) -> np.ndarray:
 
 
 def require_reachable(costs: Costs, flag: str, target_speedup: float) -> None:
-    """Refuses a target that no configuration can reach.
-
-    Args:
-        costs: Of the workload.
-        flag: `target_speedup` or such, for the message.
-        target_speedup: Times faster than without elimination.
+    """Checks that some configuration can reach a target; the message names `flag`.
 
     Raises:
-        InputError: The target is below 1 or above what keeping [CLS] alone gives.
+        InputError: The target is below 1 or above the speed-up of keeping [CLS] only.
     """
     if not 1 <= target_speedup <= costs.largest_speedup:
         raise InputError(
             f"--{flag}={target_speedup:g}: out of reach; expected a speed-up from 1 to {costs.largest_speedup:.2f}, "
-            "which keeping [CLS] alone from the first encoder on would give."
+            "which keeping [CLS] only from the first encoder on would give."
         )
 
 
@@ -172,7 +167,7 @@ def speedup_for_latency(costs: Costs, target_latency_ms: float) -> float:
     """The speed-up that brings the mean batch to a latency.
 
     Raises:
-        InputError: The table holds no times, or no configuration is so fast, or the model is already.
+        InputError: The table holds no times, no configuration is that fast, or the model already is.
     """
     if costs.table.unit != "ms":
         raise InputError(
@@ -181,7 +176,7 @@ def speedup_for_latency(costs: Costs, target_latency_ms: float) -> float:
     fastest = costs.dense / costs.largest_speedup
     if not fastest <= target_latency_ms <= costs.dense:
         raise InputError(
-            f"--target_latency_ms={target_latency_ms:g}: out of reach; expected {fastest:.3g} (keeping [CLS] alone "
+            f"--target_latency_ms={target_latency_ms:g}: out of reach; expected {fastest:.3g} (keeping [CLS] only "
             f"from the first encoder on) to {costs.dense:.3g} ms (eliminating nothing) for a batch of "
             f"{costs.table.batch_size}, the mean over the dev split."
         )
@@ -191,17 +186,17 @@ def speedup_for_latency(costs: Costs, target_latency_ms: float) -> float:
 def fit_to_budget(fractions: Sequence[float], costs: Costs, target_speedup: float) -> tuple[float, ...]:
     """The configuration f_j ** gamma that is as fast as the target, or just faster.
 
-    A power leaves the order of the encoders and what is kept whole. Where nothing was eliminated yet there is nothing
-    to scale, and the geometric schedule comes out.
+    A power keeps the order of the encoders, and a fraction of 1. If nothing is eliminated yet there is nothing to
+    scale, and the result is the geometric schedule.
 
     Args:
         fractions: f, `[L]` in [0, 1]; entries larger than the one before are lowered to it.
-        costs: Of the workload.
-        target_speedup: Times faster than without elimination, reachable (see `require_reachable`); beyond that
-            the fastest configuration comes back.
+        costs: Tell how fast a configuration is.
+        target_speedup: Times faster than without elimination; if it is out of reach (see `require_reachable`), the
+            fastest configuration is returned.
 
     Returns:
-        Fractions in whole `retention.PARTS`, none larger than the one before, and [CLS] alone in the last encoder.
+        Fractions in whole `retention.PARTS`, never increasing, and [CLS] only in the last encoder.
     """
     geometric = (1 - 1 / PARTS) ** np.arange(1, len(fractions) + 1)
     lowered = np.minimum(np.minimum.accumulate(np.asarray(fractions, "float64")), geometric)
@@ -221,7 +216,7 @@ def fit_to_budget(fractions: Sequence[float], costs: Costs, target_speedup: floa
     for _ in range(30):  # to less than a part
         middle = (slow + fast) / 2
         slow, fast = (slow, middle) if is_fast(power(middle)) else (middle, fast)
-    # Encoders with the same fraction have crossed together: as many of the first as the target allows stay behind.
+    # Encoders with the same fraction crossed together: as many of the first ones as the target allows go back.
     larger, smaller = power(slow), power(fast)
     mixed = (larger[:kept] + smaller[kept:] for kept in range(len(smaller), -1, -1))
     return next(filter(is_fast, mixed), smaller)

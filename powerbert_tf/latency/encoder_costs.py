@@ -1,7 +1,7 @@
-"""What the parts of an encoder take on this machine, by their rows.
+"""How long the parts of an encoder take on this machine, by their rows.
 
-Parts are timed as models of their own, from word-pieces to logits: a chain of encoders of which only that part runs.
-The chain whose parts do nothing is what they have in common, and is subtracted.
+Each part is timed in a model of its own, from tokens to logits: a chain of encoders of which only that part runs. The
+time of a chain whose encoders do nothing is common to all, and is subtracted.
 """
 
 import dataclasses
@@ -13,31 +13,31 @@ from absl import logging
 
 from powerbert_tf.elimination.extract import Extract
 from powerbert_tf.latency.costs import CURVES, CostTable
-from powerbert_tf.latency.timing import calls_bar, device_name, input_tensors, interleaved_times
+from powerbert_tf.latency.timing import device_name, input_tensors, interleaved_times
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.compilation import compiled
 from powerbert_tf.models.config import BertConfig
 from powerbert_tf.models.encoder import EncoderBlock
 
-_CHAINED = 4  # encoders: enough that, as in a whole stack, no weights wait in the nearest cache
+_CHAINED = 4  # encoders: enough that, as in a full stack, weights do not stay in the nearest cache
 _SHORTEST_SECONDS = 4.0  # small models are measured more often
 _LONGEST_SECONDS = 60.0  # large ones less often, but not below
 _FEWEST_ROUNDS = 3
-_BUSY = 1.25  # times that a usual call takes longer than the fastest: above, something else runs
+_BUSY = 1.25  # ratio of the median call to the fastest, above which something else is running
 _SMALLEST_MS = 1e-6  # a part never costs nothing, or less
 
 
 class _Chain(keras.Model):
-    """Embeddings, one part of each of some encoders, pooler and head.
+    """Embeddings, one part of each encoder, pooler and head.
 
     Args:
-        classifier: Whose embeddings, pooler and head are taken.
-        encoders: A list of `EncoderBlock`; empty for what is outside of them.
+        classifier: Gives embeddings, pooler and head.
+        encoders: A list of `EncoderBlock`; empty to time what is outside of them.
         part: `(encoder, word_vectors [B, T, H], padding_mask [B, T]) -> word_vectors [B, any, H]`.
     """
 
     def __init__(self, classifier, encoders, part):
-        super().__init__(name="chain")  # names with an underscore first are refused
+        super().__init__(name="chain")  # Keras refuses names that begin with an underscore
         self.embeddings, self.pooler, self.classifier = map(
             classifier.get_layer, ("embeddings", "pooler", "classifier")
         )
@@ -49,7 +49,7 @@ class _Chain(keras.Model):
         mask = inputs["padding_mask"]
         word_vectors = self.embeddings(inputs["token_ids"], inputs["segment_ids"])
         for encoder in self.encoders:
-            # All rows stay, however many leave the part, and the next one cannot start before this one has ended.
+            # All rows stay, however many the part returns, and the next part cannot start before this one has ended.
             word_vectors = word_vectors + 1e-3 * self.part(encoder, word_vectors, mask)[:, :1]
         return self.classifier(self.pooler(word_vectors[:, 0]))
 
@@ -69,7 +69,7 @@ def _chains(config: BertConfig, max_seq_length: int) -> dict[str, _Chain]:
         _, attention_probs, value, _ = block.choose(word_vectors, mask, mask)
         return block.attention.gather_heads(attention_probs, value)
 
-    # Half of the rows are gathered, as between what first and last encoders keep.
+    # Half of the rows are gathered, between what the first and the last encoders keep.
     extracting = [block(encoder, extract=Extract(0.5, max_seq_length)) for encoder in encoders]
     last = [block(encoder, cls_only=True) for encoder in encoders]
     return {
@@ -85,7 +85,7 @@ def _chains(config: BertConfig, max_seq_length: int) -> dict[str, _Chain]:
 
 
 def num_chained(config: BertConfig) -> int:
-    """Encoders of a chain."""
+    """Number of encoders in a chain."""
     return min(config.num_hidden_layers, _CHAINED)
 
 
@@ -97,7 +97,7 @@ def _grid(max_seq_length: int) -> np.ndarray:
 
 
 def random_batch(config: BertConfig, batch_size: int, length: int) -> dict[str, np.ndarray]:
-    """Inputs of full rows, int32 `[B, T]` each; the same at each call."""
+    """Inputs without padding, int32 `[B, T]` each; the same at each call."""
     shape = (batch_size, length)
     return {
         "token_ids": np.random.default_rng(length).integers(config.vocab_size, size=shape, dtype="int32"),
@@ -107,8 +107,8 @@ def random_batch(config: BertConfig, batch_size: int, length: int) -> dict[str, 
 
 
 def _never_falling(times: np.ndarray) -> np.ndarray:
-    """The curve without noise that more rows take less time, and positive."""
-    # Between the highest time so far and the lowest still to come, so that noise moves it neither up nor down.
+    """Times by rows without the noise by which more rows take less time; positive."""
+    # Halfway between the highest time so far and the lowest still to come, so that noise is not biased up or down.
     rising = (np.maximum.accumulate(times) + np.minimum.accumulate(times[::-1])[::-1]) / 2
     return np.maximum(rising, _SMALLEST_MS)
 
@@ -118,16 +118,15 @@ def measure_costs(
 ) -> CostTable:
     """Times the parts of a BERT of random weights by their rows, in milliseconds.
 
-    The fixed cost of a call is in `outside`. Where something else uses the machine, a warning is logged: short calls
-    suffer less from it than long ones, so that parts are not in proportion.
+    `outside` includes the fixed cost of a call. Logs a warning if something else uses the machine: short calls suffer
+    less from it than long ones, which distorts the proportions of parts.
 
     Args:
-        config: Sizes.
+        config: Sizes of the model.
         max_seq_length: N, the most rows.
         batch_size: B.
-        repeats: How often each part is measured; fewer times where that takes over a minute, more where it takes no
-            more than some seconds.
-        jit_compile: Whether parts are compiled by XLA, each for each number of rows: minutes, before it is measured.
+        repeats: How often each part is measured; fewer times if that takes over a minute, more if it takes seconds.
+        jit_compile: Whether XLA compiles each part, for each number of rows, which takes minutes.
 
     Raises:
         ValueError: Keras runs on a backend for which nothing can be measured.
@@ -140,9 +139,8 @@ def measure_costs(
     rows = _grid(max_seq_length)
     functions = {name: compiled(chain, jit_compile) for name, chain in _chains(config, max_seq_length).items()}
     batches = [input_tensors(random_batch(config, batch_size, int(length))) for length in rows]
-    with calls_bar("latency of parts", (1 + repeats) * len(functions) * len(batches)) as bar:
-        rounds = interleaved_times(functions, batches, is_enough, bar)
-    # The shortest, not the median: whatever else runs on the machine only adds, and would be most of a short part.
+    rounds = interleaved_times(functions, batches, is_enough, "latency of parts", repeats)
+    # The minimum, not the median: whatever else runs only adds time, and would be most of that of a short part.
     times = {name: of_chain.min(axis=-1) for name, of_chain in rounds.items()}
     _warn_if_busy(rounds)
     parts = {name: (times[name] - times["idle"]) / num_chained(config) for name in CURVES if name != "outside"}

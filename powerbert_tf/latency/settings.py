@@ -1,4 +1,4 @@
-"""Flags for what is measured."""
+"""Flags for measurements."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Milliseconds of a batch: models as they are deployed, on this machine, in turn."""
+"""Milliseconds per batch: models run in turn, as they are deployed, on this machine."""
 
 import platform
 import time
@@ -8,7 +8,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from powerbert_tf.common.machine import usable_cores
 from powerbert_tf.common.reporting import open_bar
@@ -17,7 +16,7 @@ from powerbert_tf.models.compilation import backend_module, compiled_once
 
 
 def device_name(jit_compile: bool = False) -> str:
-    """What a measurement holds for: processor or accelerator, usable cores, backend, float type, and XLA if used."""
+    """What a measurement is valid for: processor or accelerator, usable cores, backend, float type, and XLA if used."""
     backend = keras.backend.backend()
     version = backend_module().__version__
     policy = keras.config.dtype_policy().name
@@ -55,32 +54,36 @@ def interleaved_times(
     functions: Mapping[str, Callable[[Any], Any]],
     inputs: Sequence[Any],
     is_enough: Callable[[int, float], bool],
-    bar: tqdm,
+    title: str,
+    rounds: int,
 ) -> dict[str, np.ndarray]:
     """Milliseconds of each function on each input in each round, `[inputs, rounds]`.
 
-    In a round all are called in turn, so that drift and noise meet all of them alike.
+    All functions take turns in a round, so that drift and noise affect them alike.
 
     Args:
         functions: By name.
-        inputs: What each of them is called with.
-        is_enough: Whether to stop, from the rounds that are done and the seconds that they took.
-        bar: Is moved on by one for each call.
+        inputs: What each function is called with.
+        is_enough: Takes the number of rounds done and the seconds they took; says whether to stop.
+        title: Shown in the progress bar.
+        rounds: How many rounds the bar expects.
     """
     names = list(functions)
-    for given in inputs:  # whatever is compiled or allocated on the first call is so before the first measurement
-        for name in names:
-            _milliseconds(functions[name], given)
-            bar.update()
     times: dict[str, list[list[float]]] = {name: [[] for _ in inputs] for name in names}
-    start, rounds = time.perf_counter(), 0
-    while not is_enough(rounds, time.perf_counter() - start):
-        first = rounds % len(names)
-        for index, given in enumerate(inputs):
-            for name in names[first:] + names[:first]:
-                times[name][index].append(_milliseconds(functions[name], given))
+    total = (1 + rounds) * len(names) * len(inputs)
+    with open_bar(total=total, desc=title, unit="call", leave=False, disable=None) as bar:
+        for given in inputs:  # the first call, which compiles and allocates, is not measured
+            for name in names:
+                _milliseconds(functions[name], given)
                 bar.update()
-        rounds += 1
+        start, done = time.perf_counter(), 0
+        while not is_enough(done, time.perf_counter() - start):
+            first = done % len(names)
+            for index, given in enumerate(inputs):
+                for name in names[first:] + names[:first]:
+                    times[name][index].append(_milliseconds(functions[name], given))
+                    bar.update()
+            done += 1
     return {name: np.array(of_inputs) for name, of_inputs in times.items()}
 
 
@@ -89,31 +92,24 @@ def input_tensors(batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return {name: keras.ops.convert_to_tensor(batch[name], dtype="int32") for name in INPUTS}
 
 
-def calls_bar(title: str, total: int) -> tqdm:
-    """A progress bar of `total` calls; nothing where the console is a file."""
-    return open_bar(total=total, desc=title, unit="call", leave=False, disable=None)
-
-
 def measure_latency(
     models: Mapping[str, keras.Model],
     batches: Sequence[Mapping[str, np.ndarray]],
     repeats: int = 5,
     jit_compile: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Milliseconds of each model on each batch, `[batches]`, median over repeats.
+    """Milliseconds of each compiled model on each batch, `[batches]`, median over repeats.
 
     Args:
-        models: By name; `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` -> logits `[B, C]`. They are
-            called compiled, and in turn.
+        models: By name; `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` -> logits `[B, C]`.
         batches: Inputs of the models.
         repeats: How often each model is measured on each batch.
-        jit_compile: Whether by XLA, which compiles each shape among the batches.
+        jit_compile: Whether XLA compiles the models, for each shape among the batches.
 
     Raises:
         ValueError: Keras runs on a backend for which nothing can be measured.
     """
     functions = {name: compiled_once(model, jit_compile) for name, model in models.items()}
     inputs = [input_tensors(batch) for batch in batches]
-    with calls_bar("latency", (1 + repeats) * len(models) * len(batches)) as bar:
-        times = interleaved_times(functions, inputs, lambda rounds, seconds: rounds >= repeats, bar)
+    times = interleaved_times(functions, inputs, lambda rounds, seconds: rounds >= repeats, "latency", repeats)
     return {name: np.median(of_model, axis=-1) for name, of_model in times.items()}

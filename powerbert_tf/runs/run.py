@@ -23,6 +23,7 @@ from powerbert_tf.elimination.retention import (
 )
 from powerbert_tf.latency.cost_files import load_costs
 from powerbert_tf.latency.costs import Costs, count_costs, grouped_lengths, require_reachable, speedup_for_latency
+from powerbert_tf.latency.speed import SpeedTest
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.runs.folder import RunFolder
 from powerbert_tf.runs.settings import Settings, names_of_stage
@@ -127,9 +128,9 @@ class Run:
         return self.evaluate(model, self.settings.inference.in_plain_graph())
 
     @property
-    def measured_on(self) -> tuple[EncodedSplit, int, InferenceSettings]:
-        """Dev split, batch size and inference settings, for the functions of `latency.speed`."""
-        return self.split("dev"), self.settings.measuring.latency_batch_size, self.settings.inference
+    def speed_test(self) -> SpeedTest:
+        """What measures models on the dev split."""
+        return SpeedTest(self.split("dev"), self.settings.measuring.latency_batch_size, self.settings.inference)
 
     def settings_of(self, stage: str) -> dict[str, Any]:
         """The settings that a stage's result depends on."""

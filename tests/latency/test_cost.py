@@ -159,7 +159,7 @@ def test_targets_are_reachable_from_1_to_the_largest_speedup():
 def test_targets_out_of_reach(target):
     message = (
         rf"^--target_speedup={target:g}: out of reach; expected a speed-up from 1 to 2\.05, which keeping \[CLS\] "
-        r"alone from the first encoder on would give\.$"
+        r"only from the first encoder on would give\.$"
     )
     with pytest.raises(InputError, match=message):
         require_reachable(HAND, "target_speedup", target)
@@ -173,7 +173,7 @@ def test_speedup_for_a_latency():
 @pytest.mark.parametrize("target", [22.0, 46.0, 0.0])
 def test_latencies_out_of_reach(target):
     message = (
-        rf"^--target_latency_ms={target:g}: out of reach; expected 22\.4 \(keeping \[CLS\] alone from the first "
+        rf"^--target_latency_ms={target:g}: out of reach; expected 22\.4 \(keeping \[CLS\] only from the first "
         r"encoder on\) to 45\.9 ms \(eliminating nothing\) for a batch of 5, the mean over the dev split\.$"
     )
     with pytest.raises(InputError, match=message):

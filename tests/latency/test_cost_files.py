@@ -101,12 +101,12 @@ def without_rows(path):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda path: path.write_text(path.read_text()[:-17]), "JSONDecodeError"),
-        (lambda path: path.write_bytes(b"\xff\xfe"), "UnicodeDecodeError"),
-        (lambda path: path.write_text("[1, 2]"), "TypeError"),
+        (lambda path: path.write_text(path.read_text()[:-17]), "expected a JSON object: "),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "expected a JSON object: "),
+        (lambda path: path.write_text("[1, 2]"), "expected a JSON object, found list"),
         (without_rows, "KeyError: 'rows'"),
-        (stored_with(device="another"), "it holds for something else"),
-        (stored_with(format=0), "it holds for something else"),
+        (stored_with(device="another"), "it was measured for something else"),
+        (stored_with(format=0), "it was measured for something else"),
         (stored_with(rows=[1, 23, 7]), "not increasing"),
         (stored_with(rows=[]), "not increasing"),
         (stored_with(rows=3), "not increasing"),

@@ -6,7 +6,7 @@ import pytest
 from powerbert_tf.latency import speed
 from powerbert_tf.runs.settings import resolve_settings
 
-SETTINGS = {"batch_size": 7, "inference": resolve_settings("MRPC").inference}
+TEST = speed.SpeedTest(encoded=None, batch_size=7, inference=resolve_settings("MRPC").inference)
 
 MILLISECONDS = {
     ("dense", "grouped"): 30.0,
@@ -37,7 +37,7 @@ def measured(monkeypatch):
 
 
 def test_speedups_are_against_three_ways_of_running_the_dense_model(measured):
-    found = speed.compare_speed("dense model", "reduced model", encoded=None, **SETTINGS)
+    found = TEST.compare("dense model", "reduced model")
     assert found["grouped"] == pytest.approx(30 / 10)
     assert found["batch"] == pytest.approx(50 / 10)
     assert found["padded"] == pytest.approx(70 / 10)
@@ -54,24 +54,24 @@ def test_speedups_are_against_three_ways_of_running_the_dense_model(measured):
 
 
 def test_the_speedup_over_padded_takes_one_batch_of_the_one_shape_there_is(measured):
-    found = speed.measure_speedup_over_padded("dense model", "reduced model", encoded=None, **SETTINGS)
+    found = TEST.speedup_over_padded("dense model", "reduced model")
     assert found == pytest.approx(70 / 10)
     assert ("max", 1) in measured
     assert ("grouped", 8) in measured
 
 
 def test_the_baselines_have_the_names_of_the_plot(measured):
-    milliseconds = speed.measure_baselines("dense model", encoded=None, **SETTINGS)
+    milliseconds = TEST.baselines("dense model")
     assert milliseconds == pytest.approx({"grouped by length": 30, "padded to the batch": 50, "padded to N": 70})
 
 
 def test_xla_is_measured_on_few_lengths_and_the_plain_graph_on_each_batch_as_it_is(measured):
-    found = speed.compare_speed("dense model", "reduced model", encoded=None, **SETTINGS)
+    found = TEST.compare("dense model", "reduced model")
     assert {("XLA", False), ("buckets", None)} <= set(measured)
-    assert "XLA" not in found["device"] + speed.describe_measurement(**SETTINGS)
+    assert "XLA" not in found["device"] + TEST.describe()
     measured.clear()
-    settings = {"batch_size": 32, "inference": resolve_settings("MRPC", jit_compile=True, length_buckets=5).inference}
-    found = speed.compare_speed("dense model", "reduced model", encoded=None, **settings)
+    compiled = speed.SpeedTest(None, 32, resolve_settings("MRPC", jit_compile=True, length_buckets=5).inference)
+    found = compiled.compare("dense model", "reduced model")
     assert {given for given in measured if given[0] in ("XLA", "buckets")} == {("XLA", True), ("buckets", 5)}
     assert found["device"].endswith(", XLA")
-    assert ", XLA, batch 32, " in speed.describe_measurement(**settings)
+    assert ", XLA, batch 32, " in compiled.describe()

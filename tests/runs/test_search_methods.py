@@ -32,16 +32,17 @@ class _Run:
     def __init__(self, monkeypatch, factor, cost_model="measured"):
         measuring = types.SimpleNamespace(cost_model=cost_model, latency_batch_size=5)
         self.settings = types.SimpleNamespace(measuring=measuring)
-        self.measured_on = ("dev split", 5, "inference settings")
+        self.speed_test = self
+        self.factor = factor
         self.costs = COSTS
         self.measured = []
 
-        def measure(dense, configuration, *measured_on):
-            assert measured_on == self.measured_on
-            self.measured.append(configuration)
-            return COSTS.speedup(configuration) / factor, {}
+    def speedup(self, dense, configuration):
+        self.measured.append(configuration)
+        return COSTS.speedup(configuration) / self.factor, {}
 
-        monkeypatch.setattr(search, "measure_speedup", measure)
+    def speedup_over_padded(self, dense, configuration):
+        return 4.5
 
     def reduce(self, dense, configuration):
         return configuration
@@ -83,7 +84,6 @@ def test_a_result_tells_both_speedups(monkeypatch, capsys):
     run.task = types.SimpleNamespace(metrics=("accuracy",))
     run.split = lambda name: range(17)
     run.evaluate_once = lambda model: {"accuracy": 0.75}
-    monkeypatch.setattr(search, "measure_speedup_over_padded", lambda *given: 4.5)
     result = search.meet_target(run, None, START, None)
     assert result["measured_speedup"] == result["predicted_speedup"] == COSTS.speedup(START)
     assert result["measured_speedup_over_padded"] == 4.5

@@ -8,7 +8,6 @@ import numpy as np
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.metrics import agreement, compute_metrics, format_metrics, per_class, predictions_from_logits
 from powerbert_tf.data.tasks import Task
-from powerbert_tf.latency.speed import compare_speed
 from powerbert_tf.models.precision import computing_in
 from powerbert_tf.reports.summary import summarize_cost
 from powerbert_tf.runs.run import Run
@@ -24,7 +23,7 @@ def evaluate(run: Run, folder: Path) -> dict[str, Any]:
     labels = cast(np.ndarray, dev.labels)
     metrics = {name: compute_metrics(task, labels, values) for name, values in logits.items()}
     configuration = run.configuration()
-    speedup = by_chief(lambda: compare_speed(models["dense"], models["reduced"], *run.measured_on))
+    speedup = by_chief(lambda: run.speed_test.compare(models["dense"], models["reduced"]))
     further = {
         split: {
             name: evaluate_model(model, task, run.split(split), settings.inference) for name, model in models.items()

@@ -13,7 +13,7 @@ from powerbert_tf.common.reporting import say
 from powerbert_tf.data.metrics import format_metrics
 from powerbert_tf.elimination.retention import Configuration, geometric_schedule, uniform_schedule
 from powerbert_tf.latency.costs import GROUPED, fit_to_budget
-from powerbert_tf.latency.speed import BASELINES, describe_measurement, measure_baselines, measure_speedup
+from powerbert_tf.latency.speed import BASELINES
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.reports.pareto import MAX_LOSS, Baseline, Point, write_pareto
 from powerbert_tf.runs.run import Run
@@ -32,12 +32,12 @@ def pareto(run: Run, folder: Path) -> dict[str, Any]:
     dense = run.dense_model()
     main = run.task.metrics[0]
     dense_metric = run.evaluate(dense)[main]
-    milliseconds = by_chief(lambda: measure_baselines(dense, *run.measured_on))
+    milliseconds = by_chief(lambda: run.speed_test.baselines(dense))
     baselines = [Baseline(name, ms, milliseconds[GROUPED] / ms, dense_metric) for name, ms in milliseconds.items()]
     points: list[Point] = []
 
     def add(strategy: str, target: float, model: BertClassifier) -> None:
-        speedup, times = by_chief(lambda: measure_speedup(dense, model, *run.measured_on))
+        speedup, times = by_chief(lambda: run.speed_test.speedup(dense, model))
         metrics = run.evaluate_once(model)
         points.append(
             Point(
@@ -67,8 +67,7 @@ def pareto(run: Run, folder: Path) -> dict[str, Any]:
         for budget in elastic["budgets"]:
             add("elastic", budget["target_speedup"], with_retention(model, budget["retention_configuration"]))
 
-    measured_on = describe_measurement(settings.measuring.latency_batch_size, settings.inference)
-    measured_on += f", {datetime.date.today().isoformat()}"
+    measured_on = f"{run.speed_test.describe()}, {datetime.date.today().isoformat()}"
     if is_chief():
         _write(folder, points, baselines, run.task.name, main, measured_on, settings.search.max_loss or MAX_LOSS)
     return {

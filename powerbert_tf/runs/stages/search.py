@@ -13,7 +13,6 @@ from powerbert_tf.common.reporting import say
 from powerbert_tf.data.metrics import format_metrics
 from powerbert_tf.elimination.retention import Configuration, configuration_from_masses, format_configuration
 from powerbert_tf.latency.costs import fit_to_budget
-from powerbert_tf.latency.speed import measure_speedup, measure_speedup_over_padded
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.runs.run import Run
 from powerbert_tf.search.calibrate import Calibration, bisect_speedup
@@ -139,7 +138,7 @@ def meet_speedup(
     tried = []
     aim = target or 1.0
     while True:
-        measured, _ = measure_speedup(dense, run.reduce(dense, configuration), *run.measured_on)
+        measured, _ = run.speed_test.speedup(dense, run.reduce(dense, configuration))
         if target is None:
             return configuration, measured
         tried.append((abs(math.log(measured / target)), configuration, measured))
@@ -155,7 +154,7 @@ def meet_target(run: Run, dense: BertClassifier, configuration: Configuration, t
     reduced = run.reduce(dense, configuration)
     metrics = run.evaluate_once(reduced)
     predicted = run.costs.speedup(configuration)
-    padded = None if measured is None else measure_speedup_over_padded(dense, reduced, *run.measured_on)
+    padded = None if measured is None else run.speed_test.speedup_over_padded(dense, reduced)
     of_measured = "" if measured is None else f", measured {measured:.2f}x, {padded:.2f}x against padded to N"
     say(f"  keeps {format_configuration(configuration)} of each example's length")
     say(f"  predicted {predicted:.2f}x{of_measured}; {format_metrics(metrics)} before re-training")
