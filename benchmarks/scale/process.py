@@ -30,7 +30,7 @@ from powerbert_tf.runs.settings import resolve_settings
 from powerbert_tf.search.soft import WIDTH, BudgetController
 from powerbert_tf.training.distribution.launch import distributing
 from powerbert_tf.training.distribution.processes import is_chief
-from powerbert_tf.training.elastic import sandwich
+from powerbert_tf.training.elastic import DrawConfigurations, SandwichModel
 from powerbert_tf.training.evaluation import predict_logits
 from powerbert_tf.training.losses import distillation_loss
 from powerbert_tf.training.train import Recipe, TrainingSetup, train
@@ -130,8 +130,8 @@ def run_kind(job: Job, kind: str) -> dict[str, Any]:
         costs = Costs(count_costs(config.encoder_size, job.max_length, 8), lengths, config.num_hidden_layers)
         callbacks.append(BudgetController(costs, 1.3))
     elif kind == "elastic":
-        trainer, drawing = sandwich(model, False, (0.5,) * config.num_hidden_layers)
-        callbacks += drawing
+        trainer = SandwichModel(model, False, (0.5,) * config.num_hidden_layers)
+        callbacks.append(DrawConfigurations())
     recipe = Recipe(title=kind, rate=2e-3, epochs=_EPOCHS, loss=loss, keep_last=True, callbacks=callbacks)
     with tempfile.TemporaryDirectory() as folder:
         own = Path(os.environ.get("SCALE_FOLDER", folder)) / kind

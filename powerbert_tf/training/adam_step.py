@@ -1,28 +1,27 @@
-"""Adam's update of one weight in the form that the backend does fastest."""
+"""Adam's update of one weight in the form that is fastest on the backend."""
 
 import keras
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
-    def dense_gradient(gradient):
-        """The gradient as a tensor: that of a table that is looked up is a list of rows, some of them several times."""
-        return tf.convert_to_tensor(gradient)
+    # The gradient of an embedding table is a list of rows, in which a row may occur several times.
+    dense_gradient = tf.convert_to_tensor
 
     def fused_step(adam, variable, moments, gradient, learning_rate):
-        """One kernel, one pass over memory; Keras's has a dozen operations, each of which reads and writes a tensor.
+        """Updates in one kernel, with one pass over memory; Keras takes a dozen operations that each do one.
 
         Args:
             adam: A `keras.optimizers.Adam`, without `amsgrad`.
-            variable: What is trained.
-            moments: Of the gradient, first and second; variables.
+            variable: The weight.
+            moments: First and second moment of its gradient; variables.
             gradient: Of the variable's shape.
             learning_rate: A scalar.
 
         Returns:
-            Whether that was done; elsewhere than on TensorFlow it is not.
+            Whether the weight was updated; only TensorFlow does it.
         """
-        # Keras hands out TensorFlow's own variable here, and holds moments in its own.
+        # Keras passes TensorFlow's own variable here, but holds moments in its own.
         var, m, v = (getattr(each, "_value", each).handle for each in (variable, *moments))
         kind = variable.dtype
         done = tf.cast(adam.iterations + 1, kind)
@@ -44,7 +43,7 @@ if keras.backend.backend() == "tensorflow":
 else:
 
     def dense_gradient(gradient):
-        """The gradient: always a tensor here."""
+        """The gradient, which is dense here."""
         return gradient
 
     def fused_step(adam, variable, moments, gradient, learning_rate):

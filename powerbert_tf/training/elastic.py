@@ -1,8 +1,8 @@
 """One set of weights for many budgets: a full model that teaches its reduced versions while it learns.
 
-Length-Adaptive Transformer (Kim and Cho, ACL 2021, arXiv 2010.07003): in each step the full model, the smallest one and
-random ones in between (the sandwich rule of slimmable networks, Yu and Huang, ICCV 2019); the full one learns the task,
-the others its answers (inplace distillation), and how many word-vectors stay is drawn at random (LengthDrop).
+Length-Adaptive Transformer (Kim and Cho, ACL 2021, arXiv 2010.07003): each step trains the full model, the smallest one
+and random ones in between (the sandwich rule of slimmable networks, Yu and Huang, ICCV 2019); the full one learns the
+task, the others learn its answers (inplace distillation), and how many word-vectors stay is random (LengthDrop).
 
 Axes: `B` batch, `C` classes, `S` models of the sandwich: the full one, the smallest, the random ones; `L` encoders.
 """
@@ -14,31 +14,30 @@ import numpy as np
 from keras import ops
 
 from powerbert_tf.elimination.retention import round_up, validate_configuration
-from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.training.losses import REDUCTION, KlDivergence
 
 
 def draw_configuration(smallest: Sequence[float], random: np.random.Generator) -> tuple[float, ...]:
     """A random configuration between keeping all and the smallest one.
 
-    LengthDrop: each encoder drops a random share of what the one before left,
+    LengthDrop: each encoder eliminates a random share of what the one before left,
 
         f_j = f_{j-1} (1 - u_j),    u_j uniform in [0, d].
 
     The paper fixes d, and products of L such factors then crowd around one budget. Here the depth of a draw is random
-    as well: the last fraction g is uniform in [f_L, 1] of the smallest configuration f, and d is such that half of d in
-    each encoder leads to g, 1 - d / 2 = g ** (1 / L). Below the smallest configuration a draw is raised to it.
+    as well: the last fraction g is uniform in [f_L, 1] for the smallest configuration f, and d is such that d / 2 in
+    each encoder leads to g, 1 - d / 2 = g ** (1 / L). A draw below the smallest configuration is raised to it.
 
     Args:
         smallest: The smallest configuration, `[L]` fractions, never increasing.
-        random: Where the numbers come from.
+        random: Source of random numbers.
 
     Returns:
         Fractions in whole `retention.PARTS`, never increasing, from `smallest` to 1.
     """
     num_encoders = len(smallest)
     last = random.uniform(smallest[-1], 1.0)
-    # More than all cannot be dropped: d reaches 1 at g = 2 ** -L.
+    # No more than all can be eliminated: d reaches 1 at g = 2 ** -L.
     largest_share = min(1.0, 2 * (1 - last ** (1 / num_encoders)))
     fractions = np.cumprod(1 - random.uniform(0.0, largest_share, num_encoders))
     return tuple(max(round_up(float(fraction)), least) for fraction, least in zip(fractions, smallest, strict=True))
@@ -48,23 +47,24 @@ def draw_configuration(smallest: Sequence[float], random: np.random.Generator) -
 class SandwichModel(keras.Model):
     """The full model and reduced ones over its weights: inputs of a `BertClassifier` -> logits `[S, B, C]`.
 
-    The reduced ones keep all rows and close gates of width 0 (`extract.gates`), which eliminates what extraction does;
+    The reduced models keep all rows and close gates of width 0 (`extract.gates`), which has the effect of extraction;
     so their configurations are variables, one trace serves all, and shapes do not change. A step therefore costs S
-    steps of the full model, 3 with one random configuration, and as many times its activations in memory.
+    steps of the full model, 3 with one random configuration, and S times its activations in memory.
 
-    Compile it with the task's loss, which is the full model's. `dense` is what to evaluate and save, and
-    `dense.with_slots(retention_configuration=...)` what to use: they share the weights.
+    Compile it with the task's loss, which applies to the full model, and fit it with `DrawConfigurations`. Evaluate and
+    save `dense`, and use `dense.with_slots(retention_configuration=...)`: they share the weights.
 
     Attributes:
         dense: The full model.
+        configurations: What the reduced models keep, `[S - 1, L]` fractions, the smallest one first.
 
     Args:
-        dense: A `BertClassifier` without elimination.
-        is_regression: Whether the reduced models learn the full one's logits themselves, by their squared difference,
-            and not its probabilities, by their Kullback-Leibler divergence.
-        smallest: The smallest configuration, `[L]` fractions.
-        num_random: Random configurations a step.
-        **kwargs: The model's own.
+        dense: A `BertClassifier` without elimination, whose own weights are trained.
+        is_regression: Whether the reduced models learn the full one's logits, by their squared difference, instead of
+            its probabilities, by the Kullback-Leibler divergence.
+        smallest: The smallest configuration, `[L]` fractions, such as that of the largest target speed-up.
+        num_random: Random configurations per step.
+        **kwargs: Arguments of `keras.Model`.
 
     Raises:
         InputError: `smallest` does not fit.
@@ -92,33 +92,28 @@ class SandwichModel(keras.Model):
 
     def set_configurations(self, configurations: Sequence[Sequence[float]]) -> None:
         """Sets what the reduced models keep: `[S - 1, L]` fractions."""
-        self._configurations = [tuple(configuration) for configuration in configurations]
+        self.configurations = [tuple(configuration) for configuration in configurations]
         for model, configuration in zip(self.reduced, configurations, strict=True):
             *fractions, _ = configuration  # the last encoder has nothing to eliminate
             for slot, fraction in zip(model.slots, fractions, strict=True):
                 slot.fraction.assign(fraction)
 
-    @property
-    def configurations(self) -> list[tuple[float, ...]]:
-        """What the reduced models keep, the smallest one first."""
-        return list(self._configurations)
-
     def build(self, input_shape=None):
-        """The models are built already."""
+        """Does nothing: the models are already built."""
 
     def call(self, inputs, training=False):
         """`{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` -> `[S, B, C]`, the full model's first."""
         return ops.stack([model(inputs, training=training) for model in (self.dense, *self.reduced)])
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The task's loss of the full model, plus the mean over the others of their distance to it.
+        """The task's loss of the full model, plus the mean distance of the others to it.
 
         Args:
-            x: Not used.
+            x: Passed on.
             y: Labels `[B]`.
             y_pred: Logits `[S, B, C]`.
-            sample_weight: Of all losses, `[B]` or None.
-            training: Not used.
+            sample_weight: Weights in all losses, `[B]` or None.
+            training: Passed on.
         """
         full = y_pred[0]
         loss = super().compute_loss(x, y, full, sample_weight, training)
@@ -128,7 +123,7 @@ class SandwichModel(keras.Model):
         return loss + sum(distances) / len(distances)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Metrics, where any are compiled, are the full model's."""
+        """Metrics, if any are compiled, are those of the full model."""
         return super().compute_metrics(x, y, y_pred[0], sample_weight)
 
     def get_config(self):
@@ -145,7 +140,7 @@ class DrawConfigurations(keras.callbacks.Callback):
     """Draws the random configurations of a `SandwichModel` before each step.
 
     Args:
-        seed: Of the draws; each training draws the same ones.
+        seed: Seed of the draws; each training draws the same ones.
     """
 
     def __init__(self, seed: int = 0):
@@ -153,11 +148,11 @@ class DrawConfigurations(keras.callbacks.Callback):
         self.seed = seed
 
     def get_state(self):
-        """For `powerbert_tf.training.state`."""
+        """What `TrainingState` saves."""
         return {"random": self._random.bit_generator.state, "smallest": self.model.smallest}
 
     def set_state(self, values):
-        """For `powerbert_tf.training.state`; costs that are measured anew might lead to another smallest one."""
+        """Restores it, `smallest` as well: costs that were measured again might have led to another one."""
         self._random = np.random.default_rng()
         self._random.bit_generator.state = values["random"]
         self.model.smallest = tuple(values["smallest"])
@@ -169,25 +164,3 @@ class DrawConfigurations(keras.callbacks.Callback):
         smallest = self.model.smallest
         drawn = [draw_configuration(smallest, self._random) for _ in range(self.model.num_random)]
         self.model.set_configurations([smallest, *drawn])
-
-
-def sandwich(
-    dense: BertClassifier, is_regression: bool, smallest: Sequence[float], num_random: int = 1, seed: int = 0
-) -> tuple[SandwichModel, list[keras.callbacks.Callback]]:
-    """What to compile with the task's loss and fit, and the callbacks to fit it with.
-
-    Args:
-        dense: The model to train, without elimination; its own weights are trained.
-        is_regression: See `SandwichModel`.
-        smallest: The smallest configuration, such as that of the largest target speed-up.
-        num_random: Random configurations a step.
-        seed: Of the draws.
-
-    Returns:
-        A model that holds `dense`, and its callbacks.
-
-    Raises:
-        InputError: `smallest` does not fit.
-        ValueError: `smallest` has counts, or `num_random` is below 0.
-    """
-    return SandwichModel(dense, is_regression, smallest, num_random), [DrawConfigurations(seed)]

@@ -18,7 +18,7 @@ from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.compilation import compiled
 from powerbert_tf.models.config import BertConfig
 from powerbert_tf.search.soft import WIDTH
-from powerbert_tf.training.elastic import sandwich
+from powerbert_tf.training.elastic import SandwichModel
 from powerbert_tf.training.losses import distillation_loss, task_loss
 from powerbert_tf.training.optimizer import BertAdam, WarmupLinearDecay
 
@@ -51,7 +51,7 @@ STEPS = {
     "finetune": lambda: (dense(), task_loss(TASK)),
     "search, paper": lambda: (dense().with_slots(soft_extract=True, lambda_=0.01), task_loss(TASK)),
     "search, soft": lambda: (gated(WIDTH), task_loss(TASK)),
-    "elastic": lambda: (sandwich(dense(), False, KEPT)[0], task_loss(TASK)),
+    "elastic": lambda: (SandwichModel(dense(), False, KEPT), task_loss(TASK)),
     "retrain, fractions": lambda: (with_retention(dense(), KEPT, selection="weighted"), distillation_loss("logits")),
     "retrain, counts": lambda: (with_retention(dense(), COUNTS), distillation_loss("kl")),
 }

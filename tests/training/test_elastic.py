@@ -10,7 +10,7 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.tasks import get_task
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.config import BertConfig
-from powerbert_tf.training.elastic import DrawConfigurations, draw_configuration, sandwich
+from powerbert_tf.training.elastic import DrawConfigurations, SandwichModel, draw_configuration
 from powerbert_tf.training.losses import task_loss
 from powerbert_tf.training.optimizer import BertAdam
 
@@ -40,7 +40,7 @@ def loss_of(is_regression):
 @pytest.mark.parametrize("is_regression", [False, True])
 def test_where_all_is_kept_the_loss_is_the_tasks(is_regression):
     dense = dense_model(1 if is_regression else 11)
-    model, _ = sandwich(dense, is_regression, (1.0, 1.0, 1.0), num_random=2)
+    model = SandwichModel(dense, is_regression, (1.0, 1.0, 1.0), num_random=2)
     inputs, labels = batch_of()
     model.compile(BertAdam(1e-3), loss_of(is_regression))
     logits = model(inputs)
@@ -52,7 +52,7 @@ def test_where_all_is_kept_the_loss_is_the_tasks(is_regression):
 @pytest.mark.parametrize("is_regression", [False, True])
 def test_the_loss_equals_that_of_models_that_extract(is_regression):
     dense = dense_model(1 if is_regression else 11)
-    model, _ = sandwich(dense, is_regression, SMALLEST)
+    model = SandwichModel(dense, is_regression, SMALLEST)
     model.set_configurations([SMALLEST, DRAWN])
     assert model.configurations == [SMALLEST, DRAWN]
     inputs, labels = batch_of()
@@ -73,7 +73,7 @@ def test_the_loss_equals_that_of_models_that_extract(is_regression):
 
 @pytest.mark.parametrize("is_regression", [False, True])
 def test_examples_of_weight_0_are_as_if_they_were_not_there(is_regression):
-    model, _ = sandwich(dense_model(1 if is_regression else 11), is_regression, SMALLEST)
+    model = SandwichModel(dense_model(1 if is_regression else 11), is_regression, SMALLEST)
     model.compile(BertAdam(1e-3), task_loss(get_task("STS-B" if is_regression else "SST-2")))
     inputs, labels = batch_of()
     first = {name: values[:5] for name, values in inputs.items()}
@@ -84,7 +84,7 @@ def test_examples_of_weight_0_are_as_if_they_were_not_there(is_regression):
 
 
 def test_the_full_model_learns_nothing_from_the_others():
-    model, _ = sandwich(dense_model(), False, SMALLEST)
+    model = SandwichModel(dense_model(), False, SMALLEST)
     model.compile(BertAdam(1e-3), loss_of(False))
     labels = np.array([3, 1])
     logits = np.random.default_rng(1).normal(size=(3, 2, 11)).astype("float32")
@@ -121,9 +121,7 @@ def test_draws_never_increase_stay_in_range_and_cover_it():
 
 def test_draws_are_seeded_and_differ_from_step_to_step():
     def seen(seed):
-        model, callbacks = sandwich(dense_model(), False, SMALLEST, num_random=2, seed=seed)
-        (draw,) = callbacks
-        assert isinstance(draw, DrawConfigurations)
+        model, draw = SandwichModel(dense_model(), False, SMALLEST, num_random=2), DrawConfigurations(seed)
         draw.set_model(model)
         draw.on_train_begin()
         configurations = []
@@ -144,7 +142,7 @@ def test_training_changes_the_dense_weights_and_no_fraction(tmp_path):
     dense = dense_model()
     names = [variable.path for variable in dense.variables]
     before = [variable.numpy() for variable in dense.trainable_variables]
-    model, callbacks = sandwich(dense, False, SMALLEST)
+    model, callbacks = SandwichModel(dense, False, SMALLEST), [DrawConfigurations()]
     assert len(model.trainable_variables) == len(before)
     model.compile(BertAdam(1e-3), loss_of(False), jit_compile=False)
     inputs, labels = batch_of(size=13)
@@ -168,7 +166,7 @@ def test_one_trace_serves_all_configurations():
             traces.append(1)
             return keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
 
-    model, callbacks = sandwich(dense_model(), False, SMALLEST)
+    model, callbacks = SandwichModel(dense_model(), False, SMALLEST), [DrawConfigurations()]
     model.compile(BertAdam(1e-3), Loss(), jit_compile=False)
     inputs, labels = batch_of(size=14)
     model.fit(inputs, labels, batch_size=7, epochs=1, verbose=0, callbacks=callbacks)
@@ -180,15 +178,15 @@ def test_one_trace_serves_all_configurations():
 def test_what_does_not_fit_is_refused():
     dense = dense_model()
     with pytest.raises(InputError, match="2 entries; expected 3"):
-        sandwich(dense, False, (0.5, 0.25))
+        SandwichModel(dense, False, (0.5, 0.25))
     with pytest.raises(ValueError, match=r"smallest=\(5, 3, 2\); expected fractions"):
-        sandwich(dense, False, (5, 3, 2))
+        SandwichModel(dense, False, (5, 3, 2))
     with pytest.raises(ValueError, match="num_random=-1; expected at least 0"):
-        sandwich(dense, False, SMALLEST, num_random=-1)
+        SandwichModel(dense, False, SMALLEST, num_random=-1)
 
 
 def test_the_configuration_of_the_model_gives_the_model_back():
-    model, _ = sandwich(dense_model(), True, SMALLEST, num_random=2)
+    model = SandwichModel(dense_model(), True, SMALLEST, num_random=2)
     again = type(model).from_config(model.get_config())
     assert again.get_config() == model.get_config()
     assert again.configurations == [SMALLEST] * 3

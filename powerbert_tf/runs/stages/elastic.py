@@ -11,7 +11,7 @@ from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.stages.search import make_calibration, meet_speedup
 from powerbert_tf.training.distribution.processes import by_chief
-from powerbert_tf.training.elastic import sandwich
+from powerbert_tf.training.elastic import DrawConfigurations, SandwichModel
 from powerbert_tf.training.train import Recipe, train
 
 
@@ -21,12 +21,12 @@ def elastic(run: Run, folder: Path) -> dict[str, Any]:
     dense = run.dense_model()
     costs = run.costs
     smallest = tuple(by_chief(lambda: make_calibration(run, dense).search(costs, targets[-1])))
-    model, callbacks = sandwich(dense, run.task.is_regression, smallest, seed=run.settings.training.seed)
+    model = SandwichModel(dense, run.task.is_regression, smallest)
     recipe = Recipe(
         title="elastic",
         rate=run.settings.training.learning_rate_retrain,
         keep_last=True,  # later epochs have seen more configurations, of which dev metrics of the full model say little
-        callbacks=callbacks,
+        callbacks=[DrawConfigurations(run.settings.training.seed)],
     )
     outcome = train(dense, run.training_setup(), folder, recipe, trainer=model)
     return {
