@@ -97,7 +97,7 @@ def _read_costs(path: Path, key: Mapping[str, Any]) -> CostTable | None:
             device=stored["device"],
             batch_size=stored["batch_size"],
             rows=_increasing(stored["rows"]),
-            **{name: _curve(stored[name], len(stored["rows"])) for name in CURVES},
+            **{name: _times(stored[name], len(stored["rows"])) for name in CURVES},
         )
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -113,7 +113,7 @@ def _increasing(rows: Sequence[int]) -> np.ndarray:
     return array
 
 
-def _curve(times: Sequence[float], length: int) -> np.ndarray:
+def _times(times: Sequence[float], length: int) -> np.ndarray:
     array = np.array(times, dtype="float64")
     if array.shape != (length,) or not (np.isfinite(array) & (array > 0)).all():
         raise ValueError(f"expected {length} positive times, found {times}")
@@ -141,17 +141,7 @@ def prediction_error(
     """By how much the predicted speed-up is off the measured one: 0.1 for 10 % too high or too low.
 
     A model that eliminates by a geometric schedule takes turns with one that does not, at three lengths; the mean of
-    the factors counts.
-
-    Args:
-        table: Measured costs.
-        config: Sizes of the model.
-        max_seq_length: N.
-        repeats: How often each model is measured at each length.
-        jit_compile: Whether XLA compiled the parts, and compiles the models.
-
-    Raises:
-        ValueError: Keras runs on a backend for which nothing can be measured.
+    the factors counts. Arguments and errors are those of `measure_costs`.
     """
     lengths = [max(max_seq_length // part, 1) for part in _PARTS_OF_N]
     dense = BertClassifier(config, num_classes=2, max_seq_length=max_seq_length)

@@ -1,7 +1,4 @@
-"""Losses that make a reduced model answer as the full one does, from logits that were computed once.
-
-Cross-entropy in which classes weigh differently.
-"""
+"""Losses: the task's, with or without class weights, and those that make a reduced model answer as the full one."""
 
 import keras
 from keras import ops
@@ -11,7 +8,7 @@ from powerbert_tf.data.tasks import Task
 DISTILLATIONS = ("logits", "kl", "none")
 _TEMPERATURE = 2.0
 
-# Of every loss of a batch: the mean over its examples, those alone that have a weight of 1 where a batch is filled up.
+# Of every loss: the mean over the examples of a batch, without those of weight 0 that fill it up.
 REDUCTION = "mean_with_sample_weight"
 
 
@@ -20,10 +17,10 @@ class KlDivergence(keras.losses.Loss):
     """T^2 KL(softmax(teacher / T) || softmax(student / T)), the usual distillation loss (Hinton et al., 2015).
 
     Args:
-        temperature: T; T^2 keeps the size of gradients.
-        name: The loss's own.
-        reduction: The loss's own.
-        **kwargs: The loss's own.
+        temperature: T; the factor T^2 keeps the size of gradients.
+        name: As in `keras.losses.Loss`.
+        reduction: As in `keras.losses.Loss`.
+        **kwargs: As in `keras.losses.Loss`.
     """
 
     def __init__(self, temperature=_TEMPERATURE, name="kl_divergence", reduction=REDUCTION, **kwargs):
@@ -41,22 +38,18 @@ class KlDivergence(keras.losses.Loss):
 
 
 def distillation_loss(distillation: str) -> keras.losses.Loss:
-    """The loss of a `--distillation` other than `none`; its labels are the teacher's logits `[B, C]`.
-
-    Args:
-        distillation: `"logits"`, the squared difference of logits, or `"kl"`, `KlDivergence`.
-    """
+    """The loss against the teacher's logits `[B, C]`: `"logits"` for the squared difference, or `"kl"`."""
     return {"logits": keras.losses.MeanSquaredError, "kl": KlDivergence}[distillation](reduction=REDUCTION)
 
 
 @keras.saving.register_keras_serializable("powerbert_tf")
 class WeightedCrossEntropy(keras.losses.Loss):
-    """Cross-entropy of logits `[B, C]` against class numbers `[B]`, each row weighed by its class.
+    """Cross-entropy of logits `[B, C]` against class numbers `[B]`, each row weighted by its class.
 
     Args:
         class_weights: `[C]`.
-        name: The loss's own.
-        **kwargs: The loss's own.
+        name: As in `keras.losses.Loss`.
+        **kwargs: As in `keras.losses.Loss`.
     """
 
     def __init__(self, class_weights, name="weighted_cross_entropy", **kwargs):

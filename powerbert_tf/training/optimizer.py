@@ -1,11 +1,11 @@
-"""Adam as the original release uses it: warm-up, linear decay, and a rate of its own for retention parameters."""
+"""Adam as in the original release: warm-up, linear decay, and a separate rate for retention parameters."""
 
 import keras
 from keras import ops
 
 from powerbert_tf.training.adam_step import dense_gradient, fused_step
 
-_RETENTION = ("retention_parameters", "fraction")  # names of what extract layers learn
+_RETENTION = ("retention_parameters", "fraction")  # names of the weights of extract layers
 
 
 @keras.saving.register_keras_serializable("powerbert_tf")
@@ -14,8 +14,8 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         peak: Highest rate.
-        num_steps: Steps in all, at least 1.
-        warmup_proportion: Share of the steps that it rises.
+        num_steps: Number of steps, at least 1.
+        warmup_proportion: Share of the steps in which the rate rises.
     """
 
     def __init__(self, peak, num_steps, warmup_proportion=0.1):
@@ -39,16 +39,16 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
 class BertAdam(keras.optimizers.Adam):
     """Adam whose rate for retention parameters is `retention_rate_ratio` times that for all other weights.
 
-    Weight decay, if any, is decoupled and leaves out biases, LayerNorm and retention parameters, as in BERT.
+    Weight decay, if any, is decoupled and excludes biases, LayerNorm and retention parameters, as in BERT.
 
     Attributes:
-        sums_gradients: Whether gradients of several replicas are added up here, by Keras, which clips them before; set
-            it to False where they are added up already.
+        sums_gradients: Whether Keras adds up the gradients of several replicas, after clipping them; set it to False if
+            they are already added up.
 
     Args:
         learning_rate: Rate or schedule for BERT's own weights.
         retention_rate_ratio: See above.
-        **kwargs: As for `keras.optimizers.Adam`.
+        **kwargs: As in `keras.optimizers.Adam`.
     """
 
     def __init__(self, learning_rate, retention_rate_ratio=1.0, **kwargs):
@@ -62,9 +62,9 @@ class BertAdam(keras.optimizers.Adam):
         self._is_retention = [variable.name in _RETENTION for variable in variables]
 
     def apply(self, grads, trainable_variables=None):
-        # The gradient of a table that is looked up is sparse on TensorFlow, and Keras squares it before rows of the
-        # same index are added up: the second moment of a word-piece that is in a batch n times would be too small, and
-        # its step up to sqrt(n) times too large.
+        # The gradient of an embedding table is sparse on TensorFlow, and Keras squares it before it adds up rows of the
+        # same index: the second moment of a token that is in a batch n times would be too small, and its step up to
+        # sqrt(n) times too large.
         grads = [None if gradient is None else dense_gradient(gradient) for gradient in grads]
         super().apply(grads, trainable_variables)
 

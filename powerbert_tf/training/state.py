@@ -34,23 +34,17 @@ _STATE_FILE, _ARRAYS_FILE = "state.json", "variables.npz"
 class SavedStates:
     """States in folders `<number>/`, the newest with the largest number; the last two are kept.
 
-    A state is either complete, with a checksum for each file, or not there.
-
-    Args:
-        folder: Created when the first state is saved.
+    A state is either complete, with a checksum for each file, or not there. The first one creates `folder`.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def save(self, write: Callable[[Path], None]) -> Path:
+    def save(self, write: Callable[[Path], None]) -> None:
         """Writes a state aside, renames it once it is on the disk, and removes old ones.
 
         Args:
             write: Writes the state's files into the given folder.
-
-        Returns:
-            The state's folder.
 
         Raises:
             OSError: It cannot be written; earlier states are kept.
@@ -65,22 +59,19 @@ class SavedStates:
             (new / _CHECKSUMS).write_text(json.dumps(checksums, indent=1) + "\n", encoding="utf-8")
             for path in (*new.iterdir(), new):
                 sync(path)
-            saved = self.folder / str(numbers[-1] + 1 if numbers else 1)
-            new.rename(saved)
+            new.rename(self.folder / str(numbers[-1] + 1 if numbers else 1))
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
             raise
         sync(self.folder)
         for number in numbers[: 1 - _KEPT]:
             shutil.rmtree(self.folder / str(number))
-        return saved
 
     def newest(self) -> Path | None:
         """Folder of the newest intact state, or None; reports and removes damaged ones."""
         for number in reversed(self._numbers()):
             folder = self.folder / str(number)
-            damage = _damage(folder)
-            if not damage:
+            if not (damage := _damage(folder)):
                 return folder
             say(f"  {folder}: damaged ({damage}); using the checkpoint before it, if there is one")
             shutil.rmtree(folder)
@@ -91,9 +82,7 @@ class SavedStates:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _numbers(self) -> list[int]:
-        if not self.folder.is_dir():
-            return []
-        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
+        return sorted(int(path.name) for path in self.folder.glob("*") if path.name.isdecimal())
 
 
 def _damage(folder: Path) -> str:
@@ -136,16 +125,15 @@ class TrainingState(keras.callbacks.Callback):
     Attributes:
         step: Number of steps done.
         finished: Whether nothing is left to do.
-        last_saved: Says which checkpoint is the last good one, for messages.
+        last_saved: Names the last good checkpoint in messages.
 
     Args:
         folder: Folder of the stage; states go into `checkpoints/` there. Its weights and log become those of the
             restored state, or are removed if there is none.
-        plan: What identifies the training, JSON values by name, among them `title` and `epochs`; a state with another
-            plan is ignored.
-        steps_per_epoch: Steps of each epoch.
+        plan: Identifies the training, JSON values by name, with `title` and `epochs`; other trainings are not resumed.
+        steps_per_epoch: Number of steps.
         settings: Say how often to save.
-        remembering: Callbacks whose state, if they have any, is part of it.
+        remembering: Callbacks whose state, if they have any, is saved as well.
     """
 
     def __init__(
@@ -207,15 +195,12 @@ class TrainingState(keras.callbacks.Callback):
             raise Terminated  # `fit_resumable` saves
 
     def save(self) -> bool:
-        """Saves the state; if the disk is full, reports it and lets the training go on.
+        """Saves the state, which is the same in all processes, by the chief; returns whether that was possible.
 
-        Only the chief saves: all processes have the same state.
-
-        Returns:
-            Whether it was saved.
+        If the disk is full, it says so, and the training goes on.
 
         Raises:
-            InputError: A variable is no longer a finite number.
+            InputError: A variable is no longer finite.
         """
         if not is_chief():
             return True
@@ -230,10 +215,7 @@ class TrainingState(keras.callbacks.Callback):
         return True
 
     def finish(self) -> None:
-        """Saves the callbacks' state once all is done, as the stage may have much left to do after its training.
-
-        Variables are not saved: the kept weights are there.
-        """
+        """Saves the state of callbacks once all is done, as the stage may have much left to do; weights are there."""
         self.finished = True
         if self._seconds or self._every:
             self.save()
@@ -269,7 +251,6 @@ class TrainingState(keras.callbacks.Callback):
         return list({id(variable): variable for variable in variables}.values())
 
     def _resume(self) -> None:
-        """Resumes from the newest state, if there is one."""
         found = by_chief(self._find)
         if found is None:
             return
@@ -329,10 +310,10 @@ def fit_resumable(
     """Trains from where the state is to the end.
 
     Args:
-        trainer: What trains.
-        state: The state of this training; also one of the callbacks.
+        trainer: Does the steps.
+        state: One of the callbacks.
         batches: Batches of all epochs.
-        callbacks: All callbacks but the next.
+        callbacks: All but the next.
         at_first: A callback that is needed only when training begins in this process.
 
     Raises:

@@ -44,12 +44,7 @@ _LONG_WAIT = 0.05  # share of the training time spent waiting for input that is 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOutcome:
-    """The epoch whose weights were kept.
-
-    Attributes:
-        epoch: Its number, from 1; 0 for the weights before training.
-        metrics: Dev metrics, the main one first.
-    """
+    """The epoch whose weights were kept, from 1, or 0 for those before training; and its dev metrics."""
 
     epoch: int
     metrics: dict[str, float]
@@ -74,7 +69,7 @@ class TrainingSetup:
     inference: InferenceSettings
 
     def evaluate(self, model: BertClassifier) -> dict[str, float]:
-        """Dev metrics of a model, the main one first."""
+        """Dev metrics, the main one first."""
         return evaluate_model(model, self.task, self.dev, self.inference)
 
     def result(self, outcome: TrainingOutcome) -> dict[str, Any]:
@@ -161,15 +156,8 @@ def train(
     }
     state = TrainingState(folder, plan, steps_per_epoch, settings, remembering=[*recipe.callbacks, keeper])
     keeper.save_start()
-    batches = training_batches(
-        setup.train,
-        settings.batch_size,
-        epochs,
-        settings.seed,
-        inference.padding,
-        inference.length_buckets,
-        fill=inference.jit_compile,
-    )
+    how = (settings.seed, inference.padding, inference.length_buckets, inference.jit_compile)
+    batches = training_batches(setup.train, settings.batch_size, epochs, *how)
     build = keras.callbacks.Callback()
     if not on_jax():
         of_each_shape = batches.of_each_length()

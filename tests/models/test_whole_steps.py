@@ -130,7 +130,7 @@ def test_a_program_that_asks_the_host_is_found_out():
 
 ON_JAX = """
 import json, sys
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests", "tests/models"]
 import jax, keras, numpy as np
 assert keras.backend.backend() == "jax"
 import test_whole_steps as steps

@@ -32,14 +32,11 @@ def deterministic_clock() -> tf.Tensor:
 
 
 class InputWait:
-    """Adds up the seconds between the request for a batch and its arrival.
+    """Adds up the seconds between the request for a batch and its arrival, by a clock that gives a float64 scalar.
 
     Keras asks for batches inside its compiled step, where no Python sees it; so the pipeline itself reads the clock,
     right before and right after it hands out a batch. A batch that was prepared in time costs next to nothing. A GPU
     may be busy with the previous step while the host waits: the sum is the most that input can have cost.
-
-    Args:
-        clock: A TensorFlow operation that gives seconds, a float64 scalar.
     """
 
     def __init__(self, clock: Callable[[], tf.Tensor] = tf.timestamp):
@@ -78,8 +75,8 @@ class TrainingStep:
 
     Attributes:
         source: The model whose weights are trained.
-        is_wrapped: Whether to compile a functional model around the source (or its copy) instead of the source, which
-            then has no optimizer whose state would be saved with its weights.
+        is_wrapped: Whether to compile a functional model around the source (or its copy), which then has no optimizer
+            whose state would be saved with its weights.
         make_optimizer: Makes a `BertAdam`.
         loss: A loss with the reduction `losses.REDUCTION`.
         batch_size: B, of all devices together.
@@ -105,11 +102,8 @@ class Trainer:
 
     Attributes:
         model: The compiled model, which callbacks see.
-        callbacks: Those to run before all others: they bring what a step or an epoch changed to the variables that
-            other callbacks read.
-
-    Args:
-        step: What to train.
+        callbacks: To run before all others: they bring what a step or an epoch changed to the variables that others
+            read.
     """
 
     def __init__(self, step: TrainingStep):
@@ -136,13 +130,9 @@ class _JaxSync(keras.callbacks.Callback):
 
 
 class Devices:
-    """One device; subclasses have several, which share each batch.
+    """One device; subclasses have several, which share each batch."""
 
-    Attributes:
-        count: Number of devices, in all processes.
-    """
-
-    count = 1
+    count = 1  # of all processes
 
     def trainer(self, step: TrainingStep) -> Trainer:
         """What trains a model on these devices."""
@@ -177,12 +167,7 @@ class Devices:
 
 
 class Active:
-    """The devices that `launch.distributing` has opened.
-
-    Attributes:
-        distribution: The value of `--distribution`.
-        devices: Its devices, or None for one.
-    """
+    """What `launch.distributing` has opened: a `--distribution` and its devices, or None for one."""
 
     distribution = "none"
     devices: Devices | None = None
@@ -195,14 +180,7 @@ def active_devices() -> Devices:
 
 
 def check_batch_size(batch_size: int) -> None:
-    """Checks that each device has something to do.
-
-    Args:
-        batch_size: B, of all devices together.
-
-    Raises:
-        InputError: There are more devices than rows.
-    """
+    """Raises an InputError if there are more devices than rows in a batch."""
     count = Active.devices.count if Active.devices else 1
     if batch_size < count:
         raise InputError(

@@ -31,14 +31,7 @@ _SEED_STEP = 7919  # between the seeds of two replicas, which must not drop out 
 
 
 def shares(batches: Batches, replicas: int, own: range, size: int) -> Batches:
-    """The shares that some replicas take of each batch, one after the other.
-
-    Args:
-        batches: Batches of all replicas.
-        replicas: R.
-        own: Numbers of the replicas.
-        size: S, up to which each share is filled.
-    """
+    """The shares of each batch that `own`, some of the R replicas, take one after the other, filled up to S rows."""
 
     def share(number: int) -> np.ndarray:
         batch, place = divmod(number, len(own))
@@ -49,13 +42,9 @@ def shares(batches: Batches, replicas: int, own: range, size: int) -> Batches:
 
 
 def _shared_dataset(batches: Batches, batch_size: int, strategy: tf.distribute.Strategy, with_labels: bool) -> Any:
-    """What `strategy.run` takes: a share of each batch for each replica.
+    """What `strategy.run` takes: a share of each batch, of up to B rows, for each replica.
 
-    Args:
-        batches: Batches of all replicas.
-        batch_size: B, of the largest batch.
-        strategy: Gives the replicas.
-        with_labels: See `Batches.dataset`; without labels, the inputs come with their row numbers, -1 for filled rows.
+    For `with_labels` see `Batches.dataset`; without labels, inputs come with their row numbers, -1 for filled rows.
     """
     replicas = strategy.num_replicas_in_sync
     size = math.ceil(batch_size / replicas)
