@@ -114,7 +114,7 @@ def run_kind(job: Job, kind: str) -> dict[str, Any]:
     dev_split = made_up_split(job, 29, seed=2)
     config = BertConfig(**job.config)
     model = made_up_model(config, job, seed=3)
-    trained, trainer, recorder = model, None, _Recorder()
+    trained, source, recorder = model, None, _Recorder()
     callbacks: list[keras.callbacks.Callback] = [recorder]
     loss = None
     if kind == "retrain":
@@ -125,19 +125,19 @@ def run_kind(job: Job, kind: str) -> dict[str, Any]:
     elif kind == "paper":
         trained = model.with_slots(soft_extract=True, lambda_=0.01)
     elif kind == "soft":
-        trainer = model.with_slots(gate_width=WIDTH)
+        source = model.with_slots(gate_width=WIDTH)
         lengths = grouped_lengths(dev_split.lengths, 8)
         costs = Costs(count_costs(config.encoder_size, job.max_length, 8), lengths, config.num_hidden_layers)
         callbacks.append(BudgetController(costs, 1.3))
     elif kind == "elastic":
-        trainer = SandwichModel(model, False, (0.5,) * config.num_hidden_layers)
+        source = SandwichModel(model, False, (0.5,) * config.num_hidden_layers)
         callbacks.append(DrawConfigurations())
     recipe = Recipe(title=kind, rate=2e-3, epochs=_EPOCHS, loss=loss, keep_last=True, callbacks=callbacks)
     with tempfile.TemporaryDirectory() as folder:
         own = Path(os.environ.get("SCALE_FOLDER", folder)) / kind
         own.mkdir(parents=True, exist_ok=True)
         setup = TrainingSetup(task, train_split, dev_split, settings.training, settings.inference)
-        outcome = train(trained, setup, own, recipe, trainer)
+        outcome = train(trained, setup, own, recipe, source)
     logits = predict_logits(trained, dev_split, settings.inference)
     arrays = [keras.ops.convert_to_numpy(weight).astype("float64") for weight in trained.weights]
     return {

@@ -3,7 +3,7 @@
 import datetime
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,8 @@ def load_costs(
     before it is used: a stored table that is off by more than 15 % is measured again; a new one that is off is used
     with a warning, but not kept.
 
-    Args:
-        config: Sizes of the model.
-        max_seq_length: N.
-        batch_size: B.
-        folder: Folder of the file; None to measure every time. Failure to read or write it is only logged.
-        jit_compile: Whether XLA compiles the parts.
-
-    Raises:
-        ValueError: Keras runs on a backend for which nothing can be measured.
+    The file is in `folder`; None measures every time. Failure to read or write it is only logged. The other arguments,
+    and errors, are those of `measure_costs`.
     """
     if folder is None:
         return measure_costs(config, max_seq_length, batch_size, jit_compile=jit_compile)
@@ -92,13 +85,9 @@ def _read_costs(path: Path, key: Mapping[str, Any]) -> CostTable | None:
         stored = read_object(path)
         if {name: stored[name] for name in key} != key:
             raise ValueError("it was measured for something else")
-        return CostTable(
-            unit="ms",
-            device=stored["device"],
-            batch_size=stored["batch_size"],
-            rows=_increasing(stored["rows"]),
-            **{name: _times(stored[name], len(stored["rows"])) for name in CURVES},
-        )
+        table = CostTable.from_json(stored)
+        _check(table)
+        return table
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -106,18 +95,13 @@ def _read_costs(path: Path, key: Mapping[str, Any]) -> CostTable | None:
         return None
 
 
-def _increasing(rows: Sequence[int]) -> np.ndarray:
-    array = np.array(rows, dtype="int64")
-    if array.ndim != 1 or not len(array) or (np.diff(array) <= 0).any():
-        raise ValueError(f"rows {rows} are not increasing")
-    return array
-
-
-def _times(times: Sequence[float], length: int) -> np.ndarray:
-    array = np.array(times, dtype="float64")
-    if array.shape != (length,) or not (np.isfinite(array) & (array > 0)).all():
-        raise ValueError(f"expected {length} positive times, found {times}")
-    return array
+def _check(table: CostTable) -> None:
+    rows = table.rows
+    if rows.ndim != 1 or not len(rows) or (np.diff(rows) <= 0).any():
+        raise ValueError(f"rows {rows.tolist()} are not increasing")
+    for times in (getattr(table, name) for name in CURVES):
+        if times.shape != rows.shape or not (np.isfinite(times) & (times > 0)).all():
+            raise ValueError(f"expected {len(rows)} positive times, found {times.tolist()}")
 
 
 def _write_costs(path: Path, key: Mapping[str, Any], table: CostTable) -> None:

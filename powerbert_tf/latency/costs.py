@@ -51,6 +51,12 @@ class CostTable:
     last: np.ndarray
     outside: np.ndarray
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "CostTable":
+        """A table from its fields, with lists for arrays; further entries are ignored."""
+        rows, costs = np.array(values["rows"], "int64"), {name: np.array(values[name], "float64") for name in CURVES}
+        return cls(values["unit"], values["device"], values["batch_size"], rows, **costs)
+
     def encoder(self, entering: np.ndarray, leaving: np.ndarray, extracts: bool) -> np.ndarray:
         """Cost of an encoder other than the last, for batches of `entering` rows of which `leaving` stay.
 
@@ -82,12 +88,7 @@ def count_costs(size: EncoderSize, max_seq_length: int, batch_size: int) -> Cost
 
 
 def grouped_lengths(lengths: np.ndarray, batch_size: int) -> np.ndarray:
-    """Padded length of each batch of examples sorted by length, `[batches]`: that of its longest example.
-
-    Args:
-        lengths: Number of tokens of each example, `[n]`.
-        batch_size: Examples in a batch; the last one may be smaller.
-    """
+    """Length of the longest example in each batch, `[batches]`, of examples sorted by their `lengths` `[n]`."""
     ordered = np.sort(lengths)
     last = np.append(np.arange(batch_size, len(ordered), batch_size), len(ordered)) - 1
     return ordered[last]
@@ -110,9 +111,7 @@ class Costs:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Costs":
         """Costs from the result of `dataclasses.asdict`, with lists for arrays."""
-        table = dict(values["table"])
-        table |= {name: np.array(table[name]) for name in ("rows", *CURVES)}
-        return cls(CostTable(**table), np.array(values["lengths"]), values["num_encoders"])
+        return cls(CostTable.from_json(values["table"]), np.array(values["lengths"]), values["num_encoders"])
 
     def of(self, configuration: Sequence[float] | None) -> float:
         """Mean cost of a batch.

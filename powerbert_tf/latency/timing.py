@@ -59,14 +59,8 @@ def interleaved_times(
 ) -> dict[str, np.ndarray]:
     """Milliseconds of each function on each input in each round, `[inputs, rounds]`.
 
-    All functions take turns in a round, so that drift and noise affect them alike.
-
-    Args:
-        functions: By name.
-        inputs: What each function is called with.
-        is_enough: Takes the number of rounds done and the seconds they took; says whether to stop.
-        title: Shown in the progress bar.
-        rounds: How many rounds the bar expects.
+    All functions take turns in a round, so that drift and noise affect them alike. `is_enough` takes the number of
+    rounds done and the seconds they took, and says whether to stop; the progress bar expects `rounds`.
     """
     names = list(functions)
     times: dict[str, list[list[float]]] = {name: [[] for _ in inputs] for name in names}
@@ -103,8 +97,8 @@ def measure_latency(
     Args:
         models: By name; `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` -> logits `[B, C]`.
         batches: Inputs of the models.
-        repeats: How often each model is measured on each batch.
-        jit_compile: Whether XLA compiles the models, for each shape among the batches.
+        repeats: Measurements of each model on each batch.
+        jit_compile: Whether XLA compiles the models, for each shape.
 
     Raises:
         ValueError: Keras runs on a backend for which nothing can be measured.

@@ -42,15 +42,9 @@ class LossTrend:
 
 
 class LossWatch(keras.callbacks.Callback):
-    """Stops a training whose loss is not finite, and warns once if it diverges.
+    """Stops a training whose loss is not finite with an `InputError`, and warns once if it diverges.
 
     A loss with a penalty that a search raises as it goes is not expected to fall.
-
-    Args:
-        state: The state of the training.
-
-    Raises:
-        InputError: At the end of a step: its loss, or one before it in the epoch, is not finite.
     """
 
     def __init__(self, state: TrainingState):

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import json
 import math
 import time
@@ -113,7 +112,7 @@ class Recipe:
 
 
 def train(
-    model: BertClassifier, setup: TrainingSetup, folder: Path, recipe: Recipe, trainer: keras.Model | None = None
+    model: BertClassifier, setup: TrainingSetup, folder: Path, recipe: Recipe, source: keras.Model | None = None
 ) -> TrainingOutcome:
     """Trains a model; writes `log.jsonl` (one object per epoch) and `model.weights.h5` into `folder`.
 
@@ -125,7 +124,7 @@ def train(
         setup: Data and settings.
         folder: An existing folder.
         recipe: What is particular to this stage.
-        trainer: The model to train, which shares the weights; None for the model itself.
+        source: The model to train, which shares the weights; None for the model itself.
 
     Raises:
         InputError: The loss is no longer a finite number.
@@ -134,16 +133,26 @@ def train(
     rate, epochs = recipe.rate or settings.learning_rate, recipe.epochs or settings.epochs
     steps_per_epoch = math.ceil(len(setup.train) / settings.batch_size)
     input_wait = InputWait(deterministic_clock if settings.deterministic else tf.timestamp)
+
+    def make_optimizer() -> BertAdam:
+        decaying = WarmupLinearDecay(rate, steps_per_epoch * epochs, settings.warmup_proportion)
+        return BertAdam(
+            decaying if recipe.decays else rate,
+            retention_rate_ratio=settings.learning_rate_soft_extract / rate,
+            weight_decay=settings.weight_decay or None,
+            global_clipnorm=settings.clipnorm or None,
+        )
+
     step = TrainingStep(
-        source=trainer or model,
-        is_wrapped=trainer is None,
-        make_optimizer=functools.partial(_optimizer, settings, rate, steps_per_epoch * epochs, recipe.decays),
+        source=source or model,
+        is_wrapped=source is None,
+        make_optimizer=make_optimizer,
         loss=recipe.loss or task_loss(setup.task),
         batch_size=settings.batch_size,
         jit_compile=inference.jit_compile,
         input_wait=input_wait,
     )
-    on_devices = active_devices().trainer(step)
+    trainer = active_devices().trainer(step)
     keeper = _EpochKeeper(model, setup, folder, recipe, input_wait)
     plan = {
         "title": recipe.title,
@@ -162,9 +171,9 @@ def train(
     if not on_jax():
         of_each_shape = batches.of_each_length()
         first = of_each_shape if inference.jit_compile else of_each_shape.first(1)
-        build = BuildSteps(recipe.title, on_devices.dataset(first), len(first.rows))
+        build = BuildSteps(recipe.title, trainer.dataset(first), len(first.rows))
     watching = [LossWatch(state), ProgressBar(recipe.title, state.step), *recipe.callbacks]
-    fit_resumable(on_devices, state, batches, [*on_devices.callbacks, *watching, keeper, state], at_first=build)
+    fit_resumable(trainer, state, batches, [*trainer.callbacks, *watching, keeper, state], at_first=build)
     wait_for_all()  # for the weights, which the chief writes
     model.load_weights(folder / WEIGHTS_FILE)
     return keeper.outcome
@@ -204,15 +213,6 @@ def retrain_model(
     if outcome.epoch == 0:
         say("  no epoch is better: the weights stay as they were")
     return {**setup.result(outcome), "metrics_before": before}
-
-
-def _optimizer(settings: TrainingSettings, rate: float, num_steps: int, decays: bool) -> BertAdam:
-    return BertAdam(
-        WarmupLinearDecay(rate, num_steps, settings.warmup_proportion) if decays else rate,
-        retention_rate_ratio=settings.learning_rate_soft_extract / rate,
-        weight_decay=settings.weight_decay or None,
-        global_clipnorm=settings.clipnorm or None,
-    )
 
 
 class _EpochKeeper(keras.callbacks.Callback):

@@ -28,7 +28,7 @@ def elastic(run: Run, folder: Path) -> dict[str, Any]:
         keep_last=True,  # later epochs have seen more configurations, of which dev metrics of the full model say little
         callbacks=[DrawConfigurations(run.settings.training.seed)],
     )
-    outcome = train(dense, run.training_setup(), folder, recipe, trainer=model)
+    outcome = train(dense, run.training_setup(), folder, recipe, source=model)
     return {
         "metric": run.task.metrics[0],
         "metrics": outcome.metrics,

@@ -72,7 +72,7 @@ def _soft(run: Run, folder: Path) -> dict[str, Any]:
         log=log,
     )
     setup = run.training_setup()
-    result = setup.result(train(dense, setup, folder, recipe, trainer=gated))
+    result = setup.result(train(dense, setup, folder, recipe, source=gated))
     if not controller.budget.converged:
         say(
             "  the search ran out of steps before its fractions converged; it meets the target nevertheless, but more "

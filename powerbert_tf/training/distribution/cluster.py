@@ -1,9 +1,8 @@
 """`TF_CONFIG`: the processes of a run, and which of them this is."""
 
-import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from powerbert_tf.common.errors import InputError
 
@@ -12,14 +11,8 @@ _JOBS = ("chief", "worker")
 _EXAMPLE = '{"cluster": {"worker": ["host-a:2222", "host-b:2222"]}, "task": {"type": "worker", "index": 0}}'
 
 
-@dataclasses.dataclass(frozen=True)
-class Cluster:
-    """The processes of a run.
-
-    Attributes:
-        addresses: `host:port` of each, the chief first.
-        rank: Number of this process among them.
-    """
+class Cluster(NamedTuple):
+    """The `host:port` of each process of a run, the chief first, and the number of this process among them."""
 
     addresses: tuple[str, ...]
     rank: int

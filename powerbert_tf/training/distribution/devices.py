@@ -25,7 +25,7 @@ def on_jax() -> bool:
 
 
 def deterministic_clock() -> tf.Tensor:
-    """Python's clock, as TensorFlow refuses its own where operations must be deterministic."""
+    """Python's clock in seconds, as TensorFlow refuses its own where operations must be deterministic."""
     seconds = tf.numpy_function(time.perf_counter, [], tf.float64)
     seconds.set_shape([])
     return seconds

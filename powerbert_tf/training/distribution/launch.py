@@ -29,6 +29,8 @@ _LOST = (
     tf.errors.InternalError,
 )
 
+_Opened = tuple[Devices, str, Processes | None]  # devices, what they are, and processes that share them
+
 _came_together = False
 
 
@@ -64,30 +66,19 @@ def distributing(name: str, tpu: str = "") -> Iterator[None]:
         return
     backend = keras.backend.backend()
     if backend == "jax":
-        opened = _on_jax(name)
+        devices, kind, group = _on_jax(name)
     elif backend == "tensorflow":
-        opened = {"mirrored": _mirrored, "multi_worker": _multi_worker, "tpu": lambda: _tpu(tpu)}[name]()
+        devices, kind, group = {"mirrored": _mirrored, "multi_worker": _multi_worker, "tpu": lambda: _tpu(tpu)}[name]()
     else:
         raise InputError(f"--distribution={name}: KERAS_BACKEND is {backend}; expected tensorflow or jax.")
-    with opened:
-        Active.distribution = name
-        try:
-            yield
-        finally:
-            Active.distribution = "none"
-
-
-@contextlib.contextmanager
-def _opened(devices: Devices, kind: str, group: Processes | None = None) -> Iterator[None]:
-    """A block in which devices are active, and the processes of a group, if any, run in step."""
-    Active.devices = devices
+    Active.distribution, Active.devices = name, devices
     try:
         with _in_step(group) if group else contextlib.nullcontext():
             alone = "; a single device gives the same as without it, only slower" if devices.count == 1 else ""
             say(f"distribution: {devices.count} {kind}{f' of {group.count} processes' if group else ''}{alone}")
             yield
     finally:
-        Active.devices = None
+        Active.distribution, Active.devices = "none", None
 
 
 @contextlib.contextmanager
@@ -113,14 +104,14 @@ def _apart(error: Exception) -> ProcessLostError:
     return ProcessLostError(f"the processes of {VARIABLE} did not come together ({first_line(error)})")
 
 
-def _mirrored() -> contextlib.AbstractContextManager[None]:
+def _mirrored() -> _Opened:
     # Left to itself, the strategy takes GPUs or one CPU; CPUs may be split into logical devices.
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
-    return _opened(Replicas(strategy), devices[0].device_type)
+    return Replicas(strategy), devices[0].device_type, None
 
 
-def _tpu(name: str) -> contextlib.AbstractContextManager[None]:
+def _tpu(name: str) -> _Opened:
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
         tf.config.experimental_connect_to_cluster(resolver)
@@ -131,10 +122,10 @@ def _tpu(name: str) -> contextlib.AbstractContextManager[None]:
             f"--distribution=tpu, --tpu={name!r}: no TPU ({first_line(error)}); expected its name or address, or "
             "nothing for that of this machine."
         ) from None
-    return _opened(Replicas(strategy), "TPU cores")
+    return Replicas(strategy), "TPU cores", None
 
 
-def _multi_worker() -> contextlib.AbstractContextManager[None]:
+def _multi_worker() -> _Opened:
     cluster = read_cluster(os.environ)
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
@@ -143,7 +134,7 @@ def _multi_worker() -> contextlib.AbstractContextManager[None]:
     except (tf.errors.OpError, ValueError) as error:
         raise _apart(error) from error
     group = Processes(cluster.rank, len(cluster.addresses), _totalling(strategy))
-    return _opened(Replicas(strategy), "devices", group)
+    return Replicas(strategy), "devices", group
 
 
 def _totalling(strategy: tf.distribute.Strategy) -> Callable[[np.ndarray], np.ndarray]:
@@ -162,7 +153,7 @@ def _totalling(strategy: tf.distribute.Strategy) -> Callable[[np.ndarray], np.nd
     return lambda values: summed(tf.constant(values)).numpy() / devices
 
 
-def _on_jax(name: str) -> contextlib.AbstractContextManager[None]:
+def _on_jax(name: str) -> _Opened:
     group = None
     if name == "multi_worker":
         cluster = read_cluster(os.environ)
@@ -173,4 +164,4 @@ def _on_jax(name: str) -> contextlib.AbstractContextManager[None]:
     if name == "tpu" and not keras.distribution.list_devices("tpu"):
         seen = ", ".join(keras.distribution.list_devices())
         raise InputError(f"--distribution=tpu: JAX sees no TPU, but {seen}; expected mirrored for these.")
-    return _opened(JaxDevices(data_parallel()), "devices of JAX", group)
+    return JaxDevices(data_parallel()), "devices of JAX", group

@@ -84,11 +84,7 @@ def in_any(value: bool) -> bool:
 def by_chief(function: Callable[[], Any]) -> Any:
     """Calls a function in the chief alone, and gives its result to all processes, which wait for it.
 
-    Args:
-        function: Returns JSON values, or values that NumPy's `tolist` makes into some.
-
-    Returns:
-        The function's result; with several processes as JSON has it, so that tuples are lists.
+    The result is made of JSON values, or of NumPy's; several processes get tuples and arrays as lists.
 
     Raises:
         InputError: The function raised it; all processes do.
@@ -134,14 +130,10 @@ def in_all(function: Callable[[], _T]) -> _T:
 
 
 def require_same(prefix: str, values: Mapping[str, Any]) -> None:
-    """Checks that all processes were given the same values.
-
-    Args:
-        prefix: Stands before the names in messages.
-        values: JSON values by name.
+    """Checks that all processes were given the same JSON values by name.
 
     Raises:
-        InputError: A value differs from the chief's; the message names it.
+        InputError: A value differs from the chief's; the message has its name after `prefix`.
     """
     of_chief = by_chief(lambda: dict(values))
 
