@@ -12,7 +12,7 @@ from absl import logging
 
 from powerbert_tf.common.files import read_object, write_json
 from powerbert_tf.elimination.retention import geometric_schedule
-from powerbert_tf.latency.costs import CURVES, Costs, CostTable
+from powerbert_tf.latency.costs import PART_NAMES, Costs, CostTable
 from powerbert_tf.latency.encoder_costs import measure_costs, num_chained, random_batch
 from powerbert_tf.latency.timing import device_name, measure_latency
 from powerbert_tf.models.classifier import BertClassifier, with_retention
@@ -99,7 +99,7 @@ def _check(table: CostTable) -> None:
     rows = table.rows
     if rows.ndim != 1 or not len(rows) or (np.diff(rows) <= 0).any():
         raise ValueError(f"rows {rows.tolist()} are not increasing")
-    for times in (getattr(table, name) for name in CURVES):
+    for times in (getattr(table, name) for name in PART_NAMES):
         if times.shape != rows.shape or not (np.isfinite(times) & (times > 0)).all():
             raise ValueError(f"expected {len(rows)} positive times, found {times.tolist()}")
 
@@ -110,7 +110,7 @@ def _write_costs(path: Path, key: Mapping[str, Any], table: CostTable) -> None:
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "unit": table.unit,
         "rows": table.rows.tolist(),
-        **{name: getattr(table, name).tolist() for name in CURVES},
+        **{name: getattr(table, name).tolist() for name in PART_NAMES},
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

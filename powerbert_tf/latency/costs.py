@@ -22,7 +22,7 @@ from powerbert_tf.elimination.operations import (
 from powerbert_tf.elimination.retention import CLS_ALONE, PARTS, keep_all, round_up, rows_kept
 
 GROUPED = "grouped by length"  # the batches on which the dense model is the baseline of all speed-ups
-CURVES = ("attention", "extracting_attention", "update", "last", "outside")  # of a table, by rows
+PART_NAMES = ("attention", "extracting_attention", "update", "last", "outside")  # of a model, in a table
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,7 +54,10 @@ class CostTable:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "CostTable":
         """A table from its fields, with lists for arrays; further entries are ignored."""
-        rows, costs = np.array(values["rows"], "int64"), {name: np.array(values[name], "float64") for name in CURVES}
+        rows, costs = (
+            np.array(values["rows"], "int64"),
+            {name: np.array(values[name], "float64") for name in PART_NAMES},
+        )
         return cls(values["unit"], values["device"], values["batch_size"], rows, **costs)
 
     def encoder(self, entering: np.ndarray, leaving: np.ndarray, extracts: bool) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 
 from powerbert_tf.elimination.extract import Extract
-from powerbert_tf.latency.costs import CURVES, CostTable
+from powerbert_tf.latency.costs import PART_NAMES, CostTable
 from powerbert_tf.latency.timing import device_name, input_tensors, interleaved_times
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.compilation import compiled
@@ -143,9 +143,9 @@ def measure_costs(
     # The minimum, not the median: whatever else runs only adds time, and would be most of that of a short part.
     times = {name: of_chain.min(axis=-1) for name, of_chain in rounds.items()}
     _warn_if_busy(rounds)
-    parts = {name: (times[name] - times["idle"]) / num_chained(config) for name in CURVES if name != "outside"}
-    curves = {name: _never_falling(curve) for name, curve in {**parts, "outside": times["outside"]}.items()}
-    return CostTable(unit="ms", device=device_name(jit_compile), batch_size=batch_size, rows=rows, **curves)
+    parts = {name: (times[name] - times["idle"]) / num_chained(config) for name in PART_NAMES if name != "outside"}
+    costs = {name: _never_falling(part) for name, part in {**parts, "outside": times["outside"]}.items()}
+    return CostTable(unit="ms", device=device_name(jit_compile), batch_size=batch_size, rows=rows, **costs)
 
 
 def _warn_if_busy(rounds: Mapping[str, np.ndarray]) -> None:

@@ -118,11 +118,9 @@ def latency_batches(
     lengths = encoded.lengths
     order = np.argsort(lengths, kind="stable") if padding == "grouped" else np.arange(len(lengths))
     count = max(len(order) // batch_size, 1)
-    rows = [order[number * batch_size : (number + 1) * batch_size] for number in range(count)]
+    rows = np.split(order[: count * batch_size], count)
     longest = np.array([encoded.max_seq_length if padding == "max" else lengths[batch].max() for batch in rows])
     if length_buckets is not None:
         longest = padded_lengths(longest, choose_buckets(longest, length_buckets))
-    numbers = np.arange(count)
-    if count > max_batches:
-        numbers = np.round(np.linspace(0, count - 1, max_batches)).astype(int)
+    numbers = np.round(np.linspace(0, count - 1, min(count, max_batches))).astype(int)
     return [pad_rows(encoded, rows[number], longest[number]) for number in numbers]

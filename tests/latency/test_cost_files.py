@@ -6,7 +6,7 @@ import pytest
 from tiny_bert import tiny_config
 
 from powerbert_tf.latency import cost_files, timing
-from powerbert_tf.latency.costs import CURVES, CostTable
+from powerbert_tf.latency.costs import PART_NAMES, CostTable
 from powerbert_tf.models.config import BertConfig
 
 CONFIG = BertConfig(**tiny_config())  # 3 encoders
@@ -28,7 +28,7 @@ def measured(monkeypatch):
 
     def measure(config, max_seq_length, batch_size, jit_compile):
         seen.append((config, max_seq_length, batch_size, *["XLA"] * jit_compile))
-        curves = {name: np.array([0.1, 0.2, 1 / 3]) * len(seen) for name in CURVES}
+        curves = {name: np.array([0.1, 0.2, 1 / 3]) * len(seen) for name in PART_NAMES}
         return CostTable("ms", timing.device_name(jit_compile), batch_size, np.array([1, 7, max_seq_length]), **curves)
 
     monkeypatch.setattr(cost_files, "measure_costs", measure)
@@ -45,7 +45,7 @@ def off(monkeypatch):
 
 def assert_same(table, other):
     assert (table.unit, table.device, table.batch_size) == (other.unit, other.device, other.batch_size)
-    for name in ("rows", *CURVES):
+    for name in ("rows", *PART_NAMES):
         np.testing.assert_array_equal(getattr(table, name), getattr(other, name))
 
 

@@ -7,7 +7,7 @@ from fake_clock import Clock
 from tiny_bert import random_inputs, tiny_config
 
 from powerbert_tf.latency import encoder_costs, timing
-from powerbert_tf.latency.costs import CURVES
+from powerbert_tf.latency.costs import PART_NAMES
 from powerbert_tf.models.config import BertConfig
 
 CONFIG = BertConfig(**tiny_config())  # 3 encoders
@@ -86,7 +86,7 @@ def test_noise_makes_no_curve_fall_and_none_free(monkeypatch, clock):
     )
     table = encoder_costs.measure_costs(CONFIG, 6, B)
     np.testing.assert_allclose(table.extracting_attention, [5, 8, 8, 11])  # 9 and 7 meet
-    for name in CURVES:
+    for name in PART_NAMES:
         curve = getattr(table, name)
         assert (curve > 0).all()
         assert (np.diff(curve) >= 0).all()
@@ -103,21 +103,21 @@ def test_noise_makes_no_curve_fall_and_none_free(monkeypatch, clock):
     ],
 )
 def test_rounds_by_the_time_they_take(monkeypatch, clock, milliseconds, rounds):
-    names = ("outside", "idle", *CURVES[:-1])
+    names = ("outside", "idle", *PART_NAMES[:-1])
     fake_chains(monkeypatch, clock, **dict.fromkeys(names, lambda t, call: milliseconds))
     encoder_costs.measure_costs(CONFIG, 3, B, repeats=7)
     assert len(clock.calls) / 18 == 1 + rounds
 
 
 def test_what_else_runs_is_no_part_of_a_cost(monkeypatch, clock):
-    names = ("outside", "idle", *CURVES[:-1])
+    names = ("outside", "idle", *PART_NAMES[:-1])
     fake_chains(monkeypatch, clock, **dict.fromkeys(names, lambda t, call: 1000 if call == 3 else 2000 + call))
     np.testing.assert_allclose(encoder_costs.measure_costs(CONFIG, N, B).outside, np.full(len(GRID), 1000.0))
 
 
 @pytest.mark.parametrize(("usual", "warned"), [(1.2, False), (1.3, True)])
 def test_a_busy_machine_is_told_of(monkeypatch, clock, warnings_logged, usual, warned):
-    names = ("outside", "idle", *CURVES[:-1])
+    names = ("outside", "idle", *PART_NAMES[:-1])
     fake_chains(monkeypatch, clock, **dict.fromkeys(names, lambda t, call: 1000 if call == 3 else 1000 * usual))
     encoder_costs.measure_costs(CONFIG, N, B)
     assert bool(warnings_logged) == warned
@@ -164,7 +164,7 @@ def test_chains_are_no_longer_than_the_stack(encoders, chained):
 def test_real_costs(monkeypatch):
     monkeypatch.setattr(encoder_costs, "_SHORTEST_SECONDS", 0.0)
     table = encoder_costs.measure_costs(CONFIG, N, B, repeats=1)
-    for name in CURVES:
+    for name in PART_NAMES:
         curve = getattr(table, name)
         assert curve.shape == (len(GRID),)
         assert (curve > 0).all()
