@@ -17,8 +17,6 @@ from powerbert_tf.data.tasks import AX, AX_SPLIT, ChoiceTask, GlueTask
 from powerbert_tf.data.text_columns import in_blocks
 from powerbert_tf.data.tfds import is_prepared, load_from_tfds, tfds_folder
 
-__all__ = ["Dataset", "Split", "load_dataset"]
-
 _BANNER_WIDTH = 100
 
 
