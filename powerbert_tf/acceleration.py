@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from scipy import special
 
-from powerbert_tf.batches.batching import encode_split
+from powerbert_tf.batches.encoded_split import encode_split
 from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.common.errors import InputError, NoGainError
 from powerbert_tf.common.reporting import reporting, say

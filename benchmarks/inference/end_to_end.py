@@ -42,15 +42,16 @@ class Answers:
 
 def classify(run: Any, infer: Any, batch_size: int, padding: str) -> Answers:
     """Turns the texts of the dev split into logits, by a compiled model and one of `PADDINGS`."""
-    from powerbert_tf.batches.batching import encode_split, prediction_batches
+    from powerbert_tf.batches.encoded_split import encode_split
+    from powerbert_tf.batches.padded_batches import prediction_batches
 
     began = time.perf_counter()
     encoded = encode_split(run.dataset.splits["dev"], run.tokenizer, run.settings.inputs.max_seq_length)
     tokenised = time.perf_counter()
     batches = prediction_batches(encoded, batch_size, **PADDINGS[padding])
-    logits = np.concatenate([np.asarray(infer(batch)) for batch in batches.dataset(with_labels=False)])
+    logits = np.concatenate([np.asarray(infer(inputs)) for inputs, _ in batches])
     ordered = np.empty_like(logits)
-    ordered[np.concatenate(batches.rows)] = logits
+    ordered[batches.order()] = logits
     return Answers(ordered, tokenised - began, time.perf_counter() - began)
 
 

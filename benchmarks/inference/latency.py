@@ -48,7 +48,7 @@ def models_of(run: Any) -> dict[str, Any]:
 
 def write_forms(run: Any, engines: Sequence[str], folder: Path) -> None:
     """Writes batches and the files of engines, unless they are there."""
-    from powerbert_tf.batches.batching import prediction_batches
+    from powerbert_tf.batches.padded_batches import prediction_batches
     from powerbert_tf.export.runtimes import runtime_module
     from powerbert_tf.export.saved_model import write_saved_model
     from powerbert_tf.export.settings import ExportSettings
@@ -58,8 +58,8 @@ def write_forms(run: Any, engines: Sequence[str], folder: Path) -> None:
     dev = run.split("dev")
     for size in (ONE, GROUPED):
         batches = prediction_batches(dev, size)
-        arrays = {"labels": dev.labels, "rows": np.concatenate(batches.rows), "count": len(batches.rows)}
-        for number, batch in enumerate(batches.dataset(with_labels=False).as_numpy_iterator()):
+        arrays = {"labels": dev.labels, "rows": batches.order(), "count": len(batches)}
+        for number, (batch, _) in enumerate(batches):
             arrays |= {f"{name}{number}": values for name, values in batch.items()}
         np.savez(folder / f"batches-{size}.npz", **arrays)
     compiled = ExportSettings(export_jit_compile=True)

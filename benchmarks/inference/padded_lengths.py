@@ -18,7 +18,8 @@ from absl import app, flags
 
 from benchmarks.common.markdown import table
 from benchmarks.common.processes import time_in_turns
-from powerbert_tf.batches.batching import Batches, EncodedSplit, encode_split, prediction_batches, training_batches
+from powerbert_tf.batches.encoded_split import EncodedSplit, encode_split
+from powerbert_tf.batches.padded_batches import Batches, prediction_batches, training_batches
 from powerbert_tf.checkpoints import find_checkpoint, load_classifier
 from powerbert_tf.data.datasets import load_dataset
 from powerbert_tf.data.tasks import get_task
@@ -36,8 +37,8 @@ _MULTIPLE = 8  # what else is often padded to
 
 def padding_share(batches: Batches) -> float:
     """Returns the share of computed rows that are padding."""
-    computed = sum(len(rows) * length for rows, length in zip(batches.rows, batches.lengths, strict=True))
-    return 1 - batches.encoded.lengths[np.concatenate(batches.rows)].sum() / computed
+    computed = sum(len(batches.rows(at)) * length for at, length in enumerate(batches.lengths))
+    return 1 - batches.encoded.lengths[batches.order()].sum() / computed
 
 
 def _print_padding(splits: dict[str, EncodedSplit], batch_size: int) -> None:
@@ -50,7 +51,7 @@ def _print_padding(splits: dict[str, EncodedSplit], batch_size: int) -> None:
                 ways.append(training_batches(split, batch_size, 1, 0, length_buckets=count))
             else:
                 ways.append(prediction_batches(split, batch_size, length_buckets=count))
-        longest = np.array([split.lengths[rows].max() for rows in ways[-1].rows])
+        longest = np.array([split.lengths[ways[-1].rows(at)].max() for at in range(len(ways[-1]))])
         rounded = np.minimum(-(-longest // _MULTIPLE) * _MULTIPLE, split.max_seq_length)
         ways.insert(1, dataclasses.replace(ways[-1], lengths=rounded))
         shares = (f"{100 * padding_share(batches):.1f} %" for batches in ways)
@@ -75,8 +76,8 @@ def _print_times(split: EncodedSplit, task, batch_size: int) -> None:
     print("| --- |" + " --- |" * 5)
     batches = training_batches(split, batch_size, 1, 0, length_buckets=FLAGS.lengths, fill=True).of_each_length()
     for number, length in enumerate(batches.lengths):
-        one = Batches(split, [batches.rows[number]], batches.lengths[number : number + 1], batch_size)
-        inputs = next(iter(one.dataset(with_labels=False)))
+        one = batches.select(slice(number, number + 1))
+        inputs = one.inputs(0)
         steps = {jit: iter(one.dataset(with_labels=True).repeat()) for jit in trainers}
 
         def predict(model, jit, inputs=inputs):

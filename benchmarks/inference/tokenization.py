@@ -84,13 +84,14 @@ def build(job: Job) -> tuple[int, Callable[[], Any], Callable[[Any], Iterable[tu
         # Without offsets, which nobody asks for here.
         return num_rows, lambda: tokenizer.encode_batch_fast(texts), lambda rows: ((r.ids, r.type_ids) for r in rows)
 
-    from powerbert_tf.batches.batching import encode_split
     from powerbert_tf.batches.encoded_cache import load_encoded
+    from powerbert_tf.batches.encoded_split import encode_split
 
     given = Split(columns, None, None), Tokenizer(vocabulary, lower_case), task.max_seq_length
 
     def rows(encoded):
-        return zip(encoded.token_ids.to_list(), encoded.segment_ids.to_list(), strict=True)
+        for start, second, end in encoded.spans:
+            yield encoded.token_ids[start:end], np.arange(start, end) >= second
 
     if job.engine == CACHED:
         return num_rows, lambda: load_encoded(*given, Path(job.folder)), rows

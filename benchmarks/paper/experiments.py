@@ -17,7 +17,8 @@ from benchmarks.paper.model_analysis import (
     logits_without,
     mutual_information,
 )
-from powerbert_tf.batches.batching import EncodedSplit, prediction_batches
+from powerbert_tf.batches.encoded_split import EncodedSplit
+from powerbert_tf.batches.padded_batches import prediction_batches
 from powerbert_tf.data.metrics import compute_metrics
 from powerbert_tf.elimination.operations import multiply_adds
 from powerbert_tf.elimination.retention import geometric_schedule, parse_configuration
@@ -243,7 +244,7 @@ def read_speedups(folder: Path) -> dict[str, Any]:
 
 def _batches(run: Run, dev: EncodedSplit) -> Iterable[Inputs]:
     batches = prediction_batches(dev, run.settings.inference.eval_batch_size)
-    return batches.dataset(with_labels=False).as_numpy_iterator()
+    return (inputs for inputs, _ in batches)
 
 
 def _mean_cost(size, lengths: np.ndarray) -> float:

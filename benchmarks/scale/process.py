@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.common.processes import open_answers
-from powerbert_tf.batches.batching import EncodedSplit, held_split
+from powerbert_tf.batches.encoded_split import EncodedSplit
 from powerbert_tf.data.tasks import get_task
 from powerbert_tf.latency.costs import Costs, count_costs, grouped_lengths
 from powerbert_tf.models.classifier import BertClassifier
@@ -76,10 +76,10 @@ def made_up_split(job: Job, rows: int, seed: int) -> EncodedSplit:
     random = np.random.default_rng(seed)
     lengths = random.integers(3, job.max_length + 1, rows)
     ids = random.integers(5, job.config["vocab_size"], lengths.sum()).astype("int32")
-    token_ids = tf.RaggedTensor.from_row_lengths(ids, lengths)
-    firsts = ids[np.cumsum(lengths) - lengths + 1]
+    ends = np.cumsum(lengths)
+    firsts = ids[ends - lengths + 1]
     labels = (firsts > job.config["vocab_size"] // 2).astype("int64")
-    return held_split(token_ids, token_ids.with_flat_values(tf.zeros_like(ids)), labels, 0, job.max_length)
+    return EncodedSplit(ids, np.stack([ends - lengths, ends, ends], axis=1), labels, 0, job.max_length)
 
 
 def made_up_model(config: BertConfig, job: Job, seed: int) -> BertClassifier:

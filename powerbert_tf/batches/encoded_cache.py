@@ -1,104 +1,79 @@
-"""Word-pieces of splits, kept on disk under a hash of everything that they depend on.
+"""Encoded splits on disk, under a hash of everything that token ids depend on.
 
-A split of many millions of word-pieces stays there: what is tokenized is written, window after window, and each batch
-is read from the file.
+A split of many millions of tokens stays there: token ids are written chunk after chunk, and each batch is read from
+the file, which is a safetensors file: spans `[n * K, 3]` int64, then token ids `[m]`.
 """
 
 import contextlib
 import hashlib
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from absl import logging
 from safetensors import SafetensorError, safe_open
 
-from powerbert_tf.batches.batching import EncodedSplit, encode_split
-from powerbert_tf.batches.encoded_rows import FileValues, HeldValues, Pieces, Values
+from powerbert_tf.batches.encoded_split import EncodedSplit, encode_chunks, join_chunks
+from powerbert_tf.common import large_arrays
 from powerbert_tf.common.files import remove_unfinished, replacing
-from powerbert_tf.common.scratch import FileReader
 from powerbert_tf.data.splits import Split
 from powerbert_tf.data.text_columns import in_blocks
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
-_FORMAT = 2  # of the file
+_FORMAT = 3  # of the file
 _PATTERN = "encoded-{}.safetensors"
 _MOST_BYTES = 2 * 2**30  # of all files together: GLUE's take 0.2 GiB
-_MOST_HELD = 1 << 26  # bytes of a split in memory
-_WINDOW_ROWS, _WINDOW_CHARACTERS = 1 << 16, 1 << 25  # tokenized at once
-_HEADER = 1024  # bytes, filled up with spaces: what it says is known at the end
-_COPIED = 1 << 20  # bytes at once
-_TYPES = {"token_ids": ("U16", "I32"), "segment_ids": ("U8",), "lengths": ("I32",)}  # in their order in the file
-_NUMPY_TYPES = {"U8": "uint8", "U16": "uint16", "I32": "int32"}
+_DATA_AT = 1024  # byte where the arrays begin; the header before them is filled up with spaces
+_DTYPES = {"U16": "uint16", "I32": "int32", "I64": "int64"}
+
+Arrays = tuple[np.ndarray, np.ndarray]  # token ids and spans
 
 
 def load_encoded(split: Split, tokenizer: Tokenizer, max_seq_length: int, folder: Path | None) -> EncodedSplit:
-    """`encode_split`, once for the same texts, tokenizer and length: later from a file.
+    """`encode_split`, once for the same texts, tokenizer and length: later calls read a file.
 
-    A file that is damaged is made again, one that cannot be written is done without; both are logged. When the files
-    together pass 2 GiB, those that were not used for longest are removed.
+    A damaged file is made again; a split whose file cannot be written is tokenized each time; both are logged. If the
+    files together pass 2 GiB, those that were not used for longest are removed.
 
-    What has more than 64 MiB of word-pieces is read from the file for each batch; a temporary one, where none is kept.
+    Arrays of more than 64 MiB stay in the file, a temporary one if none is kept, and are read for each batch.
 
     Args:
         split: Texts; labels are not kept, they come with the split.
-        tokenizer: Of the texts.
+        tokenizer: Tokenizer of the texts.
         max_seq_length: N.
-        folder: Of the files; None to keep nothing.
+        folder: Folder of the files; None to keep nothing.
 
     Raises:
-        OSError: There is more than memory should hold, and no room for a temporary file.
+        OSError: The split is too large for memory, and a temporary file cannot be written.
     """
-    is_small = len(next(_windows(split), split)) == len(split)
-    if folder is not None:
-        key = _key(split, tokenizer, max_seq_length)
-        path = folder / _PATTERN.format(key[:16])
-        pieces = _read(path, key)
-        if pieces is None and not is_small:
-            pieces = _write(path, key, _encoded_windows(split, tokenizer, max_seq_length), tokenizer)
-        if pieces is not None:
-            return EncodedSplit(pieces, split.labels, tokenizer.pad_id, max_seq_length, split.choices)
-    if is_small:
-        encoded = encode_split(split, tokenizer, max_seq_length)
-        if folder is not None:
-            _write(path, key, iter([encoded]), tokenizer)
-        return encoded
-    with tempfile.TemporaryFile() as file:
-        _write_file(file, "", _encoded_windows(split, tokenizer, max_seq_length), tokenizer)
-        pieces = _pieces(FileReader(file.fileno(), "temporary file of word-pieces"), _header(file))
-    return EncodedSplit(pieces, split.labels, tokenizer.pad_id, max_seq_length, split.choices)
-
-
-def _windows(split: Split) -> Iterator[Split]:
-    """The texts of a split, some at a time."""
-    columns: list[list[str]] = [[] for _ in split.texts]
-    characters = 0
-    for texts in zip(*split.texts, strict=True):
-        for column, text in zip(columns, texts, strict=True):
-            column.append(text)
-            characters += len(text)
-        if len(columns[0]) == _WINDOW_ROWS or characters > _WINDOW_CHARACTERS:
-            yield Split(tuple(columns), None, None, choices=split.choices)
-            columns, characters = [[] for _ in split.texts], 0
-    if columns[0]:
-        yield Split(tuple(columns), None, None, choices=split.choices)
-
-
-def _encoded_windows(split: Split, tokenizer: Tokenizer, max_seq_length: int) -> Iterator[EncodedSplit]:
-    return (encode_split(window, tokenizer, max_seq_length) for window in _windows(split))
+    key = _key(split, tokenizer, max_seq_length) if folder else ""
+    path = folder / _PATTERN.format(key[:16]) if folder else None
+    arrays = _read(path, key) if path else None
+    if arrays is None:
+        num_inputs = len(split) * split.choices
+        dtype = "uint16" if len(tokenizer.vocabulary) <= 2**16 else "int32"
+        is_small = num_inputs * max_seq_length * np.dtype("int32").itemsize <= large_arrays.MOST_HELD
+        chunks: Iterable[Arrays] = encode_chunks(split, tokenizer, max_seq_length)
+        if is_small:
+            chunks = list(chunks)
+        arrays = _keep(path, key, chunks, num_inputs, dtype) if path else None
+        if arrays is None and is_small:
+            arrays = join_chunks(chunks)
+        elif arrays is None:
+            with tempfile.TemporaryFile() as file:
+                _write(file, key, encode_chunks(split, tokenizer, max_seq_length), num_inputs, dtype)
+                arrays = _map(file)
+    return EncodedSplit(*arrays, split.labels, tokenizer.pad_id, max_seq_length, split.choices)
 
 
 def _key(split: Split, tokenizer: Tokenizer, max_seq_length: int) -> str:
-    digest = hashlib.sha256(
-        json.dumps(
-            [_FORMAT, tokenizer.fingerprint, tokenizer.truncation, max_seq_length, len(split), split.choices]
-        ).encode()
-    )
+    """A hash of everything that the token ids depend on, hexadecimal."""
+    settings = [_FORMAT, tokenizer.fingerprint, tokenizer.truncation, max_seq_length, len(split), split.choices]
+    digest = hashlib.sha256(json.dumps(settings).encode())
     for column in split.texts:
         for block in in_blocks(column):
             # Where one text ends and the next begins counts, too.
@@ -107,120 +82,89 @@ def _key(split: Split, tokenizer: Tokenizer, max_seq_length: int) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path, key: str) -> Pieces | None:
-    """The word-pieces of a file, or None where they are to be made."""
+def _read(path: Path, key: str) -> Arrays | None:
+    """The arrays of a file, or None if they have to be made."""
     try:
-        with safe_open(path, framework="numpy") as file:  # checks that the file is whole
-            metadata = file.metadata() or {}
-            missing = set(_TYPES) - set(file.keys())
-        if missing:
-            raise ValueError(f"it has no {', '.join(sorted(missing))}")
+        with safe_open(path, framework="numpy") as opened:  # checks that the file is whole
+            metadata = opened.metadata() or {}
         if metadata.get("key") != key:
-            raise ValueError("it holds for something else")
+            raise ValueError("it was made from other texts or settings")
         with path.open("rb") as file:
-            header = _header(file)
             if metadata.get("sha256") != _checksum(file):
                 raise ValueError("its content has changed")
-            pieces = _pieces(FileReader(file.fileno(), str(path)), header)
+            arrays = _map(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, SafetensorError) as error:
-        logging.warning("%s: not usable (%s: %s); tokenizing anew.", path, type(error).__name__, error)
+        logging.warning("%s: not usable (%s: %s); tokenizing again.", path, type(error).__name__, error)
         return None
-    with contextlib.suppress(OSError):  # of a folder that can only be read
-        os.utime(path)  # used last now
-    return pieces
+    with contextlib.suppress(OSError):  # the folder may be read-only
+        os.utime(path)  # the file was used last now
+    return arrays
 
 
-def _pieces(file: FileReader, header: dict[str, Any]) -> Pieces:
-    """Word-pieces of a file: in memory where they are few."""
-
-    def place(name: str) -> tuple[str, int, int]:
-        start, end = header[name]["data_offsets"]
-        dtype = _NUMPY_TYPES[header[name]["dtype"]]
-        return dtype, (end - start) // np.dtype(dtype).itemsize, header["begins"] + start
-
-    def values(name: str) -> Values:
-        dtype, count, offset = place(name)
-        if header["ends"] > _MOST_HELD:
-            return FileValues(file, dtype, offset)
-        return HeldValues(file.read_array(dtype, count, offset))
-
-    return Pieces(values("token_ids"), values("segment_ids"), file.read_array(*place("lengths")))
-
-
-def _header(file: BinaryIO) -> dict[str, Any]:
-    """The header of a safetensors file; and where what follows it `begins` and `ends`."""
-    file.seek(0)
-    size = int.from_bytes(file.read(8), "little")
-    header = json.loads(file.read(size))
-    return {**header, "begins": 8 + size, "ends": file.seek(0, os.SEEK_END)}
-
-
-def _checksum(file: BinaryIO) -> str:
-    """SHA-256 of what follows the header."""
-    file.seek(0)
-    file.seek(int.from_bytes(file.read(8), "little"), os.SEEK_CUR)
-    digest = hashlib.sha256()
-    while block := file.read(_COPIED):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _write(path: Path, key: str, windows: Iterator[EncodedSplit], tokenizer: Tokenizer) -> Pieces | None:
-    """Writes a file, and reads it; None where it cannot be written."""
+def _keep(path: Path, key: str, chunks: Iterable[Arrays], num_inputs: int, dtype: str) -> Arrays | None:
+    """Writes a file and reads it; None if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, shared=True) as partial, partial.open("w+b") as file:
-            _write_file(file, key, windows, tokenizer)
-            pieces = _pieces(FileReader(file.fileno(), str(path)), _header(file))
+            _write(file, key, chunks, num_inputs, dtype)
+            arrays = _map(file)
         _remove_oldest(path.parent)
         remove_unfinished(path.parent)
     except OSError as error:
         logging.warning("%s: cannot be written (%s); the next run tokenizes again.", path, error)
         return None
-    return pieces
+    return arrays
 
 
-def _write_file(file: Any, key: str, windows: Iterator[EncodedSplit], tokenizer: Tokenizer) -> None:
-    """Writes a safetensors file of what is held one window at a time."""
-    # Half the size, for any vocabulary of BERT but the multilingual ones.
-    types = {name: kinds[0] for name, kinds in _TYPES.items()}
-    if len(tokenizer.pieces) > 2**16:
-        types["token_ids"] = "I32"
-    folder = os.path.dirname(file.name) if isinstance(file.name, str | os.PathLike) else None  # where there is room
-    file.seek(8 + _HEADER)
-    lengths = []
-    with tempfile.TemporaryFile(dir=folder) as segments:
-        for window in windows:
-            lengths.append(window.pieces.lengths.astype(_NUMPY_TYPES[types["lengths"]]))
-            for name, target in (("token_ids", file), ("segment_ids", segments)):
-                flat = window.pieces.flat(name, np.arange(len(window.pieces)))
-                target.write(flat.astype(_NUMPY_TYPES[types[name]]).data)
-        sizes = {"token_ids": file.tell() - 8 - _HEADER, "segment_ids": segments.tell()}
-        segments.seek(0)
-        shutil.copyfileobj(segments, file, _COPIED)
-    num_rows = sum(map(len, lengths))
-    for part in lengths:
-        file.write(part.data)
-    sizes["lengths"] = num_rows * np.dtype(_NUMPY_TYPES[types["lengths"]]).itemsize
-    header: dict[str, Any] = {}
-    end = 0
-    for name, size in sizes.items():
-        count = size // np.dtype(_NUMPY_TYPES[types[name]]).itemsize
-        header[name] = {"dtype": types[name], "shape": [count], "data_offsets": [end, end + size]}
-        end += size
+def _write(file: Any, key: str, chunks: Iterable[Arrays], num_inputs: int, dtype: str) -> None:
+    """Writes a safetensors file of chunks that are made one by one."""
+    tokens_at = _DATA_AT + num_inputs * 3 * np.dtype("int64").itemsize
+    num_written, end = 0, tokens_at  # inputs, and the byte after the last token
+    for token_ids, spans in chunks:
+        file.seek(_DATA_AT + num_written * 3 * np.dtype("int64").itemsize)
+        file.write((spans + (end - tokens_at) // np.dtype(dtype).itemsize).data)
+        file.seek(end)
+        file.write(token_ids.astype(dtype).data)
+        num_written, end = num_written + len(spans), file.tell()
+    names = {dtype: name for name, dtype in _DTYPES.items()}
+    borders = [0, tokens_at - _DATA_AT, end - _DATA_AT]
+    count = (end - tokens_at) // np.dtype(dtype).itemsize
+    header = {
+        "spans": {"dtype": "I64", "shape": [num_inputs, 3], "data_offsets": borders[:2]},
+        "token_ids": {"dtype": names[dtype], "shape": [count], "data_offsets": borders[1:]},
+        "__metadata__": {"key": key, "sha256": _checksum(file)},
+    }
     file.seek(0)
-    file.write(_HEADER.to_bytes(8, "little") + b" " * _HEADER)
+    file.write((_DATA_AT - 8).to_bytes(8, "little") + json.dumps(header).encode().ljust(_DATA_AT - 8))
     file.flush()
-    header["__metadata__"] = {"key": key, "sha256": _checksum(file)}
+
+
+def _map(file: Any) -> Arrays:
+    """Token ids and spans of a file: in memory if they are few, else mapped."""
     file.seek(8)
-    file.write(json.dumps(header).encode())
-    file.flush()
+    header = json.loads(file.read(_DATA_AT - 8))
+
+    def array(name: str) -> np.memmap:
+        stored = header[name]
+        start = _DATA_AT + stored["data_offsets"][0]
+        return np.memmap(file, _DTYPES[stored["dtype"]], "r", start, tuple(stored["shape"]))
+
+    token_ids, spans = array("token_ids"), array("spans")
+    if token_ids.nbytes + spans.nbytes > large_arrays.MOST_HELD:
+        return token_ids, spans
+    return np.array(token_ids), np.array(spans)
+
+
+def _checksum(file: Any) -> str:
+    """SHA-256 of the arrays."""
+    file.seek(_DATA_AT)
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove_oldest(folder: Path) -> None:
-    """Removes the files that were not used for longest, until all together are small enough; the newest one stays."""
+    """Removes the files that were not used for longest, until the rest is small enough; the newest one stays."""
     files = [(path, path.stat()) for path in folder.glob(_PATTERN.format("*"))]
     total = 0
     for number, (path, status) in enumerate(sorted(files, key=lambda file: file[1].st_mtime_ns, reverse=True)):

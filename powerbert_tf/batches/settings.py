@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from powerbert_tf.batches.batching import LENGTH_BUCKETS, PADDINGS
+from powerbert_tf.batches.padded_batches import LENGTH_BUCKETS, PADDINGS
 from powerbert_tf.common.flags import AT_LEAST_1, Check, CheckedSettings, one_of, setting
 from powerbert_tf.models.precision import PRECISIONS
 from powerbert_tf.tokenizers.packing import TRUNCATIONS

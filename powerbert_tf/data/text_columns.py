@@ -1,37 +1,34 @@
-"""Columns of texts of any length: lists, and beyond some size a file that is read where it is needed."""
+"""Columns of texts of any length: lists, and beyond some size temporary files that are mapped into memory."""
 
 import itertools
+import mmap
+import sys
+import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import overload
 
 import numpy as np
 
-from powerbert_tf.common.scratch import FileReader, ScratchFile
+from powerbert_tf.common.large_arrays import release
 
 _MOST_HELD = 1 << 25  # bytes of a column in memory
 _PER_TEXT = 64  # bytes that a text takes beyond its characters
-_WRITTEN_ROWS, _READ_ROWS = 4096, 8192  # at once
-_READ_BYTES = 1 << 22
-_END = np.dtype("int64")
+_BLOCK = 8192  # texts that are read at once
+_SURROGATES = "surrogatepass"  # JSON can spell half of a surrogate pair, which UTF-8 cannot
 
 
 class TextWriter:
-    """A column to be written, text after text.
+    """Collects the texts of a column: in memory, and beyond 32 MiB in temporary files without names."""
 
-    Args:
-        most_held: Bytes beyond which it goes to a temporary file, which has no name and goes with the process; None for
-            32 MiB.
-    """
-
-    def __init__(self, most_held: int | None = None):
-        self._most_held = _MOST_HELD if most_held is None else most_held
+    def __init__(self) -> None:
         self._held: list[str] = []
         self._held_bytes = 0
-        self._files: tuple[ScratchFile, ScratchFile] | None = None  # texts, and where each ends
+        self._in_files = False
         self._count = 0
 
     def __len__(self) -> int:
-        return self._count + len(self._held)
+        return self._count
 
     def append(self, text: str) -> None:
         """Adds a text.
@@ -39,44 +36,55 @@ class TextWriter:
         Raises:
             OSError: The temporary file cannot be written.
         """
+        self._count += 1
+        if self._in_files:
+            self._write(text)
+            return
         self._held.append(text)
         self._held_bytes += len(text) + _PER_TEXT
-        if self._held_bytes > self._most_held or (self._files and len(self._held) >= _WRITTEN_ROWS):
-            self._write()
+        if self._held_bytes > _MOST_HELD:
+            self._move_to_files()
 
     def finish(self) -> Sequence[str]:
-        """The column: a list where it is small."""
-        if self._files is None:
+        """The column so far: a list, or `StoredTexts` if the texts are in files."""
+        if not self._in_files:
             return self._held
-        self._write()
-        return StoredTexts(*self._files, self._count)
+        self._content.flush()
+        self._ends.flush()
+        content = mmap.mmap(self._content.fileno(), 0, access=mmap.ACCESS_READ)
+        return StoredTexts(content, np.memmap(self._ends, "int64", "r"))
 
-    def _write(self) -> None:
-        if self._files is None:
-            self._files = ScratchFile(), ScratchFile()
-        texts, ends = self._files
-        encoded = [text.encode("utf-8", "surrogatepass") for text in self._held]
-        lengths = np.fromiter(map(len, encoded), _END, len(encoded))
-        ends.append((texts.size + np.cumsum(lengths)).tobytes())
-        texts.append(b"".join(encoded))
-        self._count += len(encoded)
-        self._held, self._held_bytes = [], 0
+    def _move_to_files(self) -> None:
+        self._in_files = True
+        self._content, self._ends = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - see below
+        for file in (self._content, self._ends):
+            weakref.finalize(self, file.close)
+        self._end = 0
+        self._write("\n")  # before the first text: a file of empty texts could not be mapped
+        for text in self._held:
+            self._write(text)
+        self._held = []
+
+    def _write(self, text: str) -> None:
+        encoded = text.encode("utf-8", _SURROGATES)
+        self._end += len(encoded)
+        self._content.write(encoded)
+        self._ends.write(self._end.to_bytes(8, sys.byteorder))
 
 
 class StoredTexts(Sequence[str]):
-    """A column in a file; nothing of it is held.
+    """A column of texts in a file; any number of threads may read it.
 
     Args:
-        texts: One after the other, UTF-8.
-        ends: Where each ends, int64.
-        count: How many.
+        content: The texts, one after the other.
+        ends: Where the first text begins, and where each one ends, int64 `[n + 1]`.
     """
 
-    def __init__(self, texts: FileReader, ends: FileReader, count: int):
-        self._texts, self._ends, self._count = texts, ends, count
+    def __init__(self, content: mmap.mmap, ends: np.ndarray):
+        self._content, self._ends = content, ends
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._ends) - 1
 
     @overload
     def __getitem__(self, at: int) -> str: ...
@@ -86,55 +94,35 @@ class StoredTexts(Sequence[str]):
 
     def __getitem__(self, at: int | slice) -> str | Sequence[str]:
         if isinstance(at, slice):
-            return self.take(np.arange(self._count)[at])
-        row = range(self._count)[at]
-        start, end = self._borders(row, row + 1)
-        return self._read(int(start), int(end)).decode("utf-8", "surrogatepass")
+            return self.take(np.arange(len(self))[at])
+        row = range(len(self))[at]
+        return next(self._read(slice(row, row + 1)))
 
     def __iter__(self) -> Iterator[str]:
-        for first in range(0, self._count, _READ_ROWS):
-            borders = self._borders(first, min(first + _READ_ROWS, self._count))
-            at = 0
-            while at < len(borders) - 1:
-                # As many whole texts as fit, and one at least.
-                upto = int(np.searchsorted(borders, borders[at] + _READ_BYTES, side="right")) - 1
-                upto = max(upto, at + 1)
-                content = self._read(int(borders[at]), int(borders[upto]))
-                within = (borders[at : upto + 1] - borders[at]).tolist()
-                for start, end in itertools.pairwise(within):
-                    yield content[start:end].decode("utf-8", "surrogatepass")
-                at = upto
+        for first in range(0, len(self), _BLOCK):
+            yield from self._read(slice(first, first + _BLOCK))
 
     def take(self, rows: np.ndarray) -> Sequence[str]:
-        """Some of the texts, `[k]` numbers, in that order; again a file where they are many."""
+        """Selects texts by their numbers, `[k]`, in that order; they are in a file again if they are many."""
         writer = TextWriter()
-        # From one end to the other, a text takes a tenth of the time that it takes by itself.
-        if 8 * len(rows) > self._count and np.all(rows[1:] > rows[:-1]):
-            chosen = np.zeros(self._count, bool)
-            chosen[rows] = True
-            for text in itertools.compress(self, chosen):
+        for first in range(0, len(rows), _BLOCK):
+            for text in self._read(rows[first : first + _BLOCK]):
                 writer.append(text)
-        else:
-            for row in rows:
-                writer.append(self[int(row)])
         return writer.finish()
 
-    def _borders(self, start: int, stop: int) -> np.ndarray:
-        """Where the text `start` begins, and where it and those up to `stop` end."""
-        first = [0] if start == 0 else self._ends.read_array(_END.str, 1, (start - 1) * _END.itemsize)
-        return np.concatenate([first, self._ends.read_array(_END.str, stop - start, start * _END.itemsize)])
-
-    def _read(self, start: int, end: int) -> bytes:
-        return self._texts.read_array("uint8", end - start, start).tobytes()
+    def _read(self, rows: slice | np.ndarray) -> Iterator[str]:
+        for start, end in zip(self._ends[:-1][rows].tolist(), self._ends[1:][rows].tolist(), strict=True):
+            yield self._content[start:end].decode("utf-8", _SURROGATES)
+        release(self._content, self._ends)
 
 
 def take_texts(column: Sequence[str], rows: np.ndarray) -> Sequence[str]:
-    """Some texts of a column, `[k]` numbers, in that order."""
+    """Selects texts of a column by their numbers, `[k]`, in that order."""
     return column.take(rows) if isinstance(column, StoredTexts) else [column[row] for row in rows]
 
 
-def in_blocks(column: Sequence[str], size: int = 8192) -> Iterator[list[str]]:
-    """The texts, so many at a time."""
+def in_blocks(column: Sequence[str], size: int = _BLOCK) -> Iterator[list[str]]:
+    """The texts of a column, `size` at a time."""
     texts = iter(column)
     while block := list(itertools.islice(texts, size)):
         yield block

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from powerbert_tf.batches.batching import EncodedSplit, pad_rows
 from powerbert_tf.batches.buckets import choose_buckets, padded_lengths
+from powerbert_tf.batches.encoded_split import EncodedSplit
 from powerbert_tf.batches.settings import InferenceSettings
 from powerbert_tf.latency.costs import GROUPED
 from powerbert_tf.latency.timing import device_name, measure_latency
@@ -123,4 +123,4 @@ def latency_batches(
     if length_buckets is not None:
         longest = padded_lengths(longest, choose_buckets(longest, length_buckets))
     numbers = np.round(np.linspace(0, count - 1, min(count, max_batches))).astype(int)
-    return [pad_rows(encoded, rows[number], longest[number]) for number in numbers]
+    return [encoded.pad(rows[number], int(longest[number])) for number in numbers]

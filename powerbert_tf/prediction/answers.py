@@ -7,8 +7,9 @@ import keras
 import numpy as np
 from scipy import special
 
-from powerbert_tf.batches.batching import EncodedSplit, grouped_rows, pad_rows
-from powerbert_tf.batches.buckets import choose_buckets, padded_lengths
+from powerbert_tf.batches.buckets import choose_buckets
+from powerbert_tf.batches.encoded_split import EncodedSplit
+from powerbert_tf.batches.padded_batches import prediction_batches
 from powerbert_tf.batches.settings import InferenceSettings
 from powerbert_tf.data.metrics import predictions_from_logits
 from powerbert_tf.data.tasks import Task
@@ -69,8 +70,7 @@ def choose_lengths(first: EncodedSplit, inference: InferenceSettings) -> list[in
     """
     if inference.padding == "max":
         return [first.max_seq_length]
-    lengths = first.lengths
-    longest = [int(lengths[rows].max()) for rows in grouped_rows(lengths, inference.eval_batch_size)]
+    longest = prediction_batches(first, inference.eval_batch_size, length_buckets=first.max_seq_length).lengths
     each = range(1, first.max_seq_length + 1)
     return choose_buckets(np.array([*longest, *each]), inference.length_buckets).tolist()
 
@@ -89,19 +89,13 @@ class Answerer:
         self._function = compiled_once(model, inference.jit_compile)
         self._classes = task.classes
         self._batch_size = inference.eval_batch_size
-        self._filled_to = inference.eval_batch_size if inference.jit_compile else 0
+        self._fill = inference.jit_compile
         self._lengths = np.array(lengths)
 
     def answer(self, encoded: EncodedSplit, count_rows: Callable[[int], None] = lambda count: None) -> Answers:
         """Answers in the order of the rows; calls `count_rows` after each batch with its number of rows."""
-        lengths = encoded.lengths
-        batches = grouped_rows(lengths, self._batch_size)
-        longest = padded_lengths(np.array([lengths[rows[-1]] for rows in batches]), self._lengths)
-        sorted_logits = []
-        for rows, length in zip(batches, longest, strict=True):
-            logits = self._function(pad_rows(encoded, rows, int(length), self._filled_to))
-            sorted_logits.append(keras.ops.convert_to_numpy(logits)[: len(rows)])
-            count_rows(len(rows))
         values = np.empty((len(encoded), max(len(self._classes), 1)))
-        values[np.concatenate(batches)] = np.concatenate(sorted_logits)
+        for inputs, rows in prediction_batches(encoded, self._batch_size, fill=self._fill, buckets=self._lengths):
+            values[rows] = keras.ops.convert_to_numpy(self._function(inputs))[: len(rows)]
+            count_rows(len(rows))
         return round_answers(self._classes, special.softmax(values, axis=-1) if self._classes else values)

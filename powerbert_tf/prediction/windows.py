@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from powerbert_tf.batches.batching import EncodedSplit, encode_split
+from powerbert_tf.batches.encoded_split import EncodedSplit, encode_split
 from powerbert_tf.data.splits import Split
 from powerbert_tf.data.tables import Row
 from powerbert_tf.prediction.input_rows import Place

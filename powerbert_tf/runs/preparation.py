@@ -8,7 +8,7 @@ from typing import cast
 import keras
 import numpy as np
 
-from powerbert_tf.batches.length_proposal import propose_length
+from powerbert_tf.batches.encoded_split import propose_length
 from powerbert_tf.checkpoints import Checkpoint, find_checkpoint
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.reporting import say
@@ -58,9 +58,9 @@ def prepare(settings: Settings, root: Path, own: OwnData | None = None, checkpoi
     dataset = own.dataset if own else load_dataset(cast(GlueTask | ChoiceTask, task), settings.data_dir)
     train = dataset.splits["train"]
     if not settings.inputs.max_seq_length:
-        proposed = propose_length(train, tokenizer, checkpoint.config.max_length)
-        say(f"  {proposed.reason}")
-        settings = settings.replace(max_seq_length=proposed.max_seq_length)
+        proposed, reason = propose_length(train, tokenizer, checkpoint.config.max_length)
+        say(f"  {reason}")
+        settings = settings.replace(max_seq_length=proposed)
         _check_length(settings, task, checkpoint, tokenizer)
     if settings.class_weights == "balanced":
         weights = balanced_weights(cast(np.ndarray, train.labels), len(task.classes))

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from powerbert_tf.batches.batching import EncodedSplit, prediction_batches
 from powerbert_tf.batches.encoded_cache import load_encoded
+from powerbert_tf.batches.encoded_split import EncodedSplit
+from powerbert_tf.batches.padded_batches import prediction_batches
 from powerbert_tf.batches.settings import InferenceSettings
 from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.common.errors import InputError, first_line
@@ -216,7 +217,7 @@ class Run:
         count = min(self.settings.search.calibration_examples, len(train_split))
         rows = np.random.default_rng(self.settings.training.seed).permutation(len(train_split))[:count]
         batches = prediction_batches(train_split.take(rows), self.settings.inference.eval_batch_size)
-        return list(batches.dataset(with_labels=False).as_numpy_iterator())
+        return [inputs for inputs, _ in batches]
 
     @functools.cached_property
     def fingerprint(self) -> str:

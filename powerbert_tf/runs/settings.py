@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, Self
 
-from powerbert_tf.batches.batching import LENGTH_BUCKETS
+from powerbert_tf.batches.padded_batches import LENGTH_BUCKETS
 from powerbert_tf.batches.settings import XLA_BUCKETS, InferenceSettings, InputSettings
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import AUTO

@@ -1,4 +1,4 @@
-"""Text to token ids, as TensorFlow operations that also run inside an exported model.
+"""Texts to token ids, by TensorFlow operations that also run inside an exported model.
 
 Imports `common`, `models` and `checkpoints`. A new kind of tokenizer, or a new setting of one, goes here.
 """

@@ -1,4 +1,4 @@
-"""RoBERTa's byte-level byte pairs as TensorFlow operations, fit for a data pipeline and for a SavedModel alike."""
+"""RoBERTa's byte-level byte pairs as TensorFlow operations, which also run inside a SavedModel."""
 
 import hashlib
 import json
@@ -8,7 +8,6 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.tokenizers.packing import pack_texts
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
 _SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
@@ -22,7 +21,7 @@ _NO_MERGE = 2**62  # a priority after all
 
 
 def byte_symbols() -> list[str]:
-    """The character that stands for each byte in a vocabulary: itself where it is printable, as GPT-2 has it."""
+    """The character that stands for each byte in a vocabulary, as in GPT-2: a printable one stands for itself."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     symbols = {byte: chr(byte) for byte in printable} | {byte: chr(256 + place) for place, byte in enumerate(others)}
@@ -30,19 +29,14 @@ def byte_symbols() -> list[str]:
 
 
 class BytePairTokenizer(Tokenizer):
-    """Cuts texts into byte pairs, as the released RoBERTa models expect them.
+    """Splits texts into the tokens of the released RoBERTa models.
 
     The ids are those of `tokenizers.ByteLevelBPETokenizer`, with two exceptions: special tokens spelled out in a text
     are ordinary text, and NUL is dropped.
-
-    Attributes:
-        pad_id: The id of `<pad>`.
-        pieces: All tokens, in the order of their ids.
-        lower_case: False: byte pairs are cased.
-        fingerprint: What tells its ids from those of another tokenizer: 64 hexadecimal digits.
     """
 
-    lower_case = False
+    lower_case = False  # byte pairs are cased
+    _separators = 2
 
     def __init__(self, vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]]):
         """Builds the look-up of pairs.
@@ -52,14 +46,14 @@ class BytePairTokenizer(Tokenizer):
             merges: Pairs of tokens that are joined, in the order of their priority.
 
         Raises:
-            InputError: The vocabulary lacks a special token, a byte, or what a pair is or becomes.
+            InputError: The vocabulary lacks a special token, a byte, a token of a pair, or the token that a pair makes.
         """
-        tf.Module.__init__(self)  # not the look-up of word-pieces
+        tf.Module.__init__(self)  # without the look-up of WordPiece
         needed = [*_SPECIAL_TOKENS, *byte_symbols(), *(token for a, b in merges for token in (a, b, a + b))]
         missing = [token for token in needed if token not in vocabulary]
         if missing:
             raise InputError(f"lacks {missing[0]!r}")
-        self.pieces = sorted(vocabulary, key=vocabulary.__getitem__)
+        self.vocabulary = sorted(vocabulary, key=vocabulary.__getitem__)
         self.pad_id, _, self._cls_id, self._sep_id = (vocabulary[token] for token in _SPECIAL_TOKENS)
         self._bytes = tf.constant([vocabulary[symbol] for symbol in byte_symbols()], tf.int64)
         self._base = 1 + max(vocabulary.values())
@@ -77,51 +71,26 @@ class BytePairTokenizer(Tokenizer):
         self.fingerprint = hashlib.sha256(described.encode()).hexdigest()
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Cuts texts into byte pairs, without special tokens.
-
-        Args:
-            texts: Strings [B], in UTF-8; what is not UTF-8 becomes U+FFFD.
-
-        Returns:
-            Ids [B, (n)], int32.
-        """
+        """See `Tokenizer.tokenize`; bytes that are not UTF-8 become U+FFFD."""
         words = self._split(texts)
         distinct, place = tf.unique(words.flat_values, out_idx=tf.int64)
         return tf.cast(words.with_flat_values(tf.gather(self._join(distinct), place)).merge_dims(1, 2), tf.int32)
 
     def __call__(self, texts: Sequence[tf.Tensor], max_seq_length: int) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
-        """Makes the input of RoBERTa: `<s> a </s>` or `<s> a </s></s> b </s>`.
-
-        What is beyond `max_seq_length` is cut off, see `packing.pack_texts`.
-
-        Args:
-            texts: One or two tensors of strings [B].
-            max_seq_length: Most tokens of an input, special ones included.
-
-        Returns:
-            Ids [B, (n)] and segments [B, (n)], all 0, both int32.
-
-        Raises:
-            InputError: `max_seq_length` has no room for the special tokens.
-        """
-        ids = [self.tokenize(text) for text in texts]
-        token_ids, _ = pack_texts(ids, max_seq_length, self._cls_id, self._sep_id, self.truncation, separators=2)
+        """Makes the input of RoBERTa, `<s> a </s>` or `<s> a </s></s> b </s>`; its segments are all 0."""
+        token_ids, _ = super().__call__(texts, max_seq_length)
         return token_ids, tf.zeros_like(token_ids)
 
-    def num_special_tokens(self, num_texts: int) -> int:
-        """Special tokens of an input of one or two texts."""
-        return 2 * num_texts
-
     def spelled(self) -> list[tuple[str, bool]]:
-        """As of `Tokenizer`; of a token that is a part of a character, U+FFFD."""
+        """See `Tokenizer`; a token that is a part of a character is shown as U+FFFD."""
         byte_of = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
         spelled = []
-        for piece in self.pieces:
-            if piece in _SPECIAL_TOKENS:
-                spelled.append((piece, True))
+        for token in self.vocabulary:
+            if token in _SPECIAL_TOKENS:
+                spelled.append((token, True))
                 continue
             # Tokens that no merge makes, such as <mask>, need not be made of symbols.
-            text = bytes(byte_of.get(symbol, ord("?")) for symbol in piece).decode("utf-8", "replace")
+            text = bytes(byte_of.get(symbol, ord("?")) for symbol in token).decode("utf-8", "replace")
             spelled.append((text.removeprefix(" "), text.startswith(" ")))
         return spelled
 
@@ -134,7 +103,7 @@ class BytePairTokenizer(Tokenizer):
         return tf.ragged.boolean_mask(words, words != _CUT)
 
     def _join(self, words: tf.Tensor) -> tf.RaggedTensor:
-        """Ids `[W, (n)]` int64 of words `[W]`: bytes, of which the pair of highest priority is joined, and so on."""
+        """Ids `[W, (n)]` int64 of words `[W]`: starts from bytes and joins the pair of highest priority repeatedly."""
         # Rows of bytes, with -1 beyond a word's end; each round joins one pair of every word that has one.
         ids = tf.gather(self._bytes, tf.cast(tf_text.ByteSplitter().split(words), tf.int32)).to_tensor(-1)
 

@@ -1,4 +1,4 @@
-"""BERT's input out of one or two texts: truncated, with special tokens, and which text each word-piece is of."""
+"""One or two texts -> the input of BERT: truncated, with special tokens and segments."""
 
 from collections.abc import Sequence
 
@@ -20,17 +20,16 @@ def pack_texts(
 ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
     """Makes `[CLS] a [SEP]` of one text, `[CLS] a [SEP] b [SEP]` of two.
 
-    Word-pieces beyond `max_seq_length` are cut off the longer text, of the second one in a tie; where in the text,
-    `truncation` says.
+    Tokens beyond `max_seq_length` are cut off the longer text, or the second one in a tie; `truncation` says where.
 
     Args:
         texts: Ids `[B, (n)]` int32 of the first and perhaps of the second texts, without special tokens.
-        max_seq_length: Most word-pieces of an input, special tokens included.
+        max_seq_length: Most tokens of an input, special ones included.
         cls_id: Id of `[CLS]`.
         sep_id: Id of `[SEP]`.
         truncation: What is kept of a text that is too long: `"head"`, its beginning; `"head_tail"`, a quarter from its
             beginning, rounded up, and the rest from its end.
-        separators: How many `[SEP]` stand between two texts: 2 for RoBERTa.
+        separators: Number of `[SEP]` between two texts: 2 for RoBERTa.
 
     Returns:
         Ids `[B, (n)]` and segments `[B, (n)]` (0 up to the first `[SEP]`, 1 after it), both int32.
@@ -46,7 +45,7 @@ def pack_texts(
         )
     kept = _truncate([text.row_lengths() for text in texts], max_seq_length - num_special_tokens)
 
-    # Every input is a row of pieces, [CLS], head and tail of a, [SEP] and so on, each a stretch of `values`: one gather
+    # Every input is a row of parts, [CLS], head and tail of a, [SEP] and so on, each a stretch of `values`: one gather
     # lays all out. tf_text.combine_segments joins ragged tensors one by one, which takes as long as the tokenization.
     values = tf.concat([[cls_id], [sep_id] * separators, *(text.flat_values for text in texts)], axis=0)
     one = tf.ones_like(kept[0])
@@ -58,8 +57,8 @@ def pack_texts(
         starts += [text.row_starts() + offset, ends - (length - head), one]
         lengths += [head, length - head, one if number == len(texts) else separators * one]  # the last is of [SEP]
         offset += tf.size(text.flat_values, out_type=tf.int64)
-    piece_starts, piece_lengths = (tf.reshape(tf.stack(pieces, axis=1), [-1]) for pieces in (starts, lengths))
-    positions = tf.ragged.range(piece_starts, piece_starts + piece_lengths).flat_values
+    part_starts, part_lengths = (tf.reshape(tf.stack(parts, axis=1), [-1]) for parts in (starts, lengths))
+    positions = tf.ragged.range(part_starts, part_starts + part_lengths).flat_values
     row_splits = tf.concat([[0], tf.cumsum(tf.add_n(lengths))], axis=0)
     token_ids = tf.RaggedTensor.from_row_splits(tf.gather(values, positions), row_splits, validate=False)
     if len(texts) == 1:
@@ -69,10 +68,10 @@ def pack_texts(
 
 
 def _truncate(lengths: Sequence[tf.Tensor], room: int) -> list[tf.Tensor]:
-    """How much of each text stays, `[B]` int64 each.
+    """Tokens of each text that are kept, `[B]` int64 each.
 
-    The loop of the released BERT takes word-pieces from the longer text, from the second in a tie, until they fit. That
-    leaves the second text what the first does not need, and half of the room (rounded down) at least.
+    The loop of the released BERT takes tokens from the longer text, from the second in a tie, until they fit. So the
+    second text gets the room that the first does not need, and at least half of the room, rounded down.
     """
     if len(lengths) == 1:
         return [tf.minimum(lengths[0], room)]

@@ -1,4 +1,4 @@
-"""ALBERT's SentencePiece as TensorFlow operations, fit for a data pipeline and for a SavedModel alike."""
+"""ALBERT's SentencePiece as TensorFlow operations, which also run inside a SavedModel."""
 
 import functools
 import hashlib
@@ -13,7 +13,7 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.tokenizers.word_pieces import Tokenizer, is_cased
 
 _WORD_START = "▁"
-_SPECIAL_PIECES = ("<pad>", "<unk>", "[CLS]", "[SEP]")
+_SPECIAL_TOKENS = ("<pad>", "<unk>", "[CLS]", "[SEP]")
 
 
 def _class_of(characters: Iterable[str]) -> str:
@@ -25,23 +25,18 @@ def _class_of(characters: Iterable[str]) -> str:
 
 @functools.cache
 def _whitespace_and_accents() -> tuple[str, str]:
-    """As in Python, whose str.split and unicodedata.combining ALBERT's own tokenizer uses: RE2 lacks them."""
+    """Patterns of white space and accents as in Python, which ALBERT's own tokenizer uses; RE2 lacks them."""
     characters = [chr(number) for number in range(0x110000) if not 0xD800 <= number < 0xE000]
     whitespace = _class_of(character for character in characters if character.isspace())
     return f"{whitespace}+", _class_of(character for character in characters if unicodedata.combining(character))
 
 
 class SentencePieceTokenizer(Tokenizer):
-    """Cuts texts into SentencePiece's pieces, as the released ALBERT models expect them.
+    """Splits texts into the tokens of the released ALBERT models.
 
     The ids are those of ALBERT's own tokenizer: white space collapsed, quotes of two characters made one, accents
-    stripped, lower case; and a piece that ends in a digit and a comma is cut before the comma. Special pieces spelled
+    stripped, lower case; and a token that ends in a digit and a comma is cut before the comma. Special tokens spelled
     out in a text are ordinary text, and NUL is dropped.
-
-    Attributes:
-        pad_id: The id of `<pad>`.
-        pieces: All pieces, in the order of their ids.
-        fingerprint: What tells its ids from those of another tokenizer: 64 hexadecimal digits.
     """
 
     def __init__(self, model: bytes, lower_case: bool | None, keep_accents: bool = False, plain: bool = False):
@@ -49,15 +44,15 @@ class SentencePieceTokenizer(Tokenizer):
 
         Args:
             model: Content of a SentencePiece model's file.
-            lower_case: Whether to lower-case texts; None for where the pieces hold no capital.
-            keep_accents: Whether accents stay.
-            plain: Whether texts go to the SentencePiece model as they are, without ALBERT's own rules, as KerasHub
-                has it; the two arguments before mean nothing then.
+            lower_case: Whether to lower-case texts; None to do so if the vocabulary has no capitals.
+            keep_accents: Whether to keep accents.
+            plain: Whether texts go to the SentencePiece model as they are, without ALBERT's own rules, as in KerasHub;
+                the two arguments before have no effect then.
 
         Raises:
-            InputError: `model` is no SentencePiece model, or lacks a special piece.
+            InputError: `model` is no SentencePiece model, or lacks a special token.
         """
-        tf.Module.__init__(self)  # not the look-up of word-pieces
+        tf.Module.__init__(self)  # without the look-up of WordPiece
         self._generation = 0
         try:
             self._model = tf_text.SentencepieceTokenizer(model=model, out_type=tf.int32)
@@ -65,13 +60,13 @@ class SentencePieceTokenizer(Tokenizer):
         except tf.errors.OpError:
             raise InputError("no SentencePiece model, or a damaged one") from None
         self._content = model
-        self.pieces = [piece.decode("utf-8") for piece in self._model.id_to_string(tf.range(size)).numpy()]
-        ids = {piece: number for number, piece in enumerate(self.pieces)}
-        missing = [piece for piece in _SPECIAL_PIECES if piece not in ids]
+        self.vocabulary = [piece.decode("utf-8") for piece in self._model.id_to_string(tf.range(size)).numpy()]
+        ids = {piece: number for number, piece in enumerate(self.vocabulary)}
+        missing = [piece for piece in _SPECIAL_TOKENS if piece not in ids]
         if missing:
-            raise InputError(f"holds no piece {' or '.join(missing)}")
-        self.pad_id, unknown, self._cls_id, self._sep_id = (ids[piece] for piece in _SPECIAL_PIECES)
-        self.lower_case = not plain and (not is_cased(self.pieces) if lower_case is None else lower_case)
+            raise InputError(f"lacks the token {' or '.join(missing)}")
+        self.pad_id, unknown, self._cls_id, self._sep_id = (ids[piece] for piece in _SPECIAL_TOKENS)
+        self.lower_case = not plain and (not is_cased(self.vocabulary) if lower_case is None else lower_case)
         self._keep_accents = keep_accents
         self._plain = plain
         self._instead = None if plain else self._cut_before_commas(model, ids, unknown)
@@ -80,28 +75,21 @@ class SentencePieceTokenizer(Tokenizer):
         self.fingerprint = hashlib.sha256(described + model).hexdigest()
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Cuts texts into pieces, without special ones.
-
-        Args:
-            texts: Strings [B], in UTF-8.
-
-        Returns:
-            Ids [B, (n)], int32.
-        """
+        """See `Tokenizer.tokenize`."""
         ids = self._living_model().tokenize(self._normalize(texts))
         return ids if self._instead is None else tf.gather(self._instead, ids).merge_dims(1, 2)
 
     def generation(self) -> int:
-        """As of `Tokenizer`: another one after each new seed."""
+        """See `Tokenizer`; it increases after each new seed."""
         self._living_model()
         return self._generation
 
     def spelled(self) -> list[tuple[str, bool]]:
-        """As of `Tokenizer`; special pieces stand alone."""
-        special = set(_SPECIAL_PIECES)
+        """See `Tokenizer`; special tokens stand alone."""
+        special = set(_SPECIAL_TOKENS)
         return [
             (piece.removeprefix(_WORD_START), piece.startswith(_WORD_START) or piece in special)
-            for piece in self.pieces
+            for piece in self.vocabulary
         ]
 
     def _living_model(self) -> tf_text.SentencepieceTokenizer:
@@ -131,12 +119,13 @@ class SentencePieceTokenizer(Tokenizer):
         return texts
 
     def _cut_before_commas(self, model: bytes, ids: dict[str, int], unknown: int) -> tf.RaggedTensor | None:
-        """What each piece becomes, ids `[V, (n)]`; None where all stay.
+        """The ids that replace each token, `[V, (n)]`; None if all tokens stay.
 
-        Of `▁2000,` ALBERT's tokenizer takes `2000` anew, and `,`. That depends on nothing but the piece.
+        ALBERT's tokenizer splits `▁2000,` into the tokens of `2000`, which it looks up again, and `,`. That depends on
+        nothing but the token.
         """
-        instead: list[list[int]] = [[number] for number in range(len(self.pieces))]
-        cut = [piece for piece in self.pieces if len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit()]
+        instead: list[list[int]] = [[number] for number in range(len(self.vocabulary))]
+        cut = [piece for piece in self.vocabulary if len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit()]
         if not cut:
             return None
         spell = tf_text.SentencepieceTokenizer(model=model, out_type=tf.string)

@@ -1,4 +1,4 @@
-"""BERT's word-pieces as TensorFlow operations, fit for a data pipeline and for a SavedModel alike."""
+"""BERT's WordPiece as TensorFlow operations, which also run inside a SavedModel."""
 
 import hashlib
 import json
@@ -12,8 +12,9 @@ import tensorflow_text as tf_text
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.tokenizers.packing import pack_texts
 
-_VERSION = 1  # of the ids; a change of what a text becomes changes it, too
+_VERSION = 1  # of the ids: increase it if a text gets other ids
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+VOCABULARY_HINT = "use the vocabulary that came with the checkpoint"
 _MAX_CHARACTERS_PER_WORD = 100
 # What `_split` changes of such a text are its capitals and its borders of words, alone.
 _PLAIN = r"[\t\n\r -~]*"
@@ -30,62 +31,55 @@ _TOO_LONG = rf"[^ ]{{{_MAX_CHARACTERS_PER_WORD + 1},}}"
 
 
 def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
-    """Reads a `vocab.txt`: one word-piece per line, whose number is its id.
+    """Reads a `vocab.txt`: one token per line, whose number is its id.
 
     Args:
         path: A UTF-8 file.
 
     Returns:
-        The word-pieces, in the order of their ids.
+        The tokens, in the order of their ids.
 
     Raises:
         InputError: The file is missing, empty or not UTF-8, has a blank or duplicate line, or lacks a special token.
     """
-    expected = "expected a BERT vocab.txt with one word-piece per line"
+    expected = "expected a BERT vocab.txt with one token per line"
     try:
         content = pathlib.Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {expected}; check the path.") from error
-    # Only "\n" ends a line: real vocabularies hold word-pieces such as U+2028, at which str.splitlines would split.
+    # Only "\n" ends a line: real vocabularies hold tokens such as U+2028, at which str.splitlines would split.
     lines = content.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
     if lines == [b""]:
         raise InputError(f"{path}: the file is empty; {expected}; fetch the file again.")
     numbers: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         try:
-            piece = line.removesuffix(b"\r").decode("utf-8")
+            token = line.removesuffix(b"\r").decode("utf-8")
         except UnicodeDecodeError as error:
-            raise InputError(
-                f"{path}: line {number} is not UTF-8 ({error.reason}); {expected} in UTF-8; convert the file."
-            ) from error
-        if not piece:
+            problem = f"is not UTF-8 ({error.reason}); {expected} in UTF-8; convert the file"
+            raise InputError(f"{path}: line {number} {problem}.") from error
+        if not token:
             raise InputError(f"{path}: line {number} is blank; {expected}; remove the line.")
-        if piece in numbers:
-            raise InputError(
-                f"{path}: line {number} repeats {piece!r} of line {numbers[piece]}; {expected}, each once; "
-                "use the vocabulary that came with the checkpoint."
-            )
-        numbers[piece] = number
+        if token in numbers:
+            repeats = f"line {number} repeats {token!r} of line {numbers[token]}"
+            raise InputError(f"{path}: {repeats}; {expected}, each once; {VOCABULARY_HINT}.")
+        numbers[token] = number
     missing = [token for token in SPECIAL_TOKENS if token not in numbers]
     if missing:
         raise InputError(
             f"{path}: no line reads {' or '.join(missing)}; {expected}, among them {', '.join(SPECIAL_TOKENS)}; "
-            "use the vocabulary that came with the checkpoint."
+            f"{VOCABULARY_HINT}."
         )
     return list(numbers)
 
 
 def is_cased(vocabulary: Sequence[str]) -> bool:
-    """Tells whether a vocabulary distinguishes case: whether lower-casing would put some of its entries out of reach.
-
-    Args:
-        vocabulary: Word-pieces; those in brackets, such as `[CLS]`, do not count.
-    """
-    return any(piece != piece.lower() for piece in vocabulary if not (piece.startswith("[") and piece.endswith("]")))
+    """Whether a vocabulary has tokens with capitals; those in brackets, such as `[CLS]`, do not count."""
+    return any(token != token.lower() for token in vocabulary if not (token.startswith("[") and token.endswith("]")))
 
 
 class Tokenizer(tf.Module):
-    """Cuts texts into word-pieces, as the released BERT models expect them.
+    """Splits texts into the tokens of the released BERT models.
 
     The ids are those of `tokenizers.BertWordPieceTokenizer`, with these exceptions:
 
@@ -103,69 +97,60 @@ class Tokenizer(tf.Module):
 
     Attributes:
         pad_id: The id of `[PAD]`.
-        pieces: All word-pieces, in the order of their ids.
-        fingerprint: What tells its ids from those of another tokenizer: 64 hexadecimal digits.
+        vocabulary: All tokens, in the order of their ids.
+        fingerprint: 64 hexadecimal digits that differ between tokenizers with different ids.
         lower_case: Whether texts are lower-cased.
         truncation: What is kept of a text that is too long, see `packing.pack_texts`.
-        files: What it was read from; empty where that is not known.
+        files: The files that it was read from; empty if it was not read from files.
     """
 
     truncation = "head"
     files: tuple[pathlib.Path, ...] = ()
+    _separators = 1  # `[SEP]` between two texts
 
-    def __init__(
-        self,
-        vocabulary: Sequence[str],
-        lower_case: bool,
-        truncation: str = "head",
-        strip_accents: bool | None = None,
-    ):
-        """Builds the look-up of word-pieces.
+    def __init__(self, vocabulary: Sequence[str], lower_case: bool | None, strip_accents: bool | None = None):
+        """Builds the look-up of tokens.
 
         Args:
-            vocabulary: Word-pieces in the order of their ids, as from `read_vocabulary`.
-            lower_case: Whether to lower-case texts: true for an uncased vocabulary.
-            truncation: See `packing.pack_texts`.
-            strip_accents: Whether to strip accents; None for where texts are lower-cased, as BERT does.
+            vocabulary: Tokens in the order of their ids, as from `read_vocabulary`.
+            lower_case: Whether to lower-case texts; None to do so if the vocabulary has no capitals.
+            strip_accents: Whether to strip accents; None to do so if texts are lower-cased, as BERT does.
 
         Raises:
-            InputError: No word-piece can be looked up, or one of them cannot.
+            InputError: The vocabulary has a token that cannot be looked up.
         """
         super().__init__()
-        self.truncation = truncation
-        self.pieces = vocabulary = list(vocabulary)
+        self.vocabulary = vocabulary = list(vocabulary)
         self.pad_id = vocabulary.index("[PAD]")
         self._cls_id = vocabulary.index("[CLS]")
         self._sep_id = vocabulary.index("[SEP]")
-        self.lower_case = lower_case
+        self.lower_case = lower_case = not is_cased(vocabulary) if lower_case is None else lower_case
         self._strips_accents = lower_case if strip_accents is None else strip_accents
         described = [type(self).__name__, _VERSION, tf_text.__version__, lower_case, vocabulary]
         if self._strips_accents != lower_case:
             described.append({"strip_accents": self._strips_accents})
         self.fingerprint = hashlib.sha256(json.dumps(described).encode("utf-8", "surrogatepass")).hexdigest()
-        # Its table takes no control characters. What plain texts cannot hold keeps its place, so that ids stay.
+        # Its table takes no control characters. A token that plain texts cannot hold is replaced, so that ids stay.
         within_reach = [
-            piece if piece.isascii() and piece.isprintable() else f"\ue000{number}"
-            for number, piece in enumerate(vocabulary)
+            token if token.isascii() and token.isprintable() else f"\ue000{number}"
+            for number, token in enumerate(vocabulary)
         ]
         try:
             self._plain = tf_text.FastWordpieceTokenizer(
                 within_reach, token_out_type=tf.int32, max_bytes_per_word=_MAX_CHARACTERS_PER_WORD
             )
-            self._word_pieces = tf_text.FastWordpieceTokenizer(
+            self._any = tf_text.FastWordpieceTokenizer(
                 vocabulary,
                 token_out_type=tf.int32,
                 no_pretokenization=True,
                 # A character takes four bytes at most, and `_split` has seen to the number of characters.
                 max_bytes_per_word=4 * _MAX_CHARACTERS_PER_WORD,
             )
-        except RuntimeError as error:  # of the operation, upon word-pieces that it cannot look up
-            raise InputError(
-                f"vocabulary: cannot be used ({error}); use the vocabulary that came with the checkpoint."
-            ) from None
+        except RuntimeError as error:  # raised by the operation for tokens that it cannot look up
+            raise InputError(f"vocabulary: cannot be used ({error}); {VOCABULARY_HINT}.") from None
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Cuts texts into word-pieces, without special tokens.
+        """Splits texts into tokens, without special ones.
 
         Args:
             texts: Strings [B], in UTF-8; what is not UTF-8 is dropped.
@@ -182,14 +167,14 @@ class Tokenizer(tf.Module):
         return self._plain.tokenize(tf.strings.lower(texts) if self.lower_case else texts)
 
     def _tokenize_any(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        return self._word_pieces.tokenize(self._split(texts)).merge_dims(1, 2)
+        return self._any.tokenize(self._split(texts)).merge_dims(1, 2)
 
     def __call__(self, texts: Sequence[tf.Tensor], max_seq_length: int) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
         """Makes the input of BERT, see `packing.pack_texts`.
 
         Args:
             texts: One or two tensors of strings [B].
-            max_seq_length: Most word-pieces of an input, special tokens included.
+            max_seq_length: Most tokens of an input, special ones included.
 
         Returns:
             Ids [B, (n)] and segments [B, (n)], both int32.
@@ -198,19 +183,19 @@ class Tokenizer(tf.Module):
             InputError: `max_seq_length` has no room for the special tokens.
         """
         ids = [self.tokenize(text) for text in texts]
-        return pack_texts(ids, max_seq_length, self._cls_id, self._sep_id, self.truncation)
+        return pack_texts(ids, max_seq_length, self._cls_id, self._sep_id, self.truncation, self._separators)
 
     def num_special_tokens(self, num_texts: int) -> int:
         """Special tokens of an input of one or two texts."""
-        return num_texts + 1
+        return 2 + self._separators * (num_texts - 1)
 
     def generation(self) -> int:
-        """Number of the operations that do the work; graphs traced with those of an earlier one do not hold."""
+        """Counts how often the operations were made anew; graphs that were traced with earlier ones cannot be used."""
         return 0
 
     def spelled(self) -> list[tuple[str, bool]]:
-        """By id: the text of a word-piece as a reader knows it, and whether a word begins with it."""
-        return [(piece.removeprefix("##"), not piece.startswith("##")) for piece in self.pieces]
+        """The readable text of each token, by id, and whether a word begins with it."""
+        return [(token.removeprefix("##"), not token.startswith("##")) for token in self.vocabulary]
 
     def _split(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Normalizes texts [B] and splits them into words [B, (n)]."""

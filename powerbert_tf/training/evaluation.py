@@ -5,7 +5,8 @@ from typing import cast
 import keras
 import numpy as np
 
-from powerbert_tf.batches.batching import EncodedSplit, prediction_batches
+from powerbert_tf.batches.encoded_split import EncodedSplit
+from powerbert_tf.batches.padded_batches import prediction_batches
 from powerbert_tf.batches.settings import InferenceSettings
 from powerbert_tf.data.metrics import compute_metrics
 from powerbert_tf.data.tasks import Task

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from powerbert_tf.batches.batching import Batches
+from powerbert_tf.batches.padded_batches import Batches
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import sha256, sync
 from powerbert_tf.common.reporting import say
@@ -342,7 +342,7 @@ def fit_resumable(
             if epoch == epochs or whole == (within > 0):
                 continue
             trainer.fit(
-                batches.after(state.step),
+                batches.select(slice(state.step, None)),
                 initial_epoch=epoch,
                 epochs=epochs if whole else epoch + 1,
                 steps_per_epoch=steps - within,

@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from powerbert_tf.batches.batching import EncodedSplit, training_batches
+from powerbert_tf.batches.encoded_split import EncodedSplit
+from powerbert_tf.batches.padded_batches import training_batches
 from powerbert_tf.batches.settings import InferenceSettings
 from powerbert_tf.common.files import replacing
 from powerbert_tf.common.reporting import ProgressBar, say
@@ -170,8 +171,8 @@ def train(
     build = keras.callbacks.Callback()
     if not on_jax():
         of_each_shape = batches.of_each_length()
-        first = of_each_shape if inference.jit_compile else of_each_shape.first(1)
-        build = BuildSteps(recipe.title, trainer.dataset(first), len(first.rows))
+        first = of_each_shape if inference.jit_compile else of_each_shape.select(slice(1))
+        build = BuildSteps(recipe.title, trainer.dataset(first), len(first))
     watching = [LossWatch(state), ProgressBar(recipe.title, state.step), *recipe.callbacks]
     fit_resumable(trainer, state, batches, [*trainer.callbacks, *watching, keeper, state], at_first=build)
     wait_for_all()  # for the weights, which the chief writes

@@ -38,7 +38,7 @@ def test_it_is_read_back(written):
 def test_its_vocabulary_fits_and_the_same_seed_gives_the_same_weights(written, tmp_path):
     folder, config, _ = written
     tokenizer = load_tokenizer(find_checkpoint(folder))
-    assert tokenizer.pieces[:2] == ["<pad>", "<unk>"]
+    assert tokenizer.vocabulary[:2] == ["<pad>", "<unk>"]
     assert tokenizer.lower_case
     write_random_albert(tmp_path / "again", iter(sample_texts()), config, ("no", "yes"), seed=3)
     for name in ("spiece.model", "config.json"):

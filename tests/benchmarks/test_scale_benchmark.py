@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import tensorflow as tf
 from conftest import REPOSITORY
+from made_up_rows import encoded_rows
 from tiny_bert import tiny_config
 
 from benchmarks.common.markdown import table
 from benchmarks.scale import __main__ as scale
-from powerbert_tf.batches.batching import Batches, held_split
+from powerbert_tf.batches.padded_batches import Batches
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.config import BertConfig
 from powerbert_tf.training.distribution.replicas import shares
@@ -79,17 +79,18 @@ def test_a_report_is_written():
 
 @pytest.mark.parametrize(("replicas", "own"), [(2, range(2)), (5, range(2, 4)), (13, range(13))])
 def test_shares_hold_each_row_once(replicas, own):
-    split = held_split(tf.ragged.constant([[1]] * 18), tf.ragged.constant([[0]] * 18), np.arange(18), 0, 7)
+    split = encoded_rows([[1]] * 18, 7, np.arange(18))
     rows = np.random.default_rng(3).permutation(18)
-    batches = Batches(split, np.split(rows, [11]), np.array([5, 7]))
+    batches = Batches(split, np.split(rows, [11]).__getitem__, np.arange(2), np.array([5, 7]))
     found = shares(batches, replicas, own, size=6)
     assert found.filled_to == 6
     np.testing.assert_array_equal(found.lengths, np.repeat([5, 7], len(own)))
-    for number, batch in enumerate(batches.rows):
-        parts = found.rows[number * len(own) : (number + 1) * len(own)]
+    for number in range(len(batches)):
+        parts = [found.rows(number * len(own) + place) for place in range(len(own))]
         sizes = [len(part) for part in parts]
         assert max(sizes) - min(sizes) <= 1
-        everyone = shares(batches, replicas, range(replicas), size=6).rows[number * replicas : (number + 1) * replicas]
-        np.testing.assert_array_equal(np.concatenate(everyone), batch)
+        of_all = shares(batches, replicas, range(replicas), size=6)
+        everyone = [of_all.rows(number * replicas + place) for place in range(replicas)]
+        np.testing.assert_array_equal(np.concatenate(everyone), batches.rows(number))
         for part, expected in zip(parts, everyone[own.start : own.stop], strict=True):
             np.testing.assert_array_equal(part, expected)

@@ -160,7 +160,7 @@ def test_without_a_preprocessor_there_is_no_tokenizer():
 
 def test_a_vocabulary_of_another_size_is_refused():
     classifier = make_classifier(KINDS["bert"], make_preprocessor(KINDS["bert"], None))
-    with pytest.raises(InputError, match="23 word-pieces; expected 97, the vocab_size"):
+    with pytest.raises(InputError, match="23 tokens; expected 97, the vocab_size"):
         load_tokenizer(find_checkpoint(classifier))
 
 

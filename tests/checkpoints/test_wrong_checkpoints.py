@@ -190,7 +190,7 @@ def test_a_swapped_vocabulary_of_albert(google_albert):
     """Of another size; of the same size it is told by the `tokenizer.json` beside it, see test_tokenizer_files.py."""
     texts = sample_texts()
     (google_albert / "30k-clean.model").write_bytes(train_sentence_pieces(211, [text.lower() for text in texts]))
-    with pytest.raises(InputError, match=r"30k-clean\.model: 211 word-pieces; expected 97, the vocab_size"):
+    with pytest.raises(InputError, match=r"30k-clean\.model: 211 tokens; expected 97, the vocab_size"):
         load_tokenizer(find_checkpoint(google_albert))
 
 

@@ -9,11 +9,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from made_up_rows import segment_ids_of, token_ids_of
 from tiny_task import write_checkpoint
 
 from powerbert_tf import serve_check
-from powerbert_tf.batches.batching import encode_split, prediction_batches, training_batches
 from powerbert_tf.batches.encoded_cache import load_encoded
+from powerbert_tf.batches.encoded_split import encode_split
+from powerbert_tf.batches.padded_batches import prediction_batches, training_batches
 from powerbert_tf.checkpoints import load_classifier
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.datasets import load_dataset
@@ -126,7 +128,7 @@ def test_questions_are_batched_whole(tokenizer):
     split = split_of(11)
     encoded = encode_split(split, tokenizer, 31)
     assert len(encoded) == 11
-    ids = encoded.token_ids.to_list()
+    ids = token_ids_of(encoded)
     assert len(ids) == 11 * K
     for row, (article, question, *options) in enumerate(zip(*split.texts, strict=True)):
         for option, text in enumerate(options):
@@ -137,12 +139,13 @@ def test_questions_are_batched_whole(tokenizer):
     longest = [max(map(len, ids[row * K : row * K + K])) for row in range(11)]
     assert encoded.lengths.tolist() == longest
     few = encoded.take(np.array([7, 2]))
-    assert few.token_ids.to_list() == ids[28:32] + ids[8:12]
+    assert token_ids_of(few) == ids[28:32] + ids[8:12]
     assert few.labels.tolist() == [split.labels[7], split.labels[2]]
     for fill in (False, True):
         batches = training_batches(encoded, 3, epochs=2, seed=1, fill=fill)
         seen = []
-        for (inputs, labels, *weights), rows in zip(batches.dataset(with_labels=True), batches.rows, strict=True):
+        for at, (inputs, labels, *weights) in enumerate(batches.dataset(with_labels=True)):
+            rows = batches.rows(at)
             questions = 3 if fill else len(rows)
             assert inputs["token_ids"].shape[0] == questions * K
             assert labels.numpy().tolist() == [*split.labels[rows], *[0] * (questions - len(rows))]
@@ -161,7 +164,7 @@ def test_the_cache_knows_questions(tokenizer, tmp_path):
     expected = encode_split(split, tokenizer, 31)
     for _ in range(2):
         found = load_encoded(split, tokenizer, 31, tmp_path)
-        assert found.token_ids.to_list() == expected.token_ids.to_list()
+        assert token_ids_of(found) == token_ids_of(expected)
         assert (len(found), found.choices) == (11, K)
 
 
@@ -172,7 +175,7 @@ def test_a_slow_loss(world, tokenizer):
     scorer = load_classifier(world / "checkpoint", 1, 29)
     model = load_classifier(world / "checkpoint", 1, 29, choices=K)
     model.set_weights(scorer.get_weights())
-    ids, segments = encoded.token_ids.to_list(), encoded.segment_ids.to_list()
+    ids, segments = token_ids_of(encoded), segment_ids_of(encoded)
     losses, scores = [], []
     for row, label in enumerate(split.labels):
         logits = []

@@ -14,20 +14,19 @@ SPELLINGS = ["", "a", "b\r\nc", "שלום 🙂", 'tab\tand "quotes"', "é" * 97,
 def column(count, most_held=1, seed=0):
     draw = random.Random(seed)
     texts = [draw.choice(SPELLINGS) + str(number) for number in range(count)]
-    writer = TextWriter(most_held)
-    for number, text in enumerate(texts):
-        assert len(writer) == number
-        writer.append(text)
+    writer = TextWriter()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_columns, "_MOST_HELD", most_held)
+        for number, text in enumerate(texts):
+            assert len(writer) == number
+            writer.append(text)
     return texts, writer.finish()
 
 
-@pytest.fixture(params=[(1, 1), (5, 101), (4096, 1 << 22)], ids=str)
+@pytest.fixture(params=[1, 5, 8192])
 def small_blocks(request, monkeypatch):
-    """Rows written and bytes read at once."""
-    rows, read = request.param
-    monkeypatch.setattr(text_columns, "_WRITTEN_ROWS", rows)
-    monkeypatch.setattr(text_columns, "_READ_ROWS", rows + 2)
-    monkeypatch.setattr(text_columns, "_READ_BYTES", read)
+    """Texts read at once."""
+    monkeypatch.setattr(text_columns, "_BLOCK", request.param)
 
 
 def test_small_columns_are_lists():
@@ -73,3 +72,21 @@ def test_two_readers_do_not_disturb_each_other():
     texts, written = column(211)
     pairs = list(zip(written, written, strict=True))
     assert pairs == list(zip(texts, texts, strict=True))
+
+
+def test_a_column_grows_while_it_is_read(monkeypatch):
+    monkeypatch.setattr(text_columns, "_MOST_HELD", 1)
+    writer = TextWriter()
+    for number in range(7):
+        writer.append("")
+        assert list(writer.finish()) == [""] * (number + 1)
+
+
+def test_pages_that_were_read_are_given_back(monkeypatch):
+    released = []
+    monkeypatch.setattr(text_columns, "release", lambda *mapped: released.append(mapped))
+    _, written = column(97)
+    for use in (lambda: list(written), lambda: written[5], lambda: take_texts(written, np.array([3, 2]))):
+        use()
+        assert any(content is written._content and ends is written._ends for content, ends in released)
+        released.clear()

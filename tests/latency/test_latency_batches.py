@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-import tensorflow as tf
+from made_up_rows import encoded_rows
 
-from powerbert_tf.batches.batching import held_split
 from powerbert_tf.latency.costs import grouped_lengths
 from powerbert_tf.latency.speed import latency_batches
 
@@ -13,14 +12,9 @@ LENGTHS = (3, 17, 5, 9, 2, 21, 4, 11, 13, 7, 19)
 
 @pytest.fixture(scope="module")
 def encoded():
-    """Row i has the ids 100 * i + position."""
-    return held_split(
-        token_ids=tf.ragged.constant([[100 * i + p for p in range(n)] for i, n in enumerate(LENGTHS)], tf.int32),
-        segment_ids=tf.ragged.constant([[p % 2 for p in range(n)] for n in LENGTHS], tf.int32),
-        labels=None,
-        pad_id=97,
-        max_seq_length=N,
-    )
+    """Row i has the ids 100 * i + position, and two tokens of the first text."""
+    rows = [[100 * i + p for p in range(n)] for i, n in enumerate(LENGTHS)]
+    return encoded_rows(rows, N, pad_id=97, second=[2] * len(LENGTHS))
 
 
 def check_batch(inputs, examples, width):
@@ -29,7 +23,7 @@ def check_batch(inputs, examples, width):
         assert values.shape == (len(examples), width), name
     for row, i in enumerate(examples):
         for p in range(width):
-            expected = (100 * i + p, p % 2, 1) if p < LENGTHS[i] else (97, 0, 0)
+            expected = (100 * i + p, int(p >= 2), 1) if p < LENGTHS[i] else (97, 0, 0)
             found = tuple(inputs[name][row, p] for name in ("token_ids", "segment_ids", "padding_mask"))
             assert found == expected
 

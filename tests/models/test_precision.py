@@ -145,10 +145,10 @@ def test_a_run_trains_tells_and_exports_in_its_precision(precision, tmp_path, ca
     lines = (tmp_path / "data" / "SST-2" / "dev.tsv").read_text().splitlines()[1:]
     labels = np.array([int(line.split("\t")[1]) for line in lines])
     run = prepare(settings, folder)
-    from powerbert_tf.batches.batching import prediction_batches
+    from powerbert_tf.batches.padded_batches import prediction_batches
 
     batches = prediction_batches(run.split("dev"), len(labels), padding="max")
-    (batch,), (order,) = batches.dataset(with_labels=False), batches.rows
+    ((batch, order),) = batches
     for name, model in {"dense": run.dense_model(), "reduced": run.reduced_model()}.items():
         logits = ops.convert_to_numpy(model(batch))
         accuracy = float(np.mean(np.argmax(logits, axis=-1) == labels[order]))

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet
 import pytest
+from made_up_rows import encoded_rows
 
-from powerbert_tf.batches.batching import held_split, pad_rows, prediction_batches
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.tables import Row, open_table
 from powerbert_tf.prediction.answers import Answers, answer_columns, choose_lengths, round_answers
@@ -177,24 +177,8 @@ def test_no_more_than_asked_is_prefetch():
 
 
 def encoded(lengths, n=31):
-    import tensorflow as tf
-
-    ids = tf.RaggedTensor.from_row_lengths(np.arange(1, sum(lengths) + 1, dtype="int32"), lengths)
-    return held_split(ids, ids.with_flat_values(ids.flat_values % 2), None, 0, n)
-
-
-@pytest.mark.parametrize("filled_to", [0, 5])
-def test_batches_are_those_of_the_data_pipeline(filled_to):
-    split = encoded([3, 11, 2, 7, 5, 2, 13])
-    batches = prediction_batches(split, 5, fill=bool(filled_to))
-    for rows, length, expected in zip(
-        batches.rows, batches.lengths, batches.dataset(with_labels=False).as_numpy_iterator(), strict=True
-    ):
-        found = pad_rows(split, rows, int(length), filled_to)
-        assert found.keys() == expected.keys()
-        for name, values in expected.items():
-            np.testing.assert_array_equal(found[name], values)
-            assert found[name].dtype == values.dtype
+    rows = np.split(np.arange(1, sum(lengths) + 1), np.cumsum(lengths)[:-1])
+    return encoded_rows(rows, n, second=[length // 2 for length in lengths])
 
 
 def test_lengths_fit_the_first_window_and_any_other():

@@ -124,7 +124,7 @@ def test_a_missing_vocabulary(fails, world):
 def test_a_vocabulary_of_another_size(fails, world):
     with (world / "checkpoint" / "vocab.txt").open("a") as file:
         file.write("zzzz\n")
-    expected = f"{CONFIG['vocab_size'] + 1} word-pieces; expected {CONFIG['vocab_size']}, the vocab_size"
+    expected = f"{CONFIG['vocab_size'] + 1} tokens; expected {CONFIG['vocab_size']}, the vocab_size"
     assert expected in fails()
 
 

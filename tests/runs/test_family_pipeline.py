@@ -8,7 +8,7 @@ import tensorflow as tf
 from tiny_family import write_albert, write_roberta
 from tiny_task import write_data
 
-from powerbert_tf.batches.batching import prediction_batches
+from powerbert_tf.batches.padded_batches import prediction_batches
 from powerbert_tf.checkpoints import find_checkpoint
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.elimination.retention import configuration_from_masses
@@ -108,8 +108,8 @@ def test_robertas_padding_is_its_own(settings_for, tmp_path):
     write_roberta(tmp_path / "checkpoint")
     run = prepare(settings_for("SST-2"), tmp_path / "runs" / "SST-2")
     batches = prediction_batches(run.split("dev"), 5, padding="max")
-    batch = next(iter(batches.dataset(with_labels=False)))
-    assert set(batch["token_ids"].numpy()[batch["padding_mask"].numpy() == 0]) == {1}
+    batch = batches.inputs(0)
+    assert set(batch["token_ids"][batch["padding_mask"] == 0]) == {1}
 
 
 def test_a_length_without_room_for_words_and_one_beyond_the_positions(settings_for, tmp_path):

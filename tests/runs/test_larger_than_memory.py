@@ -1,4 +1,4 @@
-"""What is kept in files gives the same as what is held in memory: data, word-pieces, batches, trained models."""
+"""What is in files gives the same as what is in memory: data, token ids, batches, trained models."""
 
 import json
 import os
@@ -7,14 +7,14 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
+from made_up_rows import segment_ids_of, token_ids_of
 from tiny_task import write_checkpoint
 
-from powerbert_tf.batches import encoded_cache
-from powerbert_tf.batches.batching import prediction_batches, training_batches
+from powerbert_tf.batches import encoded_cache, encoded_split
 from powerbert_tf.batches.encoded_cache import load_encoded
-from powerbert_tf.batches.encoded_rows import FileValues
-from powerbert_tf.common import scratch
-from powerbert_tf.common.scratch import new_array
+from powerbert_tf.batches.padded_batches import prediction_batches, training_batches
+from powerbert_tf.common import large_arrays
+from powerbert_tf.common.large_arrays import new_array
 from powerbert_tf.data import text_columns
 from powerbert_tf.data.own_data import load_own_data
 from powerbert_tf.data.rejected_rows import write_rejected
@@ -35,10 +35,10 @@ def in_files(monkeypatch):
 
     def turn_on():
         monkeypatch.setattr(text_columns, "_MOST_HELD", 1)
-        monkeypatch.setattr(text_columns, "_READ_ROWS", 7)
-        monkeypatch.setattr(encoded_cache, "_MOST_HELD", 0)
-        monkeypatch.setattr(encoded_cache, "_WINDOW_ROWS", 11)
-        monkeypatch.setattr(scratch, "_MOST_HELD", 0)
+        monkeypatch.setattr(text_columns, "_BLOCK", 7)
+        monkeypatch.setattr(encoded_split, "_FEWEST_AT_ONCE", 11)
+        monkeypatch.setattr(encoded_split, "_COUNTED_AT_ONCE", 3)
+        monkeypatch.setattr(large_arrays, "MOST_HELD", 0)
         monkeypatch.setattr(predict, "_BLOCK", 5)
 
     return turn_on
@@ -104,7 +104,7 @@ def test_own_data(files, in_files, tmp_path):
 
 @pytest.mark.parametrize("keeps", [False, True])
 @pytest.mark.parametrize("num_texts", [1, 2])
-def test_word_pieces(in_files, tmp_path, keeps, num_texts):
+def test_token_ids(in_files, tmp_path, keeps, num_texts):
     draw = random.Random(0)
     texts = tuple([" ".join(draw.choices(["a", "bc", "x"], k=draw.randrange(9))) for _ in range(97)] for _ in range(2))
     split = Split(texts[:num_texts], np.arange(97, dtype="int32"), None)
@@ -114,13 +114,14 @@ def test_word_pieces(in_files, tmp_path, keeps, num_texts):
     folder = tmp_path / "cache" if keeps else None
     for _ in range(2):
         stored = load_encoded(split, tokenizer, 13, folder)
-        assert all(isinstance(values, FileValues) for values in stored.pieces._values.values())
-        assert stored.token_ids.to_list() == held.token_ids.to_list()
-        assert stored.segment_ids.to_list() == held.segment_ids.to_list()
+        assert isinstance(stored.token_ids, np.memmap)
+        assert isinstance(stored.spans, np.memmap)
+        assert token_ids_of(stored) == token_ids_of(held)
+        assert segment_ids_of(stored) == segment_ids_of(held)
         np.testing.assert_array_equal(stored.lengths, held.lengths)
     assert (len(list(folder.iterdir())) if folder else 0) == int(keeps)
     for make in (
-        lambda encoded: training_batches(encoded, 5, epochs=3, seed=2).after(4).dataset(with_labels=True),
+        lambda encoded: training_batches(encoded, 5, epochs=3, seed=2).select(slice(4, None)).dataset(with_labels=True),
         lambda encoded: training_batches(encoded, 5, epochs=3, seed=2, fill=True).dataset(with_labels=True),
         lambda encoded: prediction_batches(encoded, 5).dataset(with_labels=False),
         lambda encoded: prediction_batches(encoded.take(np.array([5, 3, 90])), 2).dataset(with_labels=False),
@@ -142,7 +143,7 @@ def test_a_folder_without_room_is_done_without(in_files, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     split = Split((["a"] * 97,), None, None)
     encoded = load_encoded(split, Tokenizer(VOCABULARY, lower_case=True), 7, tmp_path / "file" / "folder")
-    assert encoded.token_ids.to_list() == [[2, 4, 3]] * 97
+    assert token_ids_of(encoded) == [[2, 4, 3]] * 97
     assert len(messages) == 1
     assert "cannot be written" in messages[0]
 

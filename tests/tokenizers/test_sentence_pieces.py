@@ -88,16 +88,16 @@ def test_ids_equal_those_of_hugging_face(tmp_path):
 
 def test_pieces_that_end_in_a_digit_and_a_comma_are_cut(model):
     tokenizer = SentencePieceTokenizer(model, lower_case=True)
-    assert set(COMMAS) <= set(tokenizer.pieces)
+    assert set(COMMAS) <= set(tokenizer.vocabulary)
     (ids,) = ids_of(tokenizer, ["in 2000, 15, 7, x"])
-    pieces = [tokenizer.pieces[number] for number in ids]
+    pieces = [tokenizer.vocabulary[number] for number in ids]
     assert not set(COMMAS) & set(pieces)
     assert pieces.count(",") == 3
 
 
 def test_inputs_are_alberts(model):
     tokenizer = SentencePieceTokenizer(model, lower_case=True)
-    place = tokenizer.pieces.index
+    place = tokenizer.vocabulary.index
     token_ids, segment_ids = tokenizer((tf.constant(["The film"]), tf.constant(["a story"])), 31)
     first, second = ids_of(tokenizer, ["the film", "a story"])
     cls, sep = place("[CLS]"), place("[SEP]")
@@ -136,5 +136,5 @@ def test_it_goes_into_a_saved_model(model, tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x80\x04\x95"])
 def test_what_is_no_model_is_refused(content):
-    with pytest.raises(InputError, match=r"no SentencePiece model, or a damaged one|holds no piece <pad> or"):
+    with pytest.raises(InputError, match=r"no SentencePiece model, or a damaged one|lacks the token <pad> or"):
         SentencePieceTokenizer(content, True)

@@ -98,10 +98,10 @@ def test_alberts_casing_and_accents_are_those_of_its_files(case, spiece, tmp_pat
 
 def test_a_vocabulary_of_another_size(spiece, tmp_path):
     write_words(tmp_path)
-    with pytest.raises(InputError, match=r"vocab\.txt: 8 word-pieces; expected 11, the vocab_size"):
+    with pytest.raises(InputError, match=r"vocab\.txt: 8 tokens; expected 11, the vocab_size"):
         load_tokenizer(checkpoint(tmp_path, "bert", 11))
     (tmp_path / "spiece.model").write_bytes(spiece)
-    with pytest.raises(InputError, match=r"spiece\.model: 503 word-pieces; expected 30000, the vocab_size"):
+    with pytest.raises(InputError, match=r"spiece\.model: 503 tokens; expected 30000, the vocab_size"):
         load_tokenizer(checkpoint(tmp_path, "albert", 30000))
 
 
@@ -115,7 +115,7 @@ def test_a_swapped_vocabulary_of_the_same_size(tmp_path):
 
 def test_a_swapped_model_of_the_same_size(spiece, tmp_path):
     (tmp_path / "spiece.model").write_bytes(spiece)
-    pieces = [[piece, 0.0] for piece in SentencePieceTokenizer(spiece, True).pieces]
+    pieces = [[piece, 0.0] for piece in SentencePieceTokenizer(spiece, True).vocabulary]
     other = {"model": {"vocab": [*pieces[:-1], ["other", 0.0]]}}
     (tmp_path / "tokenizer.json").write_text(json.dumps(other))
     with pytest.raises(InputError, match=r"spiece\.model: entry 502 is .*; tokenizer\.json beside it has 'other'"):

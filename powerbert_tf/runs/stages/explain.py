@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from powerbert_tf.batches.batching import EncodedSplit, encode_split, prediction_batches
+from powerbert_tf.batches.encoded_split import EncodedSplit, encode_split
+from powerbert_tf.batches.padded_batches import prediction_batches
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.splits import Split
@@ -40,8 +41,8 @@ def explain(run: Run, folder: Path) -> dict[str, Any]:
         explain_batches(
             dense,
             reduced,
-            batches.dataset(with_labels=False).as_numpy_iterator(),
-            np.concatenate(batches.rows),
+            (inputs for inputs, _ in batches),
+            batches.order(),
             run.tokenizer.spelled(),
             run.task.is_regression,
             texts.labels,

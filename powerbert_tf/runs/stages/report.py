@@ -9,7 +9,8 @@ import numpy as np
 from scipy import special
 from sklearn.metrics import confusion_matrix
 
-from powerbert_tf.batches.batching import EncodedSplit, prediction_batches
+from powerbert_tf.batches.encoded_split import EncodedSplit
+from powerbert_tf.batches.padded_batches import prediction_batches
 from powerbert_tf.common.files import replacing, write_json
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.metrics import METRICS, compare_answers
@@ -156,7 +157,7 @@ def _data(run: Run, dev: EncodedSplit) -> dict[str, Any]:
     padding = {}  # the share of the computed word-vectors that is padding
     for name, way in _WAYS.items():
         batches = prediction_batches(dev, batch_size, length_buckets=run.settings.inference.length_buckets, **way)
-        computed = sum(len(rows) * int(length) for rows, length in zip(batches.rows, batches.lengths, strict=True))
+        computed = sum(len(batches.rows(at)) * int(length) for at, length in enumerate(batches.lengths))
         padding[name] = 1 - int(dev.lengths.sum()) / computed
     return {
         "source": run.dataset.source,

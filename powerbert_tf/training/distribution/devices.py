@@ -12,9 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from powerbert_tf.batches.batching import Batches
+from powerbert_tf.batches.padded_batches import Batches
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.common.scratch import new_array
+from powerbert_tf.common.large_arrays import new_array
 from powerbert_tf.models.compilation import compiled_once
 from powerbert_tf.training.distribution.processes import num_processes
 
@@ -161,8 +161,7 @@ class Devices:
     ) -> Iterable[tuple[np.ndarray, np.ndarray]]:
         """Row numbers `[k]` and their logits `[k, C]`, batch by batch."""
         function = compiled_once(model, jit_compile)
-        dataset = batches.dataset(with_labels=False)
-        for inputs, rows in zip(dataset.as_numpy_iterator() if on_jax() else dataset, batches.rows, strict=True):
+        for inputs, rows in batches:
             yield rows, keras.ops.convert_to_numpy(function(inputs))[: len(rows)]  # a filled batch has more
 
 

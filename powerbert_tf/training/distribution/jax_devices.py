@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from powerbert_tf.batches.batching import Batches
+from powerbert_tf.batches.padded_batches import Batches
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.training.distribution.cluster import Cluster
 from powerbert_tf.training.distribution.copies import BringBack, Copies, copied
@@ -118,10 +118,12 @@ class JaxDevices(Devices):
     def _answers(self, model, batches, batch_size, jit_compile):
         function = self._copies.function(model, self._layout.scope(), self._predicting)
         own = _of_process(batches, batch_size, self._layout)
-        for inputs, rows in zip(own.dataset(with_labels=False).as_numpy_iterator(), batches.rows, strict=True):
+        for at, (inputs, _) in enumerate(own):
             found = function({name: self._placed(value) for name, value in inputs.items()})
             # Each process's share stands at the beginning of its part of what was found.
-            parts = zip(np.array_split(rows, num_processes()), np.split(found, num_processes()), strict=True)
+            parts = zip(
+                np.array_split(batches.rows(at), num_processes()), np.split(found, num_processes()), strict=True
+            )
             for part, values in parts:
                 yield part, values[: len(part)]
 

@@ -21,8 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from powerbert_tf.batches.batching import Batches
-from powerbert_tf.batches.order import RowsOfBatches
+from powerbert_tf.batches.padded_batches import Batches
 from powerbert_tf.models.classifier import INPUTS
 from powerbert_tf.training.distribution.copies import BringBack, Copies, copied, seed_states
 from powerbert_tf.training.distribution.devices import Devices, Trainer, TrainingStep
@@ -35,10 +34,10 @@ def shares(batches: Batches, replicas: int, own: range, size: int) -> Batches:
 
     def share(number: int) -> np.ndarray:
         batch, place = divmod(number, len(own))
-        return np.array_split(batches.rows[batch], replicas)[own[place]]
+        return np.array_split(batches.rows(batch), replicas)[own[place]]
 
-    rows = RowsOfBatches(share, range(len(batches.rows) * len(own)))
-    return dataclasses.replace(batches, rows=rows, lengths=np.repeat(batches.lengths, len(own)), filled_to=size)
+    numbers, lengths = np.arange(len(batches) * len(own)), np.repeat(batches.lengths, len(own))
+    return dataclasses.replace(batches, rows_of=share, numbers=numbers, lengths=lengths, filled_to=size)
 
 
 def _shared_dataset(batches: Batches, batch_size: int, strategy: tf.distribute.Strategy, with_labels: bool) -> Any:
@@ -56,9 +55,9 @@ def _shared_dataset(batches: Batches, batch_size: int, strategy: tf.distribute.S
         dataset = part.dataset(with_labels)
         if with_labels:
             return dataset
-        numbers = np.full((len(part.rows), size), -1, "int64")
-        for row, share in zip(numbers, part.rows, strict=True):
-            row[: len(share)] = share
+        numbers = np.full((len(part), size), -1, "int64")
+        for at, filled in enumerate(numbers):
+            filled[: len(part.rows(at))] = part.rows(at)
         return tf.data.Dataset.zip(dataset, tf.data.Dataset.from_tensor_slices(numbers))
 
     return strategy.distribute_datasets_from_function(of_process)
@@ -79,7 +78,7 @@ class Replicas(Devices):
         iterator = iter(_shared_dataset(batches, batch_size, self._strategy, with_labels=False))
         spec = iterator.element_spec
         function = self._copies.function(model, self._strategy.scope(), lambda copy: self._predicting(copy, spec))
-        for _ in batches.rows:
+        for _ in range(len(batches)):
             numbers, values = (part.numpy() for part in function(next(iterator)))
             yield numbers[numbers >= 0], values[numbers >= 0]
 
