@@ -114,7 +114,7 @@ def test_robertas_padding_is_its_own(settings_for, tmp_path):
 
 def test_a_length_without_room_for_words_and_one_beyond_the_positions(settings_for, tmp_path):
     write_roberta(tmp_path / "checkpoint")
-    with pytest.raises(InputError, match=r"--max_seq_length=32: .* has position embeddings for 31 word-pieces"):
+    with pytest.raises(InputError, match=r"--max_seq_length=32: .* has position embeddings for 31 tokens"):
         pipeline.run(resolve_settings("SST-2", checkpoint=str(tmp_path / "checkpoint"), max_seq_length=32))
     with pytest.raises(InputError, match=r"--max_seq_length=4: leaves no room for words; expected at least 5"):
         pipeline.run(resolve_settings("QNLI", checkpoint=str(tmp_path / "checkpoint"), max_seq_length=4))

@@ -229,7 +229,7 @@ def test_pairs_are_truncated_as_in_bert(max_seq_length):
 
 
 def test_head_and_tail_of_a_long_text():
-    """Of 510 word-pieces, 128 are the beginning and 382 the end, as in Sun et al. (2019); short texts stay whole."""
+    """Of 510 tokens, 128 are the beginning and 382 the end, as in Sun et al. (2019); short texts stay whole."""
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{number}" for number in range(700))]
     tokenizer = Tokenizer(vocabulary, lower_case=True)
     tokenizer.truncation = "head_tail"
