@@ -1,6 +1,11 @@
-"""Pretrained and fine-tuned BERT weights from other tools, by name, strictly."""
+"""Pretrained and fine-tuned weights from other tools: Google's, Hugging Face's and KerasHub's, matched by name.
 
-from powerbert_tf.checkpoints.load import DEFAULT_PACKAGE, Checkpoint, find_checkpoint, load_classifier
+Imports `common`, `elimination` and `models`. A new format is a file here with a `find` that returns a `Checkpoint`;
+the names of weights belong into `names`.
+"""
+
+from powerbert_tf.checkpoints.checkpoint import Checkpoint
+from powerbert_tf.checkpoints.load import DEFAULT_PACKAGE, find_checkpoint, load_classifier
 from powerbert_tf.checkpoints.weights import assign_weights, named_weights
 
 __all__ = [

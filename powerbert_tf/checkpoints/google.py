@@ -4,31 +4,54 @@ from pathlib import Path
 
 import numpy as np
 
-from powerbert_tf.checkpoints.configurations import google_config
+from powerbert_tf.checkpoints.checkpoint import Checkpoint, require_bytes
+from powerbert_tf.checkpoints.config_files import google_config
 from powerbert_tf.checkpoints.google_index import STRING, read_index
-from powerbert_tf.checkpoints.names import is_known_extra, weight_names
+from powerbert_tf.checkpoints.names import is_unused_google_name, weight_names
 from powerbert_tf.checkpoints.weights import list_names, named_weights
 from powerbert_tf.common.errors import InputError, first_line
 from powerbert_tf.common.files import write_json
 from powerbert_tf.models.architectures import ARCHITECTURES
 from powerbert_tf.models.classifier import BertClassifier
-from powerbert_tf.models.config import BertConfig
+from powerbert_tf.models.config import BertConfig, read_bert_config
+
+
+def find(name: str, folder: Path) -> Checkpoint | None:
+    """The checkpoint in a folder; None if the folder has no file of Google's.
+
+    Raises:
+        InputError: The checkpoint is incomplete, or its configuration is damaged.
+    """
+    for architecture, row in ARCHITECTURES.items():
+        if row.google is not None:
+            path, prefix = folder / row.google.config, folder / row.google.prefix
+            if path.is_file() or Path(f"{prefix}.index").is_file():
+                return _checkpoint(name, path, prefix, architecture)
+    return None
+
+
+def _checkpoint(name: str, path: Path, prefix: Path, architecture: str) -> Checkpoint:
+    config = read_bert_config(path, architecture)
+    if not Path(f"{prefix}.index").is_file():
+        raise InputError(f"{prefix}.index: no such file; the checkpoint is incomplete.")
+    require_bytes(config, path, sorted(prefix.parent.glob(f"{prefix.name}.data-*")))
+    return Checkpoint(name, prefix.parent, config, lambda: read_weights(prefix, config))
 
 
 def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:
     """Reads the checkpoint's weights.
 
     Args:
-        prefix: What the names of its files begin with.
+        prefix: Common to the names of its files.
         config: Sizes.
 
     Returns:
-        Our path -> array; with `classifier/kernel` and `classifier/bias` where the checkpoint holds a head.
+        Our path -> array; with `classifier/kernel` and `classifier/bias` if the checkpoint holds a head.
 
     Raises:
-        InputError: The checkpoint is missing or damaged, or holds a variable that is no part of a BERT.
+        InputError: The checkpoint is missing or damaged, or holds a variable that is no part of the architecture.
     """
-    import tensorflow as tf  # only here, so that models load without TensorFlow on other backends
+    import tensorflow as tf  # here, so that models load without TensorFlow on other backends
 
     shards = sorted(prefix.parent.glob(f"{prefix.name}.data-?????-of-?????"))
     if not shards:
@@ -43,12 +66,8 @@ def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:
         if present != index.keys():
             raise ValueError("a block that cannot be read")
         names = [name for name in weight_names(config) if name.google in present]
-        left_over = {
-            name
-            for name in present - {name.google for name in names}
-            if not is_known_extra(config.architecture, google=name)
-        }
-        if left_over:
+        others = present - {name.google for name in names}
+        if left_over := {name for name in others if not is_unused_google_name(name)}:
             raise InputError(
                 f"{prefix}: holds variables that are no part of this {ARCHITECTURES[config.architecture].title}: "
                 f"{list_names(left_over)}."
@@ -56,8 +75,8 @@ def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:
         if no_numbers := [name for name in present if index[name].dtype == STRING]:
             raise ValueError(f"{list_names(no_numbers)} of texts; expected numbers")
         weights = {name.ours: reader.get_tensor(name.google) for name in names}
-        for name in present - {name.google for name in names}:
-            reader.get_tensor(name)  # of no use here, but a file that ends before it was not copied whole
+        for name in others:
+            reader.get_tensor(name)  # unused, but a file that ends before it is incomplete
     except (tf.errors.OpError, RuntimeError, IndexError, OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -66,14 +85,14 @@ def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:
 
 
 def write_checkpoint(folder: Path, model: BertClassifier) -> None:
-    """Writes the model under Google's names, the head as in its `run_classifier.py`; it eliminates nothing.
+    """Writes the model under Google's names, with the head of `run_classifier.py` and without elimination.
 
     Args:
         folder: An existing folder.
         model: The model.
 
     Raises:
-        InputError: Google has no release of this architecture, or no word for what the model does.
+        InputError: Google has no release of this architecture, or its code cannot do what the model does.
     """
     import tensorflow as tf
 

@@ -1,7 +1,7 @@
-"""The index of a TF1 checkpoint, checked before TensorFlow reads it.
+"""Checks the index of a TF1 checkpoint before TensorFlow reads it.
 
-TensorFlow trusts an index whose checksums are right: an entry that makes no sense ends the process, or asks for memory
-that no machine has. The file is a table of LevelDB; its keys are names, its values `BundleEntryProto`s, but for the
+TensorFlow trusts an index whose checksums are right: an invalid entry aborts the process, or asks for more memory than
+any machine has. The file is a LevelDB table. Its keys are names and its values `BundleEntryProto`s, except for the
 first, a `BundleHeaderProto` under the empty name.
 """
 
@@ -11,24 +11,24 @@ import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-_FOOTER = 48  # bytes: where two blocks are, filled up, and eight that say what the file is
+_FOOTER = 48  # bytes: the handles of two blocks, padding, and the magic number
 _MAGIC = bytes.fromhex("57fb808b247547db")
-_TRAILER = 5  # bytes behind a block: how it is compressed, and a checksum, which TensorFlow looks at
+_TRAILER = 5  # bytes after a block: its compression, and a checksum, which TensorFlow verifies
 _LARGEST = 2**26  # bytes of an index; that of BERT-large with its optimizer's state has 80,000
-STRING = 7  # TensorFlow's number of the type, whose size is not said
-_BYTES = {1: 4, 2: 8, 3: 4, 4: 1, 5: 2, 6: 1, 9: 8, 10: 1, 14: 2, 17: 2, 19: 2, 22: 4, 23: 8}  # of a number, by type
+STRING = 7  # TensorFlow's number of the type, whose elements have no fixed size
+_BYTES = {1: 4, 2: 8, 3: 4, 4: 1, 5: 2, 6: 1, 9: 8, 10: 1, 14: 2, 17: 2, 19: 2, 22: 4, 23: 8}  # per element, by type
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A tensor: TensorFlow's number of its type, and its dimensions."""
+    """A tensor: TensorFlow's number of its type, and its shape."""
 
     dtype: int
     shape: tuple[int, ...]
 
 
 def read_index(path: Path, shards: Sequence[Path]) -> dict[str, Entry]:
-    """Reads an index, and checks what it says of each tensor against the files of the data.
+    """Reads an index, and checks each entry against the data files.
 
     Args:
         path: `<prefix>.index`.
@@ -39,7 +39,7 @@ def read_index(path: Path, shards: Sequence[Path]) -> dict[str, Entry]:
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It makes no sense, or the data is not all there; the message says where.
+        ValueError: The index is damaged or the data incomplete; the message says where.
     """
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import tensor_bundle_pb2
@@ -81,7 +81,7 @@ def _checked(name: str, entry, sizes: Sequence[int]) -> Entry:
 
 
 def _table(content: bytes) -> dict[bytes, bytes]:
-    """Keys and values of a table of LevelDB."""
+    """Keys and values of a LevelDB table."""
     if len(content) < _FOOTER or not content.endswith(_MAGIC):
         raise ValueError("no end of a table")
     place = len(content) - _FOOTER
@@ -119,7 +119,7 @@ def _block(content: bytes, first: int, size: int) -> Iterator[tuple[bytes, bytes
     end -= 4 * count
     if end < 0 or not count:
         raise ValueError("a block without its beginnings")
-    # Keys share their beginning with the key before, but for those here, at which a search begins.
+    # A key shares its beginning with the key before. These are the keys that are whole, at which a search begins.
     beginnings = struct.unpack_from(f"<{count}I", block, end)
     whole = set()
     key, place = b"", 0
@@ -140,7 +140,7 @@ def _block(content: bytes, first: int, size: int) -> Iterator[tuple[bytes, bytes
 
 
 def _varint(data: bytes, place: int) -> tuple[int, int]:
-    """A number, and what is behind it."""
+    """A number, and the place after it."""
     value = 0
     for shift in range(0, 64, 7):
         if place >= len(data):

@@ -8,25 +8,44 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from powerbert_tf.checkpoints.configurations import hugging_face_config
-from powerbert_tf.checkpoints.names import full_hugging_face_name, is_known_extra, weight_names
+from powerbert_tf.checkpoints.checkpoint import Checkpoint, require_bytes
+from powerbert_tf.checkpoints.config_files import hugging_face_config
+from powerbert_tf.checkpoints.names import full_hugging_face_name, is_unused_hugging_face_name, weight_names
 from powerbert_tf.checkpoints.weights import list_names, named_weights
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import read_object, replacing, write_json
 from powerbert_tf.models.architectures import ARCHITECTURES
 from powerbert_tf.models.classifier import BertClassifier
-from powerbert_tf.models.config import BertConfig
+from powerbert_tf.models.config import BertConfig, read_bert_config
 
 FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
-_PLACEHOLDER = re.compile(r"LABEL_\d+")  # what `transformers` calls a class that nobody named
+_PLACEHOLDER = re.compile(r"LABEL_\d+")  # what `transformers` calls a class without a name
+
+
+def find(name: str, folder: Path) -> Checkpoint | None:
+    """The checkpoint in a folder; None if the folder has no file of Hugging Face's.
+
+    Raises:
+        InputError: The checkpoint is incomplete, or its configuration is damaged.
+    """
+    path, weights = folder / CONFIG_FILE, folder / FILE
+    if not (path.is_file() or weights.is_file()):
+        return None
+    config = read_bert_config(path)
+    if not weights.is_file():
+        pickles = sorted(folder.glob("*.bin"))
+        pickled = f" ({pickles[0].name} is a pickle, which is never loaded: convert it)" if pickles else ""
+        raise InputError(f"{weights}: no such file{pickled}.")
+    require_bytes(config, path, [weights])
+    return Checkpoint(name, folder, config, lambda: read_weights(folder, config), classes=_read_classes(folder))
 
 
 def read_weights(folder: Path, config: BertConfig) -> dict[str, np.ndarray]:
     """Reads the weights of a base model, or of one built on it (tensor names with a leading `bert.`, `albert.`, ...).
 
     Returns:
-        Our path -> array; with `classifier/kernel` and `classifier/bias` where the checkpoint holds a head.
+        Our path -> array; with `classifier/kernel` and `classifier/bias` if the checkpoint holds a head.
 
     Raises:
         InputError: The file is damaged, or holds a tensor that is no part of this architecture.
@@ -44,7 +63,7 @@ def read_weights(folder: Path, config: BertConfig) -> dict[str, np.ndarray]:
                 if name is not None and name.ours not in weights:
                     array = tensors.get_tensor(foreign)
                     weights[name.ours] = array.T if name.hugging_face_transposed else array
-                elif not is_known_extra(config.architecture, hugging_face=modern):
+                elif not is_unused_hugging_face_name(config.architecture, modern):
                     left_over.add(foreign)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: cannot be read; damaged or truncated? ({error})") from None
@@ -59,12 +78,8 @@ def read_weights(folder: Path, config: BertConfig) -> dict[str, np.ndarray]:
     return {ours: array.astype("float32") for ours, array in weights.items()}
 
 
-def read_classes(folder: Path) -> tuple[str, ...]:
-    """Names of the classes of a head, in the order of its logits, from `id2label`; empty where it does not name them.
-
-    Args:
-        folder: Whose `config.json` has been read before.
-    """
+def _read_classes(folder: Path) -> tuple[str, ...]:
+    """Names of a head's classes, in the order of its logits, from `id2label`; empty if it has no names."""
     named = read_object(folder / CONFIG_FILE).get("id2label") or {}
     if not isinstance(named, dict) or sorted(named) != sorted(map(str, range(len(named)))):
         return ()
@@ -75,13 +90,13 @@ def read_classes(folder: Path) -> tuple[str, ...]:
 
 
 def _modern(foreign: str, architecture: str) -> str:
-    """Without the prefix of the surrounding model, and with today's names of a LayerNorm's weights."""
+    """The name without the prefix of the base model, and with today's names of a LayerNorm's weights."""
     name = foreign.removeprefix(f"{architecture}.")
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 
 def write_checkpoint(folder: Path, model: BertClassifier, classes: Sequence[str] = (), pad_id: int = 0) -> None:
-    """Writes the model, head included, as the architecture's `...ForSequenceClassification`; it eliminates nothing.
+    """Writes the model as the architecture's `...ForSequenceClassification`, with head and without elimination.
 
     Args:
         folder: An existing folder.
@@ -96,5 +111,5 @@ def write_checkpoint(folder: Path, model: BertClassifier, classes: Sequence[str]
         array = array.T if name.hugging_face_transposed else array
         tensors[full_hugging_face_name(model.config.architecture, name)] = np.ascontiguousarray(array, "float32")
     with replacing(folder / FILE) as partial:
-        save_file(tensors, partial, metadata={"format": "pt"})  # the key without which transformers reads nothing
+        save_file(tensors, partial, metadata={"format": "pt"})  # which transformers requires
     write_json(folder / CONFIG_FILE, hugging_face_config(model.config, classes, model.num_classes, pad_id))

@@ -1,7 +1,7 @@
-"""KerasHub's models: presets by name or folder, `.keras` files and objects, backbones and classifiers alike.
+"""KerasHub's models, backbones and classifiers: presets by name or folder, `.keras` files, and objects.
 
-KerasHub is an optional extra, imported where one of its models is asked for. It builds and reads them; here its layers
-get our names, a row each.
+KerasHub is an optional extra, imported when one of its models is asked for. It builds and reads the models; the tables
+here translate the names of their layers.
 """
 
 import atexit
@@ -19,14 +19,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from powerbert_tf.checkpoints.names import weight_names
+from powerbert_tf.checkpoints.checkpoint import Checkpoint
+from powerbert_tf.checkpoints.names import HEAD, POOLER, weight_names
 from powerbert_tf.checkpoints.weights import list_names
 from powerbert_tf.common.errors import InputError, first_line
 from powerbert_tf.common.files import read_object
 from powerbert_tf.models.architectures import ARCHITECTURES, SENTENCE_PIECES
 from powerbert_tf.models.config import BertConfig
 
-FILE = ".keras"  # what Keras' own files end with
+FILE = ".keras"  # the suffix of Keras' own files
 _SCHEME = re.compile(r"[a-z]+://")
 _BARE_NAME = re.compile(r"[A-Za-z0-9_]+")
 
@@ -37,22 +38,20 @@ class Kind:
 
     Attributes:
         backbone: Its class.
-        classifier: The class with a head; empty where there is none.
+        classifier: The class with a head; empty if there is none.
         layers: Our layer -> the path of KerasHub's. `{}` is the number of an encoder.
-        fields: Our field -> its attribute, where it is not `_FIELDS`'.
+        attributes: Our field -> its attribute, if that is not in `_ATTRIBUTES`.
         constants: Fields that its code decides.
-        pretrains_pooler: Whether the backbone's pooler means anything before there is a head.
     """
 
     backbone: str
     classifier: str
     layers: Mapping[str, str]
-    fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    pretrains_pooler: bool = True
 
 
-_FIELDS = {
+_ATTRIBUTES = {
     "vocab_size": "vocabulary_size",
     "hidden_size": "hidden_dim",
     "num_hidden_layers": "num_layers",
@@ -64,8 +63,12 @@ _FIELDS = {
 }
 
 
-def _encoder(block: str) -> dict[str, str]:
+def _layers(block: str, embeddings: str = "") -> dict[str, str]:
+    """The layers of every architecture, by the paths of an encoder and of the embeddings."""
     return {
+        "embeddings/word_embeddings": f"{embeddings}token_embedding",
+        "embeddings/position_embeddings": f"{embeddings}position_embedding",
+        "embeddings/layer_norm": "embeddings_layer_norm",
         "encoder_{}/attention/query": f"{block}/self_attention_layer/query",
         "encoder_{}/attention/key": f"{block}/self_attention_layer/key",
         "encoder_{}/attention/value": f"{block}/self_attention_layer/value",
@@ -79,62 +82,42 @@ def _encoder(block: str) -> dict[str, str]:
     }
 
 
-_BERT_LAYERS = {
-    "embeddings/word_embeddings": "token_embedding",
-    "embeddings/position_embeddings": "position_embedding",
-    "embeddings/segment_embeddings": "segment_embedding",
-    "embeddings/layer_norm": "embeddings_layer_norm",
-    **_encoder("transformer_layer_{}"),
-}
-_SEGMENT_TABLE = "embeddings/segment_embeddings"
-_SEGMENTS = {"type_vocab_size": "num_segments"}
+_BLOCK = "transformer_layer_{}"
+_SEGMENTS = "embeddings/segment_embeddings"
+_SEGMENT_TABLE = {_SEGMENTS: "segment_embedding"}
+_NUM_SEGMENTS = {"type_vocab_size": "num_segments"}
 _TANH_GELU = {"hidden_act": "gelu_new"}  # the backbone's own, whatever the model was before it came to KerasHub
 
 KINDS: Mapping[str, Kind] = {
-    "bert": Kind("BertBackbone", "BertTextClassifier", _BERT_LAYERS, _SEGMENTS, _TANH_GELU),
+    "bert": Kind(
+        "BertBackbone", "BertTextClassifier", {**_layers(_BLOCK), **_SEGMENT_TABLE}, _NUM_SEGMENTS, _TANH_GELU
+    ),
     "albert": Kind(
         "AlbertBackbone",
         "AlbertTextClassifier",
-        {
-            **_BERT_LAYERS,
-            "embeddings/projection": "embedding_projection",
-            **_encoder("group_{}_inner_layer_0"),
-        },
-        {**_SEGMENTS, "embedding_size": "embedding_dim"},
+        {**_layers("group_{}_inner_layer_0"), **_SEGMENT_TABLE, "embeddings/projection": "embedding_projection"},
+        {**_NUM_SEGMENTS, "embedding_size": "embedding_dim"},
         _TANH_GELU,
     ),
     "distilbert": Kind(
-        "DistilBertBackbone",
-        "DistilBertTextClassifier",
-        {
-            "embeddings/word_embeddings": "token_and_position_embedding/token_embedding",
-            "embeddings/position_embeddings": "token_and_position_embedding/position_embedding",
-            "embeddings/layer_norm": "embeddings_layer_norm",
-            **_encoder("transformer_layer_{}"),
-        },
+        "DistilBertBackbone", "DistilBertTextClassifier", _layers(_BLOCK, "token_and_position_embedding/")
     ),
     "roberta": Kind(
         "RobertaBackbone",
         "RobertaTextClassifier",
-        {
-            "embeddings/word_embeddings": "embeddings/token_embedding",
-            "embeddings/position_embeddings": "embeddings/position_embedding",
-            "embeddings/layer_norm": "embeddings_layer_norm",
-            **_encoder("transformer_layer_{}"),
-        },
+        _layers(_BLOCK, "embeddings/"),
         constants={"layer_norm_eps": 1e-5, "type_vocab_size": 1},
     ),
     "electra": Kind(
         "ElectraBackbone",
         "",
-        {**_BERT_LAYERS, "embeddings/projection": "embeddings_projection"},
-        {**_SEGMENTS, "vocab_size": "vocab_size", "embedding_size": "embedding_dim"},
+        {**_layers(_BLOCK), **_SEGMENT_TABLE, "embeddings/projection": "embeddings_projection"},
+        {**_NUM_SEGMENTS, "vocab_size": "vocab_size", "embedding_size": "embedding_dim"},
         _TANH_GELU,
-        pretrains_pooler=False,
     ),
 }
 
-# KerasHub's file of a tokenizer -> as `powerbert_tf.tokenizers.files` knows it.
+# KerasHub's file of a tokenizer -> its usual name.
 _TOKENIZER_FILES = {
     "vocabulary.txt": "vocab.txt",
     "vocabulary.spm": "spiece.model",
@@ -143,19 +126,8 @@ _TOKENIZER_FILES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """A model of KerasHub, its sizes read; see `load.Checkpoint` for what the fields are."""
-
-    name: str
-    config: BertConfig
-    read_weights: Callable[[], dict[str, np.ndarray]]
-    unpack_tokenizer: Callable[[], Path]
-    max_seq_length: int | None
-
-
 def is_meant(checkpoint: Any) -> bool:
-    """Whether this is KerasHub's to read: an object, a `.keras` file, a preset's folder, address or name."""
+    """Whether KerasHub reads this: an object, a `.keras` file, or a preset's folder, address or name."""
     if isinstance(checkpoint, keras.layers.Layer):
         return True
     text = os.fspath(checkpoint)
@@ -180,7 +152,7 @@ def _preset_names() -> Mapping[str, Any]:
         return {}
 
 
-def find(checkpoint: str | os.PathLike[str] | keras.layers.Layer) -> Found:
+def find(checkpoint: str | os.PathLike[str] | keras.layers.Layer) -> Checkpoint:
     """Finds a model of KerasHub and reads its sizes.
 
     Args:
@@ -188,7 +160,7 @@ def find(checkpoint: str | os.PathLike[str] | keras.layers.Layer) -> Found:
             `.keras` file, or a backbone or classifier itself.
 
     Raises:
-        InputError: KerasHub is not installed, cannot load it, or it is a model of another kind.
+        InputError: KerasHub is not installed or cannot load it, or it is an unsupported model.
     """
     if isinstance(checkpoint, keras.layers.Layer):
         name = f"{type(checkpoint).__name__} {checkpoint.name}"
@@ -210,14 +182,14 @@ def _require_keras_hub(checkpoint: str) -> Any:
         return importlib.import_module("keras_hub")
     except ImportError as error:
         raise InputError(
-            f"checkpoint {checkpoint}: KerasHub reads it, which is not there ({error}); pip install keras-hub."
+            f"checkpoint {checkpoint}: needs KerasHub, which is not installed ({error}); pip install keras-hub."
         ) from None
 
 
 def _loaded(checkpoint: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
-    except Exception as error:  # whatever KerasHub, a hub's client or the network has to say
+    except Exception as error:  # of KerasHub, a hub's client or the network
         raise InputError(
             f"checkpoint {checkpoint}: KerasHub cannot load it ({type(error).__name__}: {first_line(error)}); "
             "expected one of its presets: a folder, or, where the network reaches it, a name or an hf:// or kaggle:// "
@@ -226,10 +198,10 @@ def _loaded(checkpoint: str, load: Callable[[], Any]) -> Any:
 
 
 def _reads_as_classifier(hub: Any, preset: str) -> Any:
-    """The preset's classifier, its weights not read; None where it holds no trained one."""
+    """The preset's classifier without its weights; None if it holds no trained one."""
     try:
         return hub.models.TextClassifier.from_preset(preset, load_weights=False)
-    except Exception:  # without a head of its own it asks for a number of classes; the backbone tells what else
+    except Exception:  # without a head it asks for a number of classes; loading the backbone reports all else
         return None
 
 
@@ -237,34 +209,35 @@ def _read_file(path: Path) -> keras.layers.Layer:
     if not path.is_file():
         raise InputError(f"checkpoint {path}: no such file; expected a classifier of KerasHub that Keras has saved.")
     try:
-        return keras.saving.load_model(path, compile=False)  # in Keras' safe mode, which runs no code of the file
+        return keras.saving.load_model(path, compile=False)  # in Keras' safe mode, which runs no code in the file
     except Exception as error:  # of a damaged file, of a class that is not registered and so on
         raise InputError(f"{path}: cannot be read ({type(error).__name__}: {first_line(error)}).") from None
 
 
-def _describe(name: str, model: Any, load: Callable[[], keras.layers.Layer], preset: str | None = None) -> Found:
+def _describe(name: str, model: Any, load: Callable[[], keras.layers.Layer], preset: str | None = None) -> Checkpoint:
     backbone = getattr(model, "backbone", model)
     architecture = _architecture_of(name, model, backbone)
     kind, head = KINDS[architecture], model if model is not backbone else None
     if head is not None:
         _check_head(name, head, backbone)
-    fields = {**_FIELDS, **kind.fields}
+    attributes = {**_ATTRIBUTES, **kind.attributes}
     config = BertConfig(
         **{
             **ARCHITECTURES[architecture].fixed,
-            **{field: getattr(backbone, attribute) for field, attribute in fields.items()},
+            **{field: getattr(backbone, attribute) for field, attribute in attributes.items()},
             **kind.constants,
         },
         architecture=architecture,
         classifier_dropout=None if head is None else head.dropout,
     )
-    # Ours has rows before the first position, and a segment, as RoBERTa's releases do; KerasHub leaves them out.
+    # KerasHub leaves out the rows before the first position, and the segment, that RoBERTa's releases have.
     config = dataclasses.replace(
         config, max_position_embeddings=config.max_position_embeddings + config.position_offset
     )
     preprocessor = getattr(head, "preprocessor", None)
-    return Found(
+    return Checkpoint(
         name,
+        Path(name),
         config,
         lambda: _weights_of(name, load(), config),
         lambda: _unpack(_tokenizer(name, preprocessor, preset), architecture),
@@ -274,7 +247,7 @@ def _describe(name: str, model: Any, load: Callable[[], keras.layers.Layer], pre
 
 def _architecture_of(name: str, model: Any, backbone: Any) -> str:
     classes = {kind.backbone: architecture for architecture, kind in KINDS.items()}
-    # A class of the same name, and not one derived from it, whose graph may be another.
+    # The class itself: one derived from it may have another graph.
     architecture = classes.get(type(backbone).__name__)
     is_known = architecture is not None and type(backbone).__module__.startswith("keras_hub.")
     if not is_known or (model is not backbone and type(model).__name__ != KINDS[str(architecture)].classifier):
@@ -305,7 +278,7 @@ def _check_head(name: str, head: Any, backbone: Any) -> None:
 
 
 def _weights_of(name: str, model: Any, config: BertConfig) -> dict[str, np.ndarray]:
-    """Our path -> array, of all that the model has."""
+    """Our path -> array, of all weights of the model."""
     kind = KINDS[config.architecture]
     variables = {variable.path: variable for variable in model.weights if "seed_generator" not in variable.path}
     weights = {}
@@ -314,7 +287,7 @@ def _weights_of(name: str, model: Any, config: BertConfig) -> dict[str, np.ndarr
         number = re.search(r"encoder_(\d+)", layer)
         there = kind.layers.get(re.sub(r"encoder_\d+", "encoder_{}", layer), "").format(number and number[1])
         variable = variables.pop(there + (weight or "/embeddings"), None)
-        if variable is None:  # of the head, which a backbone lacks; others are missed when they are assigned
+        if variable is None:  # of the head, which a backbone lacks; any other is missed in `assign_weights`
             continue
         if not keras.backend.is_float_dtype(variable.dtype):
             raise InputError(f"checkpoint {name}: {variable.path} is {variable.dtype}; expected a model of floats.")
@@ -323,23 +296,23 @@ def _weights_of(name: str, model: Any, config: BertConfig) -> dict[str, np.ndarr
         raise InputError(
             f"checkpoint {name}: holds weights that this model does not have: {list_names(set(variables))}."
         )
-    if not kind.pretrains_pooler:
-        weights = {path: array for path, array in weights.items() if not path.startswith("pooler/")}
-    if config.type_vocab_size and _SEGMENT_TABLE not in kind.layers:  # the one segment of RoBERTa's releases
-        weights[_SEGMENT_TABLE] = np.zeros((config.type_vocab_size, config.embedding_width), "float32")
+    if HEAD[0] not in weights and not ARCHITECTURES[config.architecture].pretrains_pooler:
+        weights = {path: array for path, array in weights.items() if path not in POOLER}
+    if config.type_vocab_size and _SEGMENTS not in kind.layers:  # the one segment of RoBERTa's releases
+        weights[_SEGMENTS] = np.zeros((config.type_vocab_size, config.embedding_width), "float32")
     table = weights["embeddings/position_embeddings"]
     weights["embeddings/position_embeddings"] = np.pad(table, [[config.position_offset, 0], [0, 0]])
     return weights
 
 
 def _split(path: str) -> tuple[str, str]:
-    """A layer and what it calls its weight; that of a table has no name."""
+    """A layer and the name of its weight, which is empty for a table."""
     layer, _, weight = path.rpartition("/")
     return (path, "") if weight.endswith("_embeddings") else (layer, f"/{weight}")
 
 
 def _flattened(layer: str, weight: str, array: np.ndarray) -> np.ndarray:
-    """Heads and their sizes as one axis, which KerasHub keeps apart."""
+    """The array with heads and their sizes as one axis, where KerasHub has two."""
     if "/attention/" not in layer:
         return array
     if weight == "/bias":
@@ -349,7 +322,7 @@ def _flattened(layer: str, weight: str, array: np.ndarray) -> np.ndarray:
 
 def _tokenizer(name: str, preprocessor: Any, preset: str | None) -> Any:
     tokenizer = getattr(preprocessor, "tokenizer", None)
-    if preset is not None:  # that of a model whose weights were not read may lack its files, too
+    if preset is not None:  # a model without weights may lack its tokenizer's files too
         hub = _require_keras_hub(preset)
         return _loaded(preset, lambda: hub.models.Tokenizer.from_preset(preset))
     if tokenizer is None:
@@ -361,9 +334,9 @@ def _tokenizer(name: str, preprocessor: Any, preset: str | None) -> Any:
 
 
 def _unpack(tokenizer: Any, architecture: str) -> Path:
-    """Writes a tokenizer's files as they are called elsewhere, with how it treats texts."""
+    """Writes a tokenizer's files under their usual names, with a configuration of how it treats texts."""
     path = Path(tempfile.mkdtemp(prefix="powerbert-tokenizer-"))
-    atexit.register(shutil.rmtree, path, ignore_errors=True)  # until then, they are assets of exports
+    atexit.register(shutil.rmtree, path, ignore_errors=True)  # until then, exports copy them
     tokenizer.save_assets(str(path))
     for theirs, ours in _TOKENIZER_FILES.items():
         if (path / theirs).exists() and theirs != ours:

@@ -1,4 +1,4 @@
-"""What each weight is called here, in Google's TF1 checkpoints and in Hugging Face's. A layer is a row."""
+"""What each weight is called here, in Google's TF1 checkpoints and in Hugging Face's: a row per layer."""
 
 import dataclasses
 import re
@@ -10,7 +10,7 @@ HEAD = ("classifier/kernel", "classifier/bias")
 POOLER = ("pooler/kernel", "pooler/bias")
 
 # Layer here -> layer there. `{}` is the number of an encoder.
-_BERT_HUGGING_FACE = {
+_BERT = {
     "embeddings/word_embeddings": "embeddings.word_embeddings",
     "embeddings/position_embeddings": "embeddings.position_embeddings",
     "embeddings/segment_embeddings": "embeddings.token_type_embeddings",
@@ -26,65 +26,49 @@ _BERT_HUGGING_FACE = {
     "pooler": "pooler.dense",
     "classifier": "classifier",
 }
-_ROBERTA_HUGGING_FACE = {**_BERT_HUGGING_FACE, "pooler": "classifier.dense", "classifier": "classifier.out_proj"}
+_ROBERTA = {**_BERT, "pooler": "classifier.dense", "classifier": "classifier.out_proj"}
+_DISTILBERT = {
+    **_BERT,
+    "encoder_{}/attention/query": "transformer.layer.{}.attention.q_lin",
+    "encoder_{}/attention/key": "transformer.layer.{}.attention.k_lin",
+    "encoder_{}/attention/value": "transformer.layer.{}.attention.v_lin",
+    "encoder_{}/attention/output": "transformer.layer.{}.attention.out_lin",
+    "encoder_{}/attention_layer_norm": "transformer.layer.{}.sa_layer_norm",
+    "encoder_{}/intermediate": "transformer.layer.{}.ffn.lin1",
+    "encoder_{}/feed_forward_output": "transformer.layer.{}.ffn.lin2",
+    "encoder_{}/output_layer_norm": "transformer.layer.{}.output_layer_norm",
+    "pooler": "pre_classifier",
+}
+_ALBERT = {
+    **_BERT,
+    "embeddings/projection": "encoder.embedding_hidden_mapping_in",
+    "encoder_{}/attention/query": "encoder.albert_layer_groups.{}.albert_layers.0.attention.query",
+    "encoder_{}/attention/key": "encoder.albert_layer_groups.{}.albert_layers.0.attention.key",
+    "encoder_{}/attention/value": "encoder.albert_layer_groups.{}.albert_layers.0.attention.value",
+    "encoder_{}/attention/output": "encoder.albert_layer_groups.{}.albert_layers.0.attention.dense",
+    "encoder_{}/attention_layer_norm": "encoder.albert_layer_groups.{}.albert_layers.0.attention.LayerNorm",
+    "encoder_{}/intermediate": "encoder.albert_layer_groups.{}.albert_layers.0.ffn",
+    "encoder_{}/feed_forward_output": "encoder.albert_layer_groups.{}.albert_layers.0.ffn_output",
+    "encoder_{}/output_layer_norm": "encoder.albert_layer_groups.{}.albert_layers.0.full_layer_layer_norm",
+    "pooler": "pooler",
+}
 HUGGING_FACE: dict[str, Mapping[str, str]] = {
-    "bert": _BERT_HUGGING_FACE,
-    "roberta": _ROBERTA_HUGGING_FACE,
-    "electra": {**_ROBERTA_HUGGING_FACE, "embeddings/projection": "embeddings_project"},
-    "distilbert": {
-        "embeddings/word_embeddings": "embeddings.word_embeddings",
-        "embeddings/position_embeddings": "embeddings.position_embeddings",
-        "embeddings/layer_norm": "embeddings.LayerNorm",
-        "encoder_{}/attention/query": "transformer.layer.{}.attention.q_lin",
-        "encoder_{}/attention/key": "transformer.layer.{}.attention.k_lin",
-        "encoder_{}/attention/value": "transformer.layer.{}.attention.v_lin",
-        "encoder_{}/attention/output": "transformer.layer.{}.attention.out_lin",
-        "encoder_{}/attention_layer_norm": "transformer.layer.{}.sa_layer_norm",
-        "encoder_{}/intermediate": "transformer.layer.{}.ffn.lin1",
-        "encoder_{}/feed_forward_output": "transformer.layer.{}.ffn.lin2",
-        "encoder_{}/output_layer_norm": "transformer.layer.{}.output_layer_norm",
-        "pooler": "pre_classifier",
-        "classifier": "classifier",
-    },
-    "albert": {
-        "embeddings/word_embeddings": "embeddings.word_embeddings",
-        "embeddings/position_embeddings": "embeddings.position_embeddings",
-        "embeddings/segment_embeddings": "embeddings.token_type_embeddings",
-        "embeddings/layer_norm": "embeddings.LayerNorm",
-        "embeddings/projection": "encoder.embedding_hidden_mapping_in",
-        "encoder_{}/attention/query": "encoder.albert_layer_groups.{}.albert_layers.0.attention.query",
-        "encoder_{}/attention/key": "encoder.albert_layer_groups.{}.albert_layers.0.attention.key",
-        "encoder_{}/attention/value": "encoder.albert_layer_groups.{}.albert_layers.0.attention.value",
-        "encoder_{}/attention/output": "encoder.albert_layer_groups.{}.albert_layers.0.attention.dense",
-        "encoder_{}/attention_layer_norm": "encoder.albert_layer_groups.{}.albert_layers.0.attention.LayerNorm",
-        "encoder_{}/intermediate": "encoder.albert_layer_groups.{}.albert_layers.0.ffn",
-        "encoder_{}/feed_forward_output": "encoder.albert_layer_groups.{}.albert_layers.0.ffn_output",
-        "encoder_{}/output_layer_norm": "encoder.albert_layer_groups.{}.albert_layers.0.full_layer_layer_norm",
-        "pooler": "pooler",
-        "classifier": "classifier",
-    },
+    "bert": _BERT,
+    "roberta": _ROBERTA,
+    "electra": {**_ROBERTA, "embeddings/projection": "embeddings_project"},
+    "distilbert": _DISTILBERT,
+    "albert": _ALBERT,
+}
+# Hugging Face took Google's names of BERT over, with dots.
+_GOOGLE_BERT = {
+    layer: f"bert/{name.replace('layer.{}', 'layer_{}').replace('.', '/')}"
+    for layer, name in _BERT.items()
+    if layer != "classifier"
 }
 _GOOGLE: Mapping[str, Mapping[str, str]] = {
-    "bert": {
-        "embeddings/word_embeddings": "bert/embeddings/word_embeddings",
-        "embeddings/position_embeddings": "bert/embeddings/position_embeddings",
-        "embeddings/segment_embeddings": "bert/embeddings/token_type_embeddings",
-        "embeddings/layer_norm": "bert/embeddings/LayerNorm",
-        "encoder_{}/attention/query": "bert/encoder/layer_{}/attention/self/query",
-        "encoder_{}/attention/key": "bert/encoder/layer_{}/attention/self/key",
-        "encoder_{}/attention/value": "bert/encoder/layer_{}/attention/self/value",
-        "encoder_{}/attention/output": "bert/encoder/layer_{}/attention/output/dense",
-        "encoder_{}/attention_layer_norm": "bert/encoder/layer_{}/attention/output/LayerNorm",
-        "encoder_{}/intermediate": "bert/encoder/layer_{}/intermediate/dense",
-        "encoder_{}/feed_forward_output": "bert/encoder/layer_{}/output/dense",
-        "encoder_{}/output_layer_norm": "bert/encoder/layer_{}/output/LayerNorm",
-        "pooler": "bert/pooler/dense",
-    },
+    "bert": _GOOGLE_BERT,
     "albert": {
-        "embeddings/word_embeddings": "bert/embeddings/word_embeddings",
-        "embeddings/position_embeddings": "bert/embeddings/position_embeddings",
-        "embeddings/segment_embeddings": "bert/embeddings/token_type_embeddings",
-        "embeddings/layer_norm": "bert/embeddings/LayerNorm",
+        **_GOOGLE_BERT,
         "embeddings/projection": "bert/encoder/embedding_hidden_mapping_in",
         "encoder_{}/attention/query": "bert/encoder/transformer/group_{}/inner_group_0/attention_1/self/query",
         "encoder_{}/attention/key": "bert/encoder/transformer/group_{}/inner_group_0/attention_1/self/key",
@@ -96,34 +80,31 @@ _GOOGLE: Mapping[str, Mapping[str, str]] = {
             "bert/encoder/transformer/group_{}/inner_group_0/ffn_1/intermediate/output/dense"
         ),
         "encoder_{}/output_layer_norm": "bert/encoder/transformer/group_{}/inner_group_0/LayerNorm_1",
-        "pooler": "bert/pooler/dense",
     },
 }
 _GOOGLE_HEAD = {"classifier/kernel": "output_weights", "classifier/bias": "output_bias"}
 
-# What a complete checkpoint holds beside what a classifier needs: pretraining heads, optimizer's state, a buffer.
+# What a complete checkpoint holds beside a classifier's weights: pretraining heads, an optimizer's state, a buffer.
 _GOOGLE_EXTRA = re.compile(r"cls/(predictions|seq_relationship)/.*|.*/(adam|lamb)_[mv]|global_step")
 HUGGING_FACE_EXTRA = {
     "bert": r"cls\.(predictions|seq_relationship)\..*|embeddings\.position_ids",
     "albert": r"predictions\..*|sop_classifier\.classifier\..*|embeddings\.position_ids",
     "distilbert": r"vocab_(transform|layer_norm|projector)\..*",
-    # A pooler that was never trained comes with the pretrained model, and its classifier does without.
+    # The pretrained model has a pooler that was never trained, and that its classifier does not use.
     "roberta": r"lm_head\..*|pooler\.dense\..*|embeddings\.position_ids",
     "electra": r"discriminator_predictions\..*|embeddings\.position_ids",
 }
-
-
-# Parts of a classifier that are beside the base model, whose tensors have its name in front.
-_BESIDE_THE_BASE = ("classifier", "pre_classifier")
+# Parts of a classifier outside the base model, whose name is no prefix of theirs.
+_OUTSIDE_THE_BASE = ("classifier", "pre_classifier")
 
 
 @dataclasses.dataclass(frozen=True)
 class Name:
-    """One weight.
+    """The names of one weight.
 
     Attributes:
         ours: Its Keras path.
-        google: Google's variable name; empty where there is no release of that architecture.
+        google: Google's variable name; empty if Google released no such architecture.
         hugging_face: Hugging Face's tensor name, without the leading `bert.`.
         google_transposed: Whether Google's matrix is the transpose of ours.
         hugging_face_transposed: Whether Hugging Face's is (PyTorch keeps `[out, in]`).
@@ -137,7 +118,7 @@ class Name:
 
 
 def weight_names(config: BertConfig) -> tuple[Name, ...]:
-    """Rows of all weights of a classifier of this size, head included."""
+    """The names of all weights of a classifier of this size, with its head."""
     return tuple(name for layer, index in _layers(config) for name in _names(config.architecture, layer, index))
 
 
@@ -156,7 +137,7 @@ def _names(architecture: str, layer: str, index: int) -> Iterator[Name]:
 
 
 def _layers(config: BertConfig) -> Iterator[tuple[str, int]]:
-    """Layers that a model of this size has, and which encoder each is of."""
+    """Layers that a model of this size has, each with the number of its encoder."""
     for layer in HUGGING_FACE[config.architecture]:
         if layer.startswith("encoder_{}"):
             yield from ((layer, index) for index in range(config.num_encoder_weights))
@@ -169,7 +150,7 @@ def _layers(config: BertConfig) -> Iterator[tuple[str, int]]:
 
 
 def _weights(layer: str) -> tuple[tuple[str, str], ...]:
-    """What a layer's weights are called after it: here and at Google's, and at Hugging Face's."""
+    """What follows a layer's name in the names of its weights: here and at Google, and at Hugging Face."""
     if layer.endswith("_embeddings"):
         return (("", ".weight"),)
     if layer.endswith("layer_norm"):
@@ -180,11 +161,14 @@ def _weights(layer: str) -> tuple[tuple[str, str], ...]:
 def full_hugging_face_name(architecture: str, name: Name) -> str:
     """The tensor's name in the architecture's `...ForSequenceClassification`."""
     first = name.hugging_face.split(".")[0]
-    return name.hugging_face if first in _BESIDE_THE_BASE else f"{architecture}.{name.hugging_face}"
+    return name.hugging_face if first in _OUTSIDE_THE_BASE else f"{architecture}.{name.hugging_face}"
 
 
-def is_known_extra(architecture: str, google: str | None = None, hugging_face: str | None = None) -> bool:
-    """Whether a foreign name belongs to a part of a checkpoint that a classifier does without."""
-    if google is not None:
-        return _GOOGLE_EXTRA.fullmatch(google) is not None
-    return hugging_face is not None and re.fullmatch(HUGGING_FACE_EXTRA[architecture], hugging_face) is not None
+def is_unused_google_name(name: str) -> bool:
+    """Whether a variable in Google's checkpoints is no part of a classifier."""
+    return _GOOGLE_EXTRA.fullmatch(name) is not None
+
+
+def is_unused_hugging_face_name(architecture: str, name: str) -> bool:
+    """Whether a tensor in Hugging Face's checkpoints is no part of a classifier."""
+    return re.fullmatch(HUGGING_FACE_EXTRA[architecture], name) is not None

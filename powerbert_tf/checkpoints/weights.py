@@ -1,4 +1,4 @@
-"""Assigning arrays to a model's weights: each exactly once, shapes checked, nothing missing, nothing left over."""
+"""Assigns arrays to a model's weights: each exactly once, with shapes checked, none missing and none left over."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,66 +8,56 @@ import numpy as np
 
 from powerbert_tf.common.errors import InputError
 
-_FUSED = "query_key_value"  # the last part of a layer's name in a path; one variable here, three in other tools
+_FUSED = "query_key_value"  # a layer in a path; it has one variable here, and three in other tools
 
 
 @dataclasses.dataclass(frozen=True)
 class Weight:
-    """A weight as other tools know it: a variable, or some of its columns.
-
-    Attributes:
-        variable: Of the model.
-        part: Which of the `parts` equal shares of the last axis.
-        parts: How many there are; 1 where the weight is the variable.
-    """
+    """A weight as other tools know it: a variable of the model, or some of its columns."""
 
     variable: keras.Variable
-    part: int = 0
-    parts: int = 1
+    columns: slice
 
     @property
     def shape(self) -> tuple[int, ...]:
-        *rows, columns = self.variable.shape
-        return (*rows, columns // self.parts)
-
-    @property
-    def _columns(self) -> slice:
-        width = self.shape[-1]
-        return slice(self.part * width, (self.part + 1) * width)
+        *rows, width = self.variable.shape
+        return (*rows, len(range(width)[self.columns]))
 
     def numpy(self) -> np.ndarray:
         """A copy of the values."""
-        return keras.ops.convert_to_numpy(self.variable)[..., self._columns].copy()
+        return keras.ops.convert_to_numpy(self.variable)[..., self.columns].copy()
 
     def assign(self, array: np.ndarray) -> None:
-        """Takes over new values of the same shape."""
+        """Sets the values to an array of the same shape."""
         values = np.array(keras.ops.convert_to_numpy(self.variable))
-        values[..., self._columns] = array
+        values[..., self.columns] = array
         self.variable.assign(values)
 
 
 def named_weights(model: keras.Model) -> dict[str, Weight]:
-    """The model's weights by their path, such as `encoder_0/attention/query/kernel`."""
+    """The model's weights by path, such as `encoder_0/attention/query/kernel`."""
     weights: dict[str, Weight] = {}
     for variable in model.weights:
         if f"/{_FUSED}/" in variable.path:
             names = _FUSED.split("_")
+            width = variable.shape[-1] // len(names)
             for part, name in enumerate(names):
-                weights[variable.path.replace(_FUSED, name)] = Weight(variable, part, len(names))
+                columns = slice(part * width, (part + 1) * width)
+                weights[variable.path.replace(_FUSED, name)] = Weight(variable, columns)
         else:
-            weights[variable.path] = Weight(variable)
+            weights[variable.path] = Weight(variable, slice(None))
     return weights
 
 
 def list_names(names: set[str] | list[str], limit: int = 5) -> str:
-    """A few names for an error message, and how many more there are."""
+    """The first few names, for an error message, and how many more there are."""
     names = sorted(names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
 
 
 def require_all(missing: set[str], source: str) -> None:
-    """Raises an InputError where names of weights are missing from `source`."""
+    """Raises an InputError if names of weights are missing from `source`."""
     if missing:
         raise InputError(f"{source}: lacks {list_names(missing)}.")
 
@@ -75,16 +65,16 @@ def require_all(missing: set[str], source: str) -> None:
 def assign_weights(
     model: keras.Model, weights: Mapping[str, np.ndarray], source: str, may_lack: frozenset[str] = frozenset()
 ) -> None:
-    """Assigns every array to the weight of the same path. All is checked before the first is assigned.
+    """Assigns every array to the weight of the same path, after checking them all.
 
     Args:
         model: The model.
         weights: Path -> array.
-        source: Where the arrays are from, for messages.
-        may_lack: Paths that keep their value where `weights` has none.
+        source: Where the arrays come from, for messages.
+        may_lack: Paths that keep their value if `weights` has none.
 
     Raises:
-        InputError: A weight is missing, an array is left over, a shape differs or a value is no finite number.
+        InputError: A weight is missing, an array is left over, a shape differs, or a value is not finite.
     """
     variables = named_weights(model)
     require_all(variables.keys() - weights.keys() - may_lack, source)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from powerbert_tf.checkpoints import google, hugging_face
-from powerbert_tf.checkpoints.configurations import google_config
+from powerbert_tf.checkpoints.config_files import google_config
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import write_json
 from powerbert_tf.data.tasks import TASK_FILE

@@ -1,7 +1,6 @@
 """Metric against speed-up: which models are worth having, over one seed or several; as CSV, Markdown and a plot."""
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,37 +84,6 @@ def is_efficient(speedups: Sequence[float] | np.ndarray, metrics: Sequence[float
     return ~np.any(no_worse & better, axis=0)
 
 
-def fastest_within(points: Sequence[Point], dense_metric: float, max_loss: float) -> Point | None:
-    """The fastest point whose metric is close enough to the dense model's.
-
-    Args:
-        points: To choose from; call `average_seeds` first where there are several seeds.
-        dense_metric: Of the dense model.
-        max_loss: In units of the metric, absolute: 0.01 is one point.
-
-    Returns:
-        A point, not necessarily faster than the dense model; None if all lose more than `max_loss`.
-    """
-    close = [point for point in points if point.metric >= dense_metric - max_loss - _TOLERANCE]
-    return max(close, key=lambda point: point.speedup, default=None)
-
-
-def average_seeds(points: Sequence[Point]) -> list[Point]:
-    """One point for each strategy and target: the mean of what was measured; the rest is that of the first seed.
-
-    Returns:
-        Strategies in the order in which they first appear, each by increasing target.
-
-    Raises:
-        ValueError: A strategy, target and seed appear twice.
-    """
-    averages = []
-    for group in _by_seed(points):
-        means: dict[str, Any] = {name: float(np.mean(_values(group, name))) for name in _MEASURED}
-        averages.append(dataclasses.replace(group[0], **means))
-    return averages
-
-
 def pareto_table(points: Sequence[Point], metric: str = "metric", baselines: Sequence[Baseline] = ()) -> pd.DataFrame:
     """A row for each strategy and target, averaged over the seeds.
 
@@ -128,56 +96,68 @@ def pareto_table(points: Sequence[Point], metric: str = "metric", baselines: Seq
         Columns `strategy`, `target speed-up`, `seeds` (how many), `predicted speed-up`, `speed-up`,
         `speed-up over padded to N`, the metric, `efficient` (see `is_efficient`; compared with the other rows and the
         baselines) and `configuration` (one per seed where they differ). If any row has several seeds, each measured
-        column is followed by its sample standard deviation, named with ` std`; NaN for a single seed.
+        column is followed by its sample standard deviation, named with ` std`; NaN for a single seed. Strategies are
+        in the order of the points, each by increasing target.
 
     Raises:
         ValueError: A strategy, target and seed appear twice.
     """
-    groups, means = _by_seed(points), average_seeds(points)
-    columns: dict[str, object] = {
-        "strategy": [point.strategy for point in means],
-        "target speed-up": [point.target_speedup for point in means],
-        "seeds": [len(group) for group in groups],
+    rows = _point_rows(points)
+    for twice in rows[rows.duplicated(["strategy", "target_speedup", "seed"])].itertuples():
+        raise ValueError(
+            f"points: {twice.strategy!r} with the target {twice.target_speedup:g} and seed {twice.seed} twice; "
+            "expected once."
+        )
+    order = rows["strategy"].map({name: number for number, name in enumerate(rows["strategy"].unique())})
+    groups = rows.assign(order=order).groupby(["order", "target_speedup"])
+    columns: dict[str, Any] = {
+        "strategy": groups["strategy"].first(),
+        "target speed-up": groups["target_speedup"].first(),
+        "seeds": groups.size(),
     }
     labels = ("predicted speed-up", "speed-up", "speed-up over padded to N", metric)
     for name, label in zip(_MEASURED, labels, strict=True):
-        columns[label] = _values(means, name)
-        if any(len(group) > 1 for group in groups):
-            columns[f"{label} std"] = [pd.Series(_values(group, name)).std() for group in groups]
-    every: list[Point | Baseline] = [*means, *baselines]
-    efficient = is_efficient([one.speedup for one in every], [one.metric for one in every])
-    columns["efficient"] = efficient[: len(means)]
-    columns["configuration"] = [_configurations(group) for group in groups]
-    return pd.DataFrame(columns)
+        columns[label] = groups[name].mean()
+        if any(columns["seeds"] > 1):
+            columns[f"{label} std"] = groups[name].std()
+    speedups = [*columns["speed-up"], *(one.speedup for one in baselines)]
+    efficient = is_efficient(speedups, [*columns[metric], *(one.metric for one in baselines)])
+    table = pd.DataFrame(columns).reset_index(drop=True)
+    table["efficient"] = efficient[: len(table)]
+    table["configuration"] = [_configurations(group) for _, group in groups]
+    return table
 
 
-def _by_seed(points: Sequence[Point]) -> list[list[Point]]:
-    """Groups of points that differ only in the seed."""
-    strategies = list(dict.fromkeys(point.strategy for point in points))
-    ordered = sorted(points, key=lambda point: (strategies.index(point.strategy), point.target_speedup))
-    groups = [list(group) for _, group in itertools.groupby(ordered, lambda one: (one.strategy, one.target_speedup))]
-    for group in groups:
-        for index, point in enumerate(group):
-            if point.seed in (other.seed for other in group[:index]):
-                raise ValueError(
-                    f"points: {point.strategy!r} with the target {point.target_speedup:g} and seed {point.seed} twice; "
-                    "expected once."
-                )
-    return groups
+def _point_rows(points: Sequence[Point]) -> pd.DataFrame:
+    rows = pd.DataFrame(map(dataclasses.asdict, points), columns=[field.name for field in dataclasses.fields(Point)])
+    rows["configuration"] = [format_configuration(point.configuration) for point in points]
+    return rows.astype(dict.fromkeys(_MEASURED, "float64"))
 
 
-def _values(points: Sequence[Point], name: str) -> list[float]:
-    return [getattr(point, name) for point in points]
+def _configurations(group: pd.DataFrame) -> str:
+    texts = group["configuration"]
+    if texts.nunique() == 1:
+        return str(texts.iloc[0])
+    return "; ".join(f"seed {seed}: {text}" for seed, text in zip(group["seed"], texts, strict=True))
 
 
-def _configurations(group: Sequence[Point]) -> str:
-    texts = [format_configuration(point.configuration) for point in group]
-    if len(set(texts)) == 1:
-        return texts[0]
-    return "; ".join(f"seed {point.seed}: {text}" for point, text in zip(group, texts, strict=True))
+def fastest_within(table: pd.DataFrame, metric: str, dense_metric: float, max_loss: float) -> pd.Series | None:
+    """The fastest row whose metric is close enough to the dense model's.
+
+    Args:
+        table: From `pareto_table`.
+        metric: Name of the metric.
+        dense_metric: Of the dense model.
+        max_loss: In units of the metric, absolute: 0.01 is one point.
+
+    Returns:
+        A row, not necessarily faster than the dense model; None if all lose more than `max_loss`.
+    """
+    close = table[table[metric] >= dense_metric - max_loss - _TOLERANCE]
+    return close.iloc[int(close["speed-up"].argmax())] if len(close) else None
 
 
-def _dense_metric(baselines: Sequence[Baseline]) -> float:
+def baseline_metric(baselines: Sequence[Baseline]) -> float:
     """The metric of the model that speed-ups are measured against."""
     for baseline in baselines:
         if baseline.name == GROUPED:
@@ -211,13 +191,11 @@ def write_pareto(
     if not points:
         raise ValueError("points: none; expected at least one.")
     table = pareto_table(points, metric, baselines)
-    text = _markdown(table, points, baselines, task, metric, measured_on, max_loss)
+    text = _markdown(table, baselines, task, metric, measured_on, max_loss)
     figure = draw_pareto(table, baselines, task, metric, max_loss)
-    rows = pd.DataFrame([dataclasses.asdict(point) for point in points])
-    rows["configuration"] = [format_configuration(point.configuration) for point in points]
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "pareto.csv") as path:
-        rows.to_csv(path, index=False, lineterminator="\n")
+        _point_rows(points).to_csv(path, index=False, lineterminator="\n")
     with replacing(folder / "pareto.md") as path:
         path.write_text(text, encoding="utf-8")
     with replacing(folder / "pareto.png") as path:
@@ -228,31 +206,10 @@ def write_pareto(
 
 
 def _markdown(
-    table: pd.DataFrame,
-    points: Sequence[Point],
-    baselines: Sequence[Baseline],
-    task: str,
-    metric: str,
-    measured_on: str,
-    max_loss: float,
+    table: pd.DataFrame, baselines: Sequence[Baseline], task: str, metric: str, measured_on: str, max_loss: float
 ) -> str:
-    dense = _dense_metric(baselines)
+    dense = baseline_metric(baselines)
     ways = [(one.name, f"{one.milliseconds:.1f}", f"{one.speedup:.2f}x", f"{one.metric:.4f}") for one in baselines]
-    rows = [
-        (
-            str(row["strategy"]),
-            f"{row['target speed-up']:g}x",
-            f"{row['predicted speed-up']:.2f}x",
-            _mean_and_std(row, "speed-up", "x", 2),
-            _mean_and_std(row, "speed-up over padded to N", "x", 2),
-            _mean_and_std(row, metric, "", 4),
-            f"{row[metric] - dense:+.4f}",
-            "yes" if row["efficient"] else "",
-            str(row["configuration"]).replace("; ", "<br>"),
-        )
-        for _, row in table.iterrows()
-    ]
-    speeds = ("strategy", "target", "predicted", "speed-up", "over padded to N")
     most = int(table["seeds"].max())
     spread = f"Mean ± sample standard deviation over up to {most} seeds." if most > 1 else "One seed: spread unknown."
     sections = [
@@ -265,11 +222,31 @@ def _markdown(
         "## Dense",
         markdown_table(("batches", "milliseconds per batch, median", "speed-up", f"dev {metric}"), ways),
         "## With elimination",
-        markdown_table((*speeds, f"dev {metric}", "against dense", "efficient", "configuration"), rows),
+        markdown_table(*table_texts(table, metric, dense)),
         f"Efficient: no other row and no dense model is at least as fast and as good, and better at one. {spread}",
-        _fastest(points, dense, metric, max_loss),
+        _fastest(table, dense, metric, max_loss),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def table_texts(table: pd.DataFrame, metric: str, dense_metric: float) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of `pareto_table` as text."""
+    header = ["strategy", "target", "predicted", "speed-up", "over padded to N", f"dev {metric}", "against dense"]
+    rows = [
+        [
+            str(row["strategy"]),
+            f"{row['target speed-up']:g}x",
+            f"{row['predicted speed-up']:.2f}x",
+            _mean_and_std(row, "speed-up", "x", 2),
+            _mean_and_std(row, "speed-up over padded to N", "x", 2),
+            _mean_and_std(row, metric, "", 4),
+            f"{row[metric] - dense_metric:+.4f}",
+            "yes" if row["efficient"] else "",
+            str(row["configuration"]).replace("; ", "<br>"),
+        ]
+        for _, row in table.iterrows()
+    ]
+    return [*header, "efficient", "configuration"], rows
 
 
 def _mean_and_std(row: pd.Series, label: str, unit: str, digits: int) -> str:
@@ -277,17 +254,17 @@ def _mean_and_std(row: pd.Series, label: str, unit: str, digits: int) -> str:
     return f"{mean:.{digits}f}{unit}" + ("" if math.isnan(deviation) else f" ± {deviation:.{digits}f}")
 
 
-def _fastest(points: Sequence[Point], dense: float, metric: str, max_loss: float) -> str:
-    best = fastest_within(average_seeds(points), dense, max_loss)
-    if best is None or best.speedup <= 1:
+def _fastest(table: pd.DataFrame, dense: float, metric: str, max_loss: float) -> str:
+    best = fastest_within(table, metric, dense, max_loss)
+    if best is None or best["speed-up"] <= 1:
         return (
             f"**No gain here.** Nothing is faster than the dense model on the same batches and within {max_loss:g} of "
             f"its {metric}, {dense:.4f}."
         )
     return (
-        f"**Fastest within {max_loss:g} of the dense {metric}, {dense:.4f}:** {best.strategy}, target "
-        f"{best.target_speedup:g}x: **{best.speedup:.2f}x** at {best.metric:.4f}. It was chosen on the split it was "
-        "measured on, which flatters it a little."
+        f"**Fastest within {max_loss:g} of the dense {metric}, {dense:.4f}:** {best['strategy']}, target "
+        f"{best['target speed-up']:g}x: **{best['speed-up']:.2f}x** at {best[metric]:.4f}. It was chosen on the split "
+        "it was measured on, which flatters it a little."
     )
 
 
@@ -315,7 +292,7 @@ def draw_pareto(table: pd.DataFrame, baselines: Sequence[Baseline], task: str, m
     """
     figure = Figure(figsize=(10.5, 6.5), layout="constrained")
     axes = figure.add_subplot()
-    dense = _dense_metric(baselines)
+    dense = baseline_metric(baselines)
     axes.axhline(dense, color="0.35", linewidth=1, zorder=1)
     label = f"at most {max_loss:g} below dense"
     axes.axhspan(dense - max_loss, dense, color="0.88", linewidth=0, zorder=0, label=label)

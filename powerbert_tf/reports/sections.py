@@ -18,7 +18,15 @@ from powerbert_tf.reports.figures import (
     draw_reliability,
 )
 from powerbert_tf.reports.page import Block, Plot, Section, Table
-from powerbert_tf.reports.pareto import MAX_LOSS, Baseline, Point, average_seeds, draw_pareto, pareto_table
+from powerbert_tf.reports.pareto import (
+    MAX_LOSS,
+    Baseline,
+    Point,
+    baseline_metric,
+    draw_pareto,
+    pareto_table,
+    table_texts,
+)
 from powerbert_tf.reports.seeds import SPEEDUPS, mean_and_std
 from powerbert_tf.reports.summary import DENSE_SPEEDUPS
 from powerbert_tf.search.settings import SEARCH_METHODS
@@ -224,23 +232,15 @@ def _pareto(content: Mapping[str, Any]) -> Iterator[Block]:
     points = [Point(**point) for point in result["points"]]
     baselines = [Baseline(**baseline) for baseline in result["baselines"]]
     metric, max_loss = result["metric"], float(content["settings"].get("max_loss") or MAX_LOSS)
+    table = pareto_table(points, metric, baselines)
     yield Plot(
         "pareto",
-        draw_pareto(pareto_table(points, metric, baselines), baselines, content["task"], metric, max_loss),
+        draw_pareto(table, baselines, content["task"], metric, max_loss),
         f"Dev {metric} against measured speed-up, by strategy; the table below has the same points",
     )
-    rows = [
-        (
-            point.strategy,
-            f"{point.target_speedup:g}x",
-            f"{point.speedup:.2f}x",
-            f"{point.speedup_padded:.2f}x",
-            f"{point.metric:.4f}",
-        )
-        for point in average_seeds(points)
-    ]
-    header = ("strategy", "target", "measured, grouped", "over padded to N", f"dev {metric}")
-    yield Table(header, rows, f"Measured on {result['measured_on']}")
+    header, rows = table_texts(table, metric, baseline_metric(baselines))
+    # Without configurations, which would make the table too wide.
+    yield Table(header[:-1], [row[:-1] for row in rows], f"Measured on {result['measured_on']}")
 
 
 def _answers(content: Mapping[str, Any]) -> Iterator[Block]:

@@ -11,7 +11,7 @@ from tiny_family import KINDS, NUM_LABELS, family_inputs, google_albert_variable
 
 from powerbert_tf import load_classifier
 from powerbert_tf.checkpoints import find_checkpoint, google, hugging_face, named_weights
-from powerbert_tf.checkpoints.configurations import google_config
+from powerbert_tf.checkpoints.config_files import google_config
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.models.architectures import ARCHITECTURES
 from powerbert_tf.models.config import config_of

@@ -13,7 +13,6 @@ from matplotlib.image import imread
 from powerbert_tf.reports import pareto
 from powerbert_tf.reports.pareto import (
     Point,
-    average_seeds,
     draw_pareto,
     fastest_within,
     is_efficient,
@@ -52,23 +51,32 @@ def test_of_no_points_none_is_efficient():
     [(0.0, 1.3), (0.01, 1.7), (0.009, 1.3), (0.05, 2.9), (-0.5, None)],  # the loss itself still counts as within
 )
 def test_the_fastest_point_within_a_loss(max_loss, speedup):
-    points = [a_point(speedup=1.3, metric=0.87), a_point(speedup=2.9, metric=0.83), a_point(speedup=1.7, metric=0.86)]
-    point = fastest_within(points, 0.87, max_loss)
-    assert (point and point.speedup) == speedup
+    points = [
+        a_point(target=1.5, speedup=1.3, metric=0.87),
+        a_point(target=3.0, speedup=2.9, metric=0.83),
+        a_point(target=2.0, speedup=1.7, metric=0.86),
+    ]
+    row = fastest_within(pareto_table(points), "metric", 0.87, max_loss)
+    assert (None if row is None else row["speed-up"]) == speedup
 
 
 def test_the_loss_is_not_missed_by_rounding():
     """0.34 - 0.1 is 0.24000000000000002."""
-    assert fastest_within([a_point(metric=0.24)], 0.34, 0.1) is not None
+    assert fastest_within(pareto_table([a_point(metric=0.24)]), "metric", 0.34, 0.1) is not None
 
 
 def test_seeds_are_averaged_by_strategy_and_target():
-    first, second, third = average_seeds(several())
-    assert (first.strategy, first.target_speedup) == ("calibrate", 2.0)
-    assert first.speedup == pytest.approx((1.9 + 2.3 + 1.7) / 3)
-    assert first.speedup_padded == pytest.approx(3.1 * (1.9 + 2.3 + 1.7) / 3)
-    assert first.metric == pytest.approx(0.82)
-    assert (second, third) == (several()[0], several()[4])
+    table = pareto_table(several())
+    assert list(zip(table["strategy"], table["target speed-up"], strict=True)) == [
+        ("calibrate", 2.0), ("calibrate", 3.0), ("random", 2.0)
+    ]  # fmt: skip
+    assert list(table["speed-up"]) == pytest.approx([(1.9 + 2.3 + 1.7) / 3, 2.9, 1.8])
+    assert table["speed-up over padded to N"][0] == pytest.approx(3.1 * (1.9 + 2.3 + 1.7) / 3)
+    assert list(table["metric"]) == pytest.approx([0.82, 0.79, 0.61])
+
+
+def test_of_no_points_the_table_is_empty():
+    assert len(pareto_table([], baselines=BASELINES)) == 0
 
 
 def test_the_table_tells_the_spread_over_seeds():

@@ -1,4 +1,4 @@
-"""Configuration files of other tools, from a `BertConfig`: what `bert_config.config_of` reads, written."""
+"""Configuration files of other tools, written from a `BertConfig`; `models.config` reads them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,18 @@ from powerbert_tf.models.architectures import ARCHITECTURES, GoogleFiles, titles
 from powerbert_tf.models.config import BertConfig
 
 _EPSILON = 1e-12  # of every LayerNorm in Google's code, which has no key for it
-# What files of a Hugging Face folder say beside sizes, where the class's own default would be another.
+# Values that a class of `transformers` would otherwise set differently.
 _HUGGING_FACE_EXTRA: Mapping[str, Mapping[str, Any]] = {
     "roberta": {"bos_token_id": 0, "eos_token_id": 2},
     "distilbert": {"sinusoidal_pos_embds": False},
+}
+# Fields without a key in other tools' configurations, at the value that those imply.
+_COMMON = {
+    "position_offset": 0,
+    "projects_embeddings": None,
+    "shares_encoders": False,
+    "pooler_act": "tanh",
+    "dropout_before_pooler": False,
 }
 
 
@@ -22,7 +30,7 @@ def hugging_face_config(config: BertConfig, classes: Sequence[str], num_outputs:
     Args:
         config: Sizes.
         classes: Their names, in the order of the logits; none for a regression.
-        num_outputs: Logits of an example, C.
+        num_outputs: Logits per example, C.
         pad_id: Of the padding token.
     """
     row = ARCHITECTURES[config.architecture]
@@ -44,7 +52,7 @@ def google_config(config: BertConfig) -> tuple[GoogleFiles, dict[str, Any]]:
     """Google's names of an architecture's files, and the content of its configuration.
 
     Raises:
-        InputError: Google has no release of the architecture, or its code has no word for what the model does.
+        InputError: Google has no release of the architecture, or its code cannot do what the model does.
     """
     row = ARCHITECTURES[config.architecture]
     if row.google is None:
@@ -64,18 +72,8 @@ def google_config(config: BertConfig) -> tuple[GoogleFiles, dict[str, Any]]:
 
 
 def _sizes(config: BertConfig) -> dict[str, Any]:
-    """Key -> value of all that is said and that the architecture does not decide by itself, under its keys."""
+    """Key -> value of the fields that are set and that the architecture does not decide, under its own keys."""
     row = ARCHITECTURES[config.architecture]
     left_out = {"architecture", "pad_token_id", *row.fixed, *(n for n, v in _COMMON.items() if getattr(config, n) == v)}
     values = {name: value for name, value in dataclasses.asdict(config).items() if name not in left_out}
     return {row.keys.get(name, name): value for name, value in values.items() if value is not None}
-
-
-# Fields that other tools' configurations do not have, at the value that they all take.
-_COMMON = {
-    "position_offset": 0,
-    "projects_embeddings": None,
-    "shares_encoders": False,
-    "pooler_act": "tanh",
-    "dropout_before_pooler": False,
-}
