@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.files import sha256
 from powerbert_tf.models.architectures import ARCHITECTURES, Architecture
 from powerbert_tf.models.config import BertConfig
 
@@ -47,8 +48,7 @@ class Checkpoint:
         digest = hashlib.sha256()
         for path in sorted(self.folder.iterdir()):
             if path.is_file() and (path.name.endswith(_READ) or ".ckpt" in path.name):
-                with path.open("rb") as file:
-                    digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+                digest.update(path.name.encode() + bytes.fromhex(sha256(path)))
         return digest.hexdigest()[:16]
 
     @property

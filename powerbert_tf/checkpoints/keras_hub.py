@@ -117,12 +117,11 @@ KINDS: Mapping[str, Kind] = {
     ),
 }
 
-# KerasHub's file of a tokenizer -> its usual name.
+# KerasHub's file of a tokenizer -> its usual name, where they differ.
 _TOKENIZER_FILES = {
     "vocabulary.txt": "vocab.txt",
     "vocabulary.spm": "spiece.model",
     "vocabulary.json": "vocab.json",
-    "merges.txt": "merges.txt",
 }
 
 
@@ -170,9 +169,12 @@ def find(checkpoint: str | os.PathLike[str] | keras.layers.Layer) -> Checkpoint:
     if text.endswith(FILE):
         model = _read_file(Path(text))
         return _describe(os.path.abspath(text), model, lambda: model)
-    classifier = _reads_as_classifier(hub, text)
-    load = hub.models.TextClassifier.from_preset if classifier is not None else hub.models.Backbone.from_preset
-    sizes = _loaded(text, lambda: load(text, load_weights=False)) if classifier is None else classifier
+    try:
+        load = hub.models.TextClassifier.from_preset
+        sizes = load(text, load_weights=False)
+    except Exception:  # a preset without a trained head needs a number of classes; the backbone reports all else
+        load = hub.models.Backbone.from_preset
+        sizes = _loaded(text, lambda: load(text, load_weights=False))
     name = os.path.abspath(text) if os.path.isdir(text) else text
     return _describe(name, sizes, lambda: _loaded(text, lambda: load(text)), text)
 
@@ -195,14 +197,6 @@ def _loaded(checkpoint: str, load: Callable[[], Any]) -> Any:
             "expected one of its presets: a folder, or, where the network reaches it, a name or an hf:// or kaggle:// "
             "address."
         ) from None
-
-
-def _reads_as_classifier(hub: Any, preset: str) -> Any:
-    """The preset's classifier without its weights; None if it holds no trained one."""
-    try:
-        return hub.models.TextClassifier.from_preset(preset, load_weights=False)
-    except Exception:  # without a head it asks for a number of classes; loading the backbone reports all else
-        return None
 
 
 def _read_file(path: Path) -> keras.layers.Layer:
@@ -246,9 +240,8 @@ def _describe(name: str, model: Any, load: Callable[[], keras.layers.Layer], pre
 
 
 def _architecture_of(name: str, model: Any, backbone: Any) -> str:
-    classes = {kind.backbone: architecture for architecture, kind in KINDS.items()}
     # The class itself: one derived from it may have another graph.
-    architecture = classes.get(type(backbone).__name__)
+    architecture = next((key for key, kind in KINDS.items() if kind.backbone == type(backbone).__name__), None)
     is_known = architecture is not None and type(backbone).__module__.startswith("keras_hub.")
     if not is_known or (model is not backbone and type(model).__name__ != KINDS[str(architecture)].classifier):
         known = [one for kind in KINDS.values() for one in (kind.classifier, kind.backbone) if one]
@@ -321,10 +314,10 @@ def _flattened(layer: str, weight: str, array: np.ndarray) -> np.ndarray:
 
 
 def _tokenizer(name: str, preprocessor: Any, preset: str | None) -> Any:
-    tokenizer = getattr(preprocessor, "tokenizer", None)
     if preset is not None:  # a model without weights may lack its tokenizer's files too
         hub = _require_keras_hub(preset)
         return _loaded(preset, lambda: hub.models.Tokenizer.from_preset(preset))
+    tokenizer = getattr(preprocessor, "tokenizer", None)
     if tokenizer is None:
         raise InputError(
             f"checkpoint {name}: has no preprocessor, and so no tokenizer; give it the one that it was trained with: "
@@ -339,11 +332,12 @@ def _unpack(tokenizer: Any, architecture: str) -> Path:
     atexit.register(shutil.rmtree, path, ignore_errors=True)  # until then, exports copy them
     tokenizer.save_assets(str(path))
     for theirs, ours in _TOKENIZER_FILES.items():
-        if (path / theirs).exists() and theirs != ours:
+        if (path / theirs).exists():
             shutil.move(path / theirs, path / ours)
-    lower_case = bool(getattr(tokenizer, "lowercase", False))
-    settings = {"do_lower_case": lower_case, "strip_accents": bool(getattr(tokenizer, "strip_accents", False))}
     if ARCHITECTURES[architecture].tokenizer == SENTENCE_PIECES:
         settings = {"do_lower_case": False, "plain": True}
+    else:
+        attributes = {"do_lower_case": "lowercase", "strip_accents": "strip_accents"}
+        settings = {key: bool(getattr(tokenizer, name, False)) for key, name in attributes.items()}
     (path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     return path

