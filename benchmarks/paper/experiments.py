@@ -20,11 +20,10 @@ from benchmarks.paper.model_analysis import (
 from powerbert_tf.batches.encoded_split import EncodedSplit
 from powerbert_tf.batches.padded_batches import prediction_batches
 from powerbert_tf.data.metrics import compute_metrics
-from powerbert_tf.elimination.operations import multiply_adds
+from powerbert_tf.elimination.operations import multiply_adds, summarize_cost
 from powerbert_tf.elimination.retention import geometric_schedule, parse_configuration
 from powerbert_tf.latency.costs import Costs, count_costs, fit_to_budget
 from powerbert_tf.models.classifier import BertClassifier, with_retention
-from powerbert_tf.reports.summary import summarize_cost
 from powerbert_tf.runs.run import Run
 from powerbert_tf.training.evaluation import predict_logits
 from powerbert_tf.training.train import TrainingSetup, retrain_model

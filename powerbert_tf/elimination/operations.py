@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -115,3 +116,38 @@ def saving_steps(
         ),
         SavingStep("eliminated before self-attention computes their outputs", mean_over_lengths(early, lengths), True),
     ]
+
+
+def summarize_cost(
+    size: EncoderSize, configuration: Sequence[float], lengths: np.ndarray, max_seq_length: int
+) -> dict[str, Any]:
+    """Multiply-adds of an average example, dense and reduced, with padding and without.
+
+    Args:
+        size: The encoders.
+        configuration: Retention configuration.
+        lengths: Tokens of each example, `[n]`.
+        max_seq_length: N.
+
+    Returns:
+        `padded` (both models compute N rows, the paper's way), `unpadded` (both compute each example's own rows) and
+        `padded_to_unpadded` (dense padded, reduced unpadded), each with `dense`, `reduced` and their ratio `saved`;
+        `kept` with the mean number of rows that leave each encoder, without padding; and the mean length.
+    """
+
+    def compare(dense: float, reduced: float) -> dict[str, float]:
+        return {"dense": dense, "reduced": reduced, "saved": dense / reduced}
+
+    padded = compare(multiply_adds(size, max_seq_length), multiply_adds(size, max_seq_length, configuration))
+    unpadded = compare(
+        mean_over_lengths(lambda length: multiply_adds(size, length), lengths),
+        mean_over_lengths(lambda length: multiply_adds(size, length, configuration), lengths),
+    )
+    kept = np.mean([kept_lengths(configuration, size.num_encoders, int(length)) for length in lengths], axis=0)
+    return {
+        "padded": padded,
+        "unpadded": unpadded,
+        "padded_to_unpadded": compare(padded["dense"], unpadded["reduced"]),
+        "kept": [round(float(value), 2) for value in kept],
+        "mean_length": float(np.mean(lengths)),
+    }

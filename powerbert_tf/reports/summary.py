@@ -1,52 +1,15 @@
 """The closing table of a run: metrics before and after, tokens kept, multiply-adds saved, and speed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from powerbert_tf.elimination.operations import EncoderSize, mean_over_lengths, multiply_adds
-from powerbert_tf.elimination.retention import is_fractional, kept_lengths
+from powerbert_tf.elimination.retention import is_fractional
 from powerbert_tf.latency.costs import GROUPED
 
 # How batches of the dense model are padded -> the key of the speed-up over it in the result of `evaluate`.
 DENSE_SPEEDUPS = {"padded to N": "padded", "padded to the batch": "batch", GROUPED: "grouped"}
-
-
-def summarize_cost(
-    size: EncoderSize, configuration: Sequence[float], lengths: np.ndarray, max_seq_length: int
-) -> dict[str, Any]:
-    """Multiply-adds of an average example, dense and reduced, with padding and without.
-
-    Args:
-        size: The encoders.
-        configuration: Retention configuration.
-        lengths: Word-pieces of each example, `[n]`.
-        max_seq_length: N.
-
-    Returns:
-        `padded` (both models compute N rows, the paper's way), `unpadded` (both compute each example's own rows) and
-        `padded_to_unpadded` (dense padded, reduced unpadded), each with `dense`, `reduced` and their ratio `saved`;
-        `kept` with the mean number of rows that leave each encoder, without padding; and the mean length.
-    """
-
-    def compare(dense: float, reduced: float) -> dict[str, float]:
-        return {"dense": dense, "reduced": reduced, "saved": dense / reduced}
-
-    padded = compare(multiply_adds(size, max_seq_length), multiply_adds(size, max_seq_length, configuration))
-    unpadded = compare(
-        mean_over_lengths(lambda length: multiply_adds(size, length), lengths),
-        mean_over_lengths(lambda length: multiply_adds(size, length, configuration), lengths),
-    )
-    kept = np.mean([kept_lengths(configuration, size.num_encoders, int(length)) for length in lengths], axis=0)
-    return {
-        "padded": padded,
-        "unpadded": unpadded,
-        "padded_to_unpadded": compare(padded["dense"], unpadded["reduced"]),
-        "kept": [round(float(value), 2) for value in kept],
-        "mean_length": float(np.mean(lengths)),
-    }
 
 
 def format_summary(task: str, source: str, max_seq_length: int, evaluated: Mapping[str, Any]) -> str:

@@ -1,7 +1,6 @@
 import numpy as np
 
-from powerbert_tf.elimination.operations import EncoderSize, saving_steps
-from powerbert_tf.reports.summary import summarize_cost
+from powerbert_tf.elimination.operations import EncoderSize, saving_steps, summarize_cost
 
 SIZE = EncoderSize(num_encoders=3, hidden_size=7, intermediate_size=29)
 

@@ -8,8 +8,8 @@ import numpy as np
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.metrics import agreement, compute_metrics, format_metrics, per_class, predictions_from_logits
 from powerbert_tf.data.tasks import Task
+from powerbert_tf.elimination.operations import summarize_cost
 from powerbert_tf.models.precision import computing_in
-from powerbert_tf.reports.summary import summarize_cost
 from powerbert_tf.runs.run import Run
 from powerbert_tf.training.distribution.processes import by_chief
 from powerbert_tf.training.evaluation import evaluate_model, predict_logits
