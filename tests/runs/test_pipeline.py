@@ -192,6 +192,12 @@ def test_finished_stages_are_reused(settings_for, copied, capsys):
     assert after == before
 
 
+def test_without_verbose_nothing_is_printed(settings_for, copied, capfd):
+    pipeline.run(settings_for(), "retrain", overwrite=True, verbose=0)
+    pipeline.run(settings_for(), "evaluate", verbose=0)
+    assert tuple(capfd.readouterr()) == ("", "")
+
+
 def test_the_closing_table_tells_before_after_and_savings(settings_for, copied, capsys):
     pipeline.run(settings_for(), "evaluate")
     out = capsys.readouterr().out
