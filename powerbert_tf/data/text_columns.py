@@ -96,7 +96,8 @@ class StoredTexts(Sequence[str]):
         if isinstance(at, slice):
             return self.take(np.arange(len(self))[at])
         row = range(len(self))[at]
-        return next(self._read(slice(row, row + 1)))
+        (text,) = self._read(slice(row, row + 1))  # to its end, where pages are given back
+        return text
 
     def __iter__(self) -> Iterator[str]:
         for first in range(0, len(self), _BLOCK):
