@@ -223,6 +223,7 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
     },
     "CONTRIBUTING.md": {
         "make test": _TESTS,
+        "make test-all": _TESTS,
         "make quickstart": Elsewhere("is in README.md", "test_documentation::test_the_first_page"),
         ".venv/bin/python -m pytest tests/elimination/test_extract.py": _TESTS,
         ".venv/bin/ruff check . && .venv/bin/ruff format . && .venv/bin/mypy": _TESTS,
