@@ -153,7 +153,14 @@ def ask(grid, engine, folder, tmp_path, **kwargs):
             raise AssertionError(log.read()) from error
 
 
-@pytest.mark.parametrize("engine", engines_of("inference"))
+# Of each engine in a process of its own; of ours, the reduced one stands for the others.
+@pytest.mark.parametrize(
+    "engine",
+    [
+        name if name == "ours, reduced" else pytest.param(name, marks=pytest.mark.slow)
+        for name in engines_of("inference")
+    ],
+)
 def test_an_engine_gives_the_logits_of_the_checkpoint(engine, checkpoint, tmp_path):
     answer = ask("inference", engine, checkpoint, tmp_path)
     assert len(answer["ms"]) == 2
@@ -167,6 +174,7 @@ def test_an_engine_gives_the_logits_of_the_checkpoint(engine, checkpoint, tmp_pa
 
 
 # With XLA the same code is compiled in another way, which takes long.
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [name for name in engines_of("training") if "XLA" not in name])
 def test_an_engine_starts_from_the_loss_of_the_checkpoint_and_lowers_it(engine, checkpoint, tmp_path):
     answer = ask("training", engine, checkpoint, tmp_path)
@@ -183,6 +191,7 @@ def test_an_engine_starts_from_the_loss_of_the_checkpoint_and_lowers_it(engine, 
     assert answer["answer_after"] < answer["answer"]
 
 
+@pytest.mark.slow
 def test_where_there_is_no_accelerator_an_engine_says_so(checkpoint, tmp_path):
     found = ask("inference", "ours, dense", checkpoint, tmp_path, device="gpu")
     if "unavailable" not in found:
@@ -190,6 +199,7 @@ def test_where_there_is_no_accelerator_an_engine_says_so(checkpoint, tmp_path):
     assert found == {"unavailable": "tensorflow sees no accelerator"}
 
 
+@pytest.mark.slow
 def test_on_jax_our_engine_gives_the_same_logits_and_another_is_skipped(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     answer = ask("inference", "ours, dense", checkpoint, tmp_path)

@@ -125,6 +125,7 @@ def test_what_is_not_there_is_named(command, tmp_path):
         command("table2")
 
 
+@pytest.mark.slow
 def test_the_command_line(run_python, tmp_path):
     code = 'import runpy, sys; runpy.run_module("benchmarks.paper", run_name="__main__")'
     told = run_python(code, "figure9", expected=1)

@@ -250,6 +250,7 @@ def test_all_stages(world, tmp_path, capsys):
     capsys.readouterr()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["soft", "paper"])
 def test_other_searches(world, tmp_path, method):
     given = {"target_speedup": 0.0} if method == "paper" else {}

@@ -114,7 +114,7 @@ def signatures_of(version):
     return tf.saved_model.load(str(version)).signatures
 
 
-@pytest.mark.parametrize("task", ["MRPC", "STS-B"])
+@pytest.mark.parametrize("task", ["MRPC", pytest.param("STS-B", marks=pytest.mark.slow)])
 def test_another_process_gets_the_same_answers_at_any_batch_and_length(task, exported, tmp_path, run_python):
     models, version = exported(task)
     requests = [
@@ -131,6 +131,7 @@ def test_another_process_gets_the_same_answers_at_any_batch_and_length(task, exp
         np.testing.assert_allclose(answer[name], answers_of(models[""], inputs, task == "STS-B"), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_saved_model_cli_runs_it_without_our_code(exported, tmp_path, run_python):
     models, version = exported()
     inputs = random_inputs(CONFIG, batch=3, length=11, seed=5)
@@ -248,6 +249,7 @@ assert calls > 30, calls
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "most"),
     [
@@ -345,6 +347,7 @@ test_export.write(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_what_a_killed_export_leaves_is_never_served_and_removed_by_the_next(checkpoint, tmp_path):
     folder = tmp_path / "saved_model"
     command = [sys.executable, "-c", KILLED, str(checkpoint), str(folder)]

@@ -197,6 +197,7 @@ command_line.main(command_line.parse(["run_glue.py", *sys.argv[2:]]))
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_resumed_by_another(answer, world, tmp_path, run_python, capsys):
     undisturbed = content(answer(out="undisturbed"))
     flags = {

@@ -322,11 +322,13 @@ def followed(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_first_page(followed):
     """It is followed in a fixture, as all other pages are read where it has been followed."""
     assert (followed / "runs" / "MRPC" / "report" / "index.html").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page", [page for page in TABLE if page != FIRST and any(isinstance(row, Run) for row in TABLE[page].values())]
 )

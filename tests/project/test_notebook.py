@@ -44,6 +44,7 @@ def test_flags_of_an_accelerator_are_read(notebook, accelerator):
     assert {flag.partition("=")[0] for flag in flags[accelerator]} <= known
 
 
+@pytest.mark.slow
 def test_its_cells_run(notebook, tmp_path, monkeypatch):
     """From the sample to an archive of the export; nothing is installed, and settings are small."""
     config = tiny_config(intermediate_size=139)

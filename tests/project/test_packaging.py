@@ -74,6 +74,7 @@ def test_extras_are_the_requirements_files(installed):
     assert {(one.name, str(one.specifier)) for one in required if not one.marker} == listed("requirements.txt")
 
 
+@pytest.mark.slow
 def test_the_command_tells_its_flags(powerbert):
     _, done = powerbert("--help")
     assert done.returncode == 1, done.stderr  # as absl has it
@@ -89,6 +90,7 @@ def test_the_command_tells_its_flags(powerbert):
     assert flags(checkout.stdout) == flags(done.stdout)
 
 
+@pytest.mark.slow
 def test_the_command_runs_a_stage_where_no_repository_is(powerbert, tmp_path):
     checkpoint = write_checkpoint(tmp_path / "checkpoint")
     folder, done = powerbert(

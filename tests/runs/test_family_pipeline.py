@@ -54,6 +54,7 @@ def test_albert_from_googles_files(settings_for, tmp_path):
     check_texts_are_served(folder, "QNLI")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "changes"),
     [("paper", {"target_speedup": None, "lambda_": 0.1, "learning_rate_soft_extract": 0.05}), ("soft", {})],
@@ -91,6 +92,7 @@ def tokenizer_of(folder):
     return load_tokenizer(find_checkpoint(settings["checkpoint"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["elastic", "pareto"])
 def test_albert_for_many_budgets(stage, settings_for, tmp_path):
     write_albert(tmp_path / "checkpoint")
@@ -98,6 +100,7 @@ def test_albert_for_many_budgets(stage, settings_for, tmp_path):
     assert (tmp_path / "runs" / "SST-2" / stage / "result.json").is_file()
 
 
+@pytest.mark.slow
 def test_roberta_tells_pairs_without_segments(settings_for, tmp_path):
     write_roberta(tmp_path / "checkpoint")
     pipeline.run(settings_for("QNLI"))

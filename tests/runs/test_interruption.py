@@ -33,6 +33,7 @@ def processes():
         process.communicate()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_told_to_leave_goes_on_to_the_same_bits_as_another(tmp_path, processes):
     write_checkpoint(tmp_path / "checkpoint")
     write_data(tmp_path / "data")

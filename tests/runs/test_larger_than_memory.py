@@ -172,6 +172,7 @@ def test_large_arrays_are_files(in_files):
         assert array.sum() == 55
 
 
+@pytest.mark.slow
 def test_a_run_gives_the_same_bits(files, in_files, tmp_path):
     """Fine-tuned, re-trained towards its answers, evaluated, predicted."""
     checkpoint = write_checkpoint(tmp_path / "checkpoint")

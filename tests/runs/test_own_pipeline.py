@@ -102,6 +102,7 @@ def test_from_a_csv_to_an_exported_model(request_for, tmp_path, capsys, world):
         pipeline.run(changed, "evaluate", own=own)
 
 
+@pytest.mark.slow
 def test_without_a_test_file_nothing_is_predicted(request_for, tmp_path, capsys):
     settings, own = request_for(tmp_path, test_file=None, epochs=1)
     with pytest.raises(InputError, match=r"--stage=predict: no data to predict; expected --test_file"):

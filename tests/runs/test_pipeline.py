@@ -160,6 +160,7 @@ def test_the_submission_has_a_line_for_every_test_row(finished):
     assert [str(number) for number in values.argmax(axis=1)] == [prediction for _, prediction in lines]
 
 
+@pytest.mark.slow
 def test_the_saved_model_serves_without_this_package(finished, run_python):
     code = """
 import glob, importlib.util, sys

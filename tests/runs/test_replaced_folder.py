@@ -1,21 +1,24 @@
 """A folder that is replaced is there, whole, at whatever moment the process is killed."""
 
 import contextlib
-import signal
-import subprocess
-import sys
 
 import pytest
-from conftest import REPOSITORY
 
 from powerbert_tf.common.files import write_json
 from powerbert_tf.runs.folder import RunFolder
 
-# Kills itself at the n-th step that changes a name or removes something.
+STEPS = 7
+# Copies of the process kill themselves, each at another step that changes a name, writes or removes something.
 KILLED = """
 import os, pathlib, shutil, signal, sys
 from powerbert_tf.runs.folder import RunFolder
-left = int(sys.argv[2])
+for left, root in enumerate(sys.argv[1:]):
+    child = os.fork()
+    if not child:
+        break
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+else:
+    sys.exit(0)
 def counted(function):
     def call(*arguments, **options):
         global left
@@ -26,7 +29,7 @@ def counted(function):
     return call
 pathlib.Path.rename, shutil.rmtree = counted(pathlib.Path.rename), counted(shutil.rmtree)
 pathlib.Path.write_text = counted(pathlib.Path.write_text)
-with RunFolder(pathlib.Path(sys.argv[1])).replacing("onnx") as folder:
+with RunFolder(pathlib.Path(root)).replacing("onnx") as folder:
     for name in ("model", "card"):
         (folder / name).write_text("new")
 """
@@ -48,17 +51,18 @@ def content(folder):
     return {path.name: path.read_text() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("step", range(7))
-def test_a_killed_replacement_leaves_the_old_or_the_new_folder(step, tmp_path):
-    write(tmp_path, "old")
-    process = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), str(step)], cwd=REPOSITORY, timeout=300)
-    assert process.returncode == -signal.SIGKILL
-    whole = [folder for folder in (tmp_path / "onnx", tmp_path / "onnx.before") if folder.exists()]
-    assert whole, "neither is there"
-    assert content(whole[0]) in ({"model": "old", "card": "old"}, {"model": "new", "card": "new"})
-    write(tmp_path, "newer")
-    assert content(tmp_path / "onnx") == {"model": "newer", "card": "newer"}
-    assert [path.name for path in tmp_path.iterdir()] == ["onnx"]
+def test_a_killed_replacement_leaves_the_old_or_the_new_folder(tmp_path, run_python):
+    roots = [tmp_path / str(step) for step in range(STEPS)]
+    for root in roots:
+        write(root, "old")
+    run_python(KILLED, *roots)
+    for root in roots:
+        whole = [folder for folder in (root / "onnx", root / "onnx.before") if folder.exists()]
+        assert whole, f"step {root.name}: neither is there"
+        assert content(whole[0]) in ({"model": "old", "card": "old"}, {"model": "new", "card": "new"})
+        write(root, "newer")
+        assert content(root / "onnx") == {"model": "newer", "card": "newer"}
+        assert [path.name for path in root.iterdir()] == ["onnx"]
 
 
 def test_a_replacement_that_fails_after_a_kill_between_names_has_the_old_folder_back(tmp_path):

@@ -151,6 +151,7 @@ def test_a_report_is_out_of_date_with_what_it_tells(run_folder, settings_for, ca
     assert not (copy / "SST-2" / "report").exists()
 
 
+@pytest.mark.slow
 def test_seeds_tell_their_spread(world, settings_for):
     settings = settings_for(retention_configuration="0.5,0.0001", output_dir=str(world / "seeds"), epochs=1)
     pipeline.run(settings, "report", seeds=2)

@@ -99,9 +99,9 @@ def kill_after(monkeypatch, step):
     ("stage", "changes"),
     [
         ("finetune", {"clipnorm": 1.0}),  # so that it is not the fine-tuning that is there
-        ("search", {"search_method": "soft", "learning_rate_soft_extract": 0.05}),
-        ("retrain", {}),
-        ("elastic", {}),
+        pytest.param("search", {"search_method": "soft", "learning_rate_soft_extract": 0.05}, marks=pytest.mark.slow),
+        pytest.param("retrain", {}, marks=pytest.mark.slow),
+        pytest.param("elastic", {}, marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_stage_goes_on_to_the_same_result(world, tmp_path, monkeypatch, capsys, stage, changes):

@@ -175,6 +175,7 @@ def test_the_result_is_on_target_whatever_training_did(search, num_steps, rate):
     assert 1.9 * (1 - 1e-9) <= costs_of().speedup(configuration) <= 1.9 * 1.01
 
 
+@pytest.mark.slow
 def test_a_search_stops_when_it_has_converged_and_more_steps_change_nothing(search):
     controller = search(3000)
     assert controller.budget.converged
@@ -186,6 +187,17 @@ def test_a_search_stops_when_it_has_converged_and_more_steps_change_nothing(sear
     # The plan's length is no part of the search; what differs is the order of floating-point sums.
     np.testing.assert_allclose(again.configuration, controller.configuration, atol=0.03)
     assert all(one >= other for one, other in zip(controller.fractions, controller.fractions[1:], strict=False))
+
+
+def test_training_stops_where_the_budget_has_converged(search, monkeypatch):
+    step = Budget.step
+
+    def converges(budget, *arguments):
+        budget.converged = budget._travel > 0.05  # five steps at this rate
+        return step(budget, *arguments)
+
+    monkeypatch.setattr(Budget, "step", converges)
+    assert 5 <= search(130).steps <= 7
 
 
 def test_the_price_is_part_of_the_loss_and_of_a_compiled_step():

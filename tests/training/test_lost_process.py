@@ -12,6 +12,8 @@ from tiny_task import write_checkpoint, write_data
 
 from benchmarks.scale.cluster import cluster_variables, started
 
+pytestmark = pytest.mark.slow
+
 WITHIN = 60  # seconds, in which the others end
 
 

@@ -9,6 +9,8 @@ from tiny_bert import tiny_config
 from benchmarks.scale.cluster import run_job
 from benchmarks.scale.process import Job
 
+pytestmark = pytest.mark.slow
+
 CONFIG = tiny_config(num_hidden_layers=2, num_attention_heads=3, head_size=11, dropout=0.0)
 STEPS = 50
 # `python -m benchmarks.scale` does all kinds of training in all ways; each takes seconds to be built.
