@@ -1,6 +1,7 @@
 """Multiply-adds of a stack of encoders, and what each way to skip some of them saves: plain arithmetic."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -55,10 +56,10 @@ def multiply_adds(size: EncoderSize, length: int, configuration: Sequence[float]
     return sum(inner) + last_multiply_adds(size, entering[-1])
 
 
-def mean_over_lengths(count: Callable[[int], int], lengths: np.ndarray) -> float:
-    """The mean of `count(length)` over examples whose tokens are `lengths`, `[n]`."""
+def mean_over_lengths(count: Callable[[int], int | Sequence[int]], lengths: np.ndarray) -> Any:
+    """The mean of `count(length)`, a number or `[k]`, over examples whose tokens are `lengths`, `[n]`."""
     rows, counts = np.unique(lengths, return_counts=True)
-    return float(np.average([count(int(length)) for length in rows], weights=counts))
+    return np.average([count(int(length)) for length in rows], axis=0, weights=counts).tolist()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,11 +94,8 @@ def saving_steps(
     def published(length: int) -> int:
         return size.num_encoders * (attention_multiply_adds(size, length, length) + update_multiply_adds(size, length))
 
-    def dense(length: int) -> int:
-        return multiply_adds(size, length)
-
-    def early(length: int) -> int:
-        return multiply_adds(size, length, configuration)
+    dense = functools.partial(multiply_adds, size)
+    early = functools.partial(multiply_adds, size, configuration=configuration)
 
     def late(length: int) -> int:
         # Self-attention also computes outputs, and projects them, for the rows that it then eliminates.
@@ -138,16 +136,15 @@ def summarize_cost(
     def compare(dense: float, reduced: float) -> dict[str, float]:
         return {"dense": dense, "reduced": reduced, "saved": dense / reduced}
 
-    padded = compare(multiply_adds(size, max_seq_length), multiply_adds(size, max_seq_length, configuration))
-    unpadded = compare(
-        mean_over_lengths(lambda length: multiply_adds(size, length), lengths),
-        mean_over_lengths(lambda length: multiply_adds(size, length, configuration), lengths),
-    )
-    kept = np.mean([kept_lengths(configuration, size.num_encoders, int(length)) for length in lengths], axis=0)
+    full = functools.partial(multiply_adds, size)
+    reduced = functools.partial(multiply_adds, size, configuration=configuration)
+    padded = compare(full(max_seq_length), reduced(max_seq_length))
+    unpadded = compare(mean_over_lengths(full, lengths), mean_over_lengths(reduced, lengths))
+    kept = mean_over_lengths(functools.partial(kept_lengths, configuration, size.num_encoders), lengths)
     return {
         "padded": padded,
         "unpadded": unpadded,
         "padded_to_unpadded": compare(padded["dense"], unpadded["reduced"]),
-        "kept": [round(float(value), 2) for value in kept],
+        "kept": [round(value, 2) for value in kept],
         "mean_length": float(np.mean(lengths)),
     }

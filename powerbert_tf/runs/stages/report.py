@@ -1,5 +1,6 @@
 """The report stage: a page and Markdown with the results of a run and the reasons for them."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,12 +54,7 @@ def report(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def add_seeds(folders: Sequence[Path], summary: Mapping[str, Any]) -> None:
-    """Adds mean and spread over seeds to finished reports.
-
-    Args:
-        folders: Folder of the report of each seed.
-        summary: From `seed_statistics.summarize_seeds`.
-    """
+    """Adds a summary of `seeds.summarize_seeds` to the finished reports in these folders."""
     for folder in folders:
         content = json.loads((folder / _CONTENT).read_text(encoding="utf-8"))
         _write(folder, {**content, "seeds": dict(summary)})
@@ -97,7 +93,7 @@ def _gather(run: Run) -> dict[str, Any]:
     }
     configuration = run.configuration()
     max_seq_length = run.settings.inputs.max_seq_length
-    gains = saving_steps(run.checkpoint.config.encoder_size, configuration, dev.lengths, max_seq_length)
+    steps = saving_steps(run.checkpoint.config.encoder_size, configuration, dev.lengths, max_seq_length)
     search = run.folder.result("search") if run.settings.search.searches else None
     before = (run.folder.result("retrain") or {}).get("metrics_before", {})
     answers = _compare_numbers if run.task.is_regression else _compare_classes
@@ -120,7 +116,7 @@ def _gather(run: Run) -> dict[str, Any]:
         "per_class": evaluated.get("per_class", {}),
         "kept": evaluated["multiply_adds"]["kept"],
         "mean_length": evaluated["multiply_adds"]["mean_length"],
-        "gains": [{"name": one.name, "multiply_adds": one.multiply_adds, "exact": one.exact} for one in gains],
+        "gains": [dataclasses.asdict(step) for step in steps],
         "speedup": evaluated["speedup"],
         **answers(run.task, logits, cast(np.ndarray, dev.labels), run.dataset.splits["dev"].texts),
         "pareto": run.folder.result("pareto"),
