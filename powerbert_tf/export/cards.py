@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from powerbert_tf.common.markdown import markdown_table
 from powerbert_tf.data.metrics import format_metrics
 from powerbert_tf.elimination.retention import format_configuration
 from powerbert_tf.export.expected_answers import EXAMPLES, IDS, TEXT
@@ -44,9 +45,7 @@ def format_card(request: ExportRequest) -> str:
 
 ## Signatures
 
-| signature | inputs | each encoder keeps |
-| --- | --- | --- |
-{_signature_rows(request)}
+{_signature_table(request)}
 
 `python -m powerbert_tf.serve_check <this folder>` compares the answers with those at export.
 
@@ -69,16 +68,22 @@ def format_runtime_card(request: ExportRequest, name: str, files: Mapping[str, M
     output = "`scores` float32 `[B]`" if task.is_regression else "`probabilities` float32 `[B, C]`"
     classes = f"classes, in this order: {', '.join(task.classes)}" if task.classes else "a regression"
     segments, pair = (", and 1 for the second text", " text_pair [SEP]") if task.is_pair else ("", "")
-    rows = "\n".join(
-        f"| `{path}` | {'int8' if file['int8'] else 'float32'} | {file['max_length']} | "
-        f"{_kept(file['retention_configuration'])} | {file['largest_difference']:.1g} |"
-        for path, file in files.items()
+    table = markdown_table(
+        ("file", "weights", "longest input", "each encoder keeps", "largest difference"),
+        [
+            (
+                f"`{path}`",
+                "int8" if file["int8"] else "float32",
+                str(file["max_length"]),
+                _kept(file["retention_configuration"]),
+                f"{file['largest_difference']:.1g}",
+            )
+            for path, file in files.items()
+        ],
     )
     return f"""# {task.name}, PoWER-BERT, for {EXPORT_FORMATS[name].title}
 
-| file | weights | longest input | each encoder keeps | largest difference |
-| --- | --- | --- | --- | --- |
-{rows}
+{table}
 
 The difference is from the Keras model's answers, on some dev texts and on hostile ones. Int8 files have weights of 8
 bits and round activations as they come.
@@ -133,18 +138,19 @@ def _shapes_sentence(shapes: ServingShapes) -> str:
     return f"{compiled}, {shapes.precision}; pads {batch}inputs to the next of {lengths} tokens."
 
 
-def _signature_rows(request: ExportRequest) -> str:
+def _signature_table(request: ExportRequest) -> str:
     texts = ", ".join(f"`{name}`" for name in text_inputs(request.task))
     inputs = {
         IDS: "`token_ids`, `segment_ids`, `padding_mask`",
         TEXT: texts,
         EXAMPLES: f"`inputs`: `tf.Example`s with {texts}",
     }
-    return "\n".join(
-        f"| `{signature}{suffix}` | {given} | {_kept(model.retention_configuration)} |"
+    rows = [
+        (f"`{signature}{suffix}`", given, _kept(model.retention_configuration))
         for suffix, model in request.models.items()
         for signature, given in inputs.items()
-    )
+    ]
+    return markdown_table(("signature", "inputs", "each encoder keeps"), rows)
 
 
 def quality_rows(
@@ -160,7 +166,8 @@ def quality_rows(
     if export_model == "finetune":
         return [f"{dense}, fine-tuned and not reduced; {examples}"]
     reduced, speedup = format_metrics(evaluated["reduced"]["metrics"]), evaluated["speedup"]
-    rows = ["| | metrics |", "| --- | --- |", f"| fine-tuned | {dense} |", f"| this model | {reduced} |", "", examples]
+    table = markdown_table(("", "metrics"), [("fine-tuned", dense), ("this model", reduced)])
+    rows = [table, "", examples]
     if speedup.get("grouped"):
         rows.append(
             f"{speedup['grouped']:.2f} times faster than the fine-tuned model on the same batches of "
@@ -171,11 +178,10 @@ def quality_rows(
 
 
 def _elastic_rows(elastic: Mapping[str, Any]) -> list[str]:
-    rows = ["| target | metrics | measured speed-up |", "| --- | --- | --- |"]
-    rows.append(f"| full model | {format_metrics(elastic['metrics'])} | 1 |")
+    rows = [("full model", format_metrics(elastic["metrics"]), "1")]
     for budget in elastic["budgets"]:
         measured = budget.get("measured_speedup")
         seen = "not measured" if measured is None else f"{measured:.2f}"
-        rows.append(f"| {budget['target_speedup']:g}x | {format_metrics(budget['metrics'])} | {seen} |")
+        rows.append((f"{budget['target_speedup']:g}x", format_metrics(budget["metrics"]), seen))
     measured_on = "Speed-ups are over the full model on the same batches, grouped by length, where it was trained."
-    return [*rows, "", measured_on]
+    return [markdown_table(("target", "metrics", "measured speed-up"), rows), "", measured_on]

@@ -8,6 +8,7 @@ from html import escape
 
 from matplotlib.figure import Figure
 
+from powerbert_tf.common.markdown import markdown_table
 from powerbert_tf.reports.figures import inline_svg
 
 _WIDE = 8.0  # inches from which a figure is scrolled, not shrunk, on a narrow screen
@@ -80,12 +81,6 @@ def report_markdown(title: str, sections: Sequence[Section], figures: str) -> st
         parts.append(f"## {_plain(section.title)}")
         parts += [_markdown(block, figures) for block in section.blocks]
     return "\n\n".join(parts) + "\n"
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = False) -> str:
-    """A table, of Markdown cells; `numbers` aligns all columns but the first to the right."""
-    align = ["---", *["---:" if numbers else "---"] * (len(header) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, align, *rows))
 
 
 def _section(section: Section) -> str:

@@ -15,10 +15,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from powerbert_tf.common.files import replacing
+from powerbert_tf.common.markdown import markdown_table
 from powerbert_tf.elimination.retention import Configuration, format_configuration
 from powerbert_tf.latency.costs import GROUPED
 from powerbert_tf.reports.figures import DASHES, MARKERS
-from powerbert_tf.reports.page import markdown_table
 
 MAX_LOSS = 0.01  # of the metric, absolute, where --max_loss is not given
 _TOLERANCE = 1e-9  # 0.34 - 0.1 is above 0.24 in floating point
@@ -278,14 +278,9 @@ _TICKS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32,
 
 
 def draw_pareto(table: pd.DataFrame, baselines: Sequence[Baseline], task: str, metric: str, max_loss: float) -> Figure:
-    """Metric against measured speed-up, as a figure that pyplot does not know.
+    """Metric against measured speed-up of a `pareto_table`, as a figure that pyplot does not know.
 
-    Args:
-        table: From `pareto_table`.
-        baselines: Dense models, "grouped by length" among them.
-        task: Its name.
-        metric: Its main metric, a column of the table.
-        max_loss: The largest acceptable loss of the metric, absolute; shown as a band.
+    Arguments are those of `write_pareto`; the largest acceptable loss is shown as a band.
 
     Raises:
         ValueError: No baseline "grouped by length".
