@@ -57,11 +57,7 @@ class Accelerated:
     run: Run
 
     def logits(self, texts: Sequence[str], text_pairs: Sequence[str] | None = None) -> np.ndarray:
-        """Computes logits `[n, C]` of texts, or of pairs of texts.
-
-        Args:
-            texts: Raw texts.
-            text_pairs: As many second texts, for a model on pairs.
+        """Computes logits `[n, C]` of raw texts; a model on pairs also takes as many second texts, `text_pairs`.
 
         Raises:
             InputError: `text_pairs` is missing for a model on pairs, is given for another model, or has another length.

@@ -178,10 +178,8 @@ _MEASURED = 10_000  # examples
 def propose_length(split: Split, tokenizer: Tokenizer, largest: int) -> tuple[int, str]:
     """Proposes the N that holds 99 % of the texts whole, a multiple of 8.
 
-    Args:
-        split: The training texts; of more than 10,000, a sample drawn with a seed is measured.
-        tokenizer: The checkpoint's tokenizer.
-        largest: The number of positions of the checkpoint.
+    Of more than 10,000 texts, a sample drawn with a seed is measured. `largest` is the number of positions of the
+    checkpoint.
 
     Returns:
         N, and a line that says why.

@@ -146,16 +146,10 @@ def prediction_batches(
 ) -> Batches:
     """Batches of all rows, sorted by length, so that little is padded.
 
-    If the rows do not make full batches, the first one is smaller: to fill up the shortest costs least.
+    `grouped=False` leaves the rows in the order of the split. `buckets` are the padded lengths; None for those that
+    `length_buckets` and `padding` ask for. The other arguments are those of `training_batches`.
 
-    Args:
-        encoded: A split.
-        batch_size: See `training_batches`.
-        padding: See `training_batches`.
-        length_buckets: See `training_batches`.
-        fill: See `training_batches`.
-        grouped: Whether rows are sorted by length; else they are in the order of the split.
-        buckets: The padded lengths; None for those that `length_buckets` and `padding` ask for.
+    If the rows do not make full batches, the first one is smaller: to fill up the shortest costs least.
     """
     lengths = encoded.lengths.astype("int32")
     order = np.argsort(lengths, kind="stable") if grouped else np.arange(len(lengths))

@@ -60,11 +60,6 @@ class Checkpoint:
 def require_bytes(config: BertConfig, path: Path, files: Sequence[Path]) -> None:
     """Refuses sizes for which the files of the weights are far too small, before anything of that size is made.
 
-    Args:
-        config: Sizes.
-        path: The configuration file, for the message.
-        files: Of the weights.
-
     Raises:
         InputError: The files cannot hold so many weights.
     """

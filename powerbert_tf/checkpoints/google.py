@@ -1,5 +1,6 @@
 """Google's format: a TF1 checkpoint, `bert_model.ckpt.*` or ALBERT's `model.ckpt-best.*`."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -23,27 +24,21 @@ def find(name: str, folder: Path) -> Checkpoint | None:
         InputError: The checkpoint is incomplete, or its configuration is damaged.
     """
     for architecture, row in ARCHITECTURES.items():
-        if row.google is not None:
-            path, prefix = folder / row.google.config, folder / row.google.prefix
-            if path.is_file() or Path(f"{prefix}.index").is_file():
-                return _checkpoint(name, path, prefix, architecture)
+        if row.google is None:
+            continue
+        path, prefix = folder / row.google.config, folder / row.google.prefix
+        index = Path(f"{prefix}.index")
+        if path.is_file() or index.is_file():
+            config = read_bert_config(path, architecture)
+            if not index.is_file():
+                raise InputError(f"{index}: no such file; the checkpoint is incomplete.")
+            require_bytes(config, path, sorted(folder.glob(f"{prefix.name}.data-*")))
+            return Checkpoint(name, folder, config, functools.partial(read_weights, prefix, config))
     return None
 
 
-def _checkpoint(name: str, path: Path, prefix: Path, architecture: str) -> Checkpoint:
-    config = read_bert_config(path, architecture)
-    if not Path(f"{prefix}.index").is_file():
-        raise InputError(f"{prefix}.index: no such file; the checkpoint is incomplete.")
-    require_bytes(config, path, sorted(prefix.parent.glob(f"{prefix.name}.data-*")))
-    return Checkpoint(name, prefix.parent, config, lambda: read_weights(prefix, config))
-
-
 def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:
-    """Reads the checkpoint's weights.
-
-    Args:
-        prefix: Common to the names of its files.
-        config: Sizes.
+    """Reads the weights of the checkpoint whose files begin with `prefix`.
 
     Returns:
         Our path -> array; with `classifier/kernel` and `classifier/bias` if the checkpoint holds a head.
@@ -86,10 +81,6 @@ def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:
 
 def write_checkpoint(folder: Path, model: BertClassifier) -> None:
     """Writes the model under Google's names, with the head of `run_classifier.py` and without elimination.
-
-    Args:
-        folder: An existing folder.
-        model: The model.
 
     Raises:
         InputError: Google has no release of this architecture, or its code cannot do what the model does.

@@ -28,11 +28,7 @@ class Entry:
 
 
 def read_index(path: Path, shards: Sequence[Path]) -> dict[str, Entry]:
-    """Reads an index, and checks each entry against the data files.
-
-    Args:
-        path: `<prefix>.index`.
-        shards: `<prefix>.data-?????-of-?????`, in order.
+    """Reads `<prefix>.index`, and checks each entry against the data files `<prefix>.data-?????-of-?????`, in order.
 
     Returns:
         Name -> entry.

@@ -98,11 +98,7 @@ def _modern(foreign: str, architecture: str) -> str:
 def write_checkpoint(folder: Path, model: BertClassifier, classes: Sequence[str] = (), pad_id: int = 0) -> None:
     """Writes the model as the architecture's `...ForSequenceClassification`, with head and without elimination.
 
-    Args:
-        folder: An existing folder.
-        model: The model.
-        classes: Their names, in the order of the logits; none for a regression.
-        pad_id: Of the padding token.
+    `classes` are names in the order of the logits, none for a regression; `pad_id` is the id of the padding token.
     """
     ours = named_weights(model)
     tensors = {}

@@ -119,21 +119,20 @@ class Name:
 
 def weight_names(config: BertConfig) -> tuple[Name, ...]:
     """The names of all weights of a classifier of this size, with its head."""
-    return tuple(name for layer, index in _layers(config) for name in _names(config.architecture, layer, index))
-
-
-def _names(architecture: str, layer: str, index: int) -> Iterator[Name]:
-    """Weights of a layer of encoder `index`."""
-    google = _GOOGLE.get(architecture, {}).get(layer)
-    for weight, ending in _weights(layer):
-        ours = f"{layer.format(index)}{weight}"
-        yield Name(
-            ours=ours,
-            google=_GOOGLE_HEAD.get(ours, "") if google is None else f"{google.format(index)}{weight}",
-            hugging_face=f"{HUGGING_FACE[architecture][layer].format(index)}{ending}",
-            google_transposed=ours in _GOOGLE_HEAD and weight == "/kernel",
-            hugging_face_transposed=weight == "/kernel",
-        )
+    names = []
+    for layer, index in _layers(config):
+        google = _GOOGLE.get(config.architecture, {}).get(layer)
+        for weight, ending in _weights(layer):
+            ours = f"{layer.format(index)}{weight}"
+            name = Name(
+                ours=ours,
+                google=_GOOGLE_HEAD.get(ours, "") if google is None else f"{google.format(index)}{weight}",
+                hugging_face=f"{HUGGING_FACE[config.architecture][layer].format(index)}{ending}",
+                google_transposed=ours in _GOOGLE_HEAD and weight == "/kernel",
+                hugging_face_transposed=weight == "/kernel",
+            )
+            names.append(name)
+    return tuple(names)
 
 
 def _layers(config: BertConfig) -> Iterator[tuple[str, int]]:

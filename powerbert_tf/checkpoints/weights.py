@@ -65,13 +65,9 @@ def require_all(missing: set[str], source: str) -> None:
 def assign_weights(
     model: keras.Model, weights: Mapping[str, np.ndarray], source: str, may_lack: frozenset[str] = frozenset()
 ) -> None:
-    """Assigns every array to the weight of the same path, after checking them all.
+    """Assigns every array (path -> array) to the weight of the same path, after checking them all.
 
-    Args:
-        model: The model.
-        weights: Path -> array.
-        source: Where the arrays come from, for messages.
-        may_lack: Paths that keep their value if `weights` has none.
+    `source` says in messages where the arrays come from. Paths in `may_lack` keep their value if there is no array.
 
     Raises:
         InputError: A weight is missing, an array is left over, a shape differs, or a value is not finite.

@@ -27,10 +27,8 @@ def new_array(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
 def release(*mapped: np.ndarray | mmap.mmap) -> None:
     """Gives back the memory of pages that were read from files; they are read again when they are needed.
 
-    Otherwise a file that is mapped and read to its end counts as memory of the process, all of it.
-
-    Args:
-        mapped: Files mapped to be read; arrays in memory stay as they are.
+    Otherwise a file that is mapped and read to its end counts as memory of the process, all of it. Arrays in memory
+    stay as they are.
     """
     for one in mapped:
         pages = one.base if isinstance(one, np.memmap) else one

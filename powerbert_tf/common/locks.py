@@ -15,11 +15,7 @@ _ATTEMPTS = 1000  # to lock a file that other runs remove as they end
 
 @contextlib.contextmanager
 def exclusive(folder: Path, use: str) -> Iterator[None]:
-    """A block that only one process at a time can enter for the same folder.
-
-    Args:
-        folder: An existing folder.
-        use: A verb for what processes do to it, for the message.
+    """A block that only one process at a time can enter for the same folder; `use` is the verb of its message.
 
     Raises:
         InputError: Another process is in such a block.

@@ -19,12 +19,7 @@ _take: Callable[[str, bool], None] | None = _print  # None to be silent
 
 
 def say(line: str, is_warning: bool = False) -> None:
-    """Reports a line of progress or results, or several; prints it unless `reporting` redirects it.
-
-    Args:
-        line: The text.
-        is_warning: Whether to print it to stderr.
-    """
+    """Reports a line of progress or results, or several; prints it, a warning to stderr, unless redirected."""
     if _take:
         _take(line, is_warning)
 

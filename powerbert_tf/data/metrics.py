@@ -15,7 +15,7 @@ from powerbert_tf.data.tasks import Task
 
 def _correlation(function: Callable, labels: np.ndarray, predictions: np.ndarray) -> float:
     if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
-        return 0.0  # undefined; a constant tells nothing about the other
+        return 0.0  # undefined; a constant says nothing about the other
     return float(function(labels, predictions).statistic)
 
 

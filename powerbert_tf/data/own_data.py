@@ -49,7 +49,7 @@ class OwnData:
 def load_own_data(
     settings: DataSettings, name: str = "", classes: Sequence[str] = (), tables: LabelledTables | None = None
 ) -> OwnData:
-    """Reads a user's data, tells numbers from classes, and splits off a dev set if none is given.
+    """Reads a user's data, finds out whether labels are numbers or classes, and splits off a dev set if none is given.
 
     Args:
         settings: Name the files and their columns.

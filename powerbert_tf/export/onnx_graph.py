@@ -82,11 +82,7 @@ class GraphWriter:
     def finish(self, output: str, axes: Sequence[Any], tensor: str, metadata: dict[str, str]) -> onnx.ModelProto:
         """The graph as a model that has passed ONNX's checker: inputs are `INPUTS`, int32 `[batch, length]`.
 
-        Args:
-            output: Name of the output, float32.
-            axes: Axes of the output.
-            tensor: The tensor that becomes the output.
-            metadata: Properties of the model.
+        The tensor becomes the output, which is called `output`, float32 with these axes.
 
         Raises:
             onnx.checker.ValidationError: The graph is not valid ONNX.

@@ -20,10 +20,7 @@ _MOST_REQUESTS = 1000  # TensorFlow Serving rejects files with more
 def write_server_files(folder: Path, name: str, shapes: ServingShapes) -> None:
     """Writes `model.config` and `batching.config` beside the versions; each file appears whole.
 
-    Args:
-        folder: Folder of the versions.
-        name: Name of the model in requests; the folder is expected to be mounted at `/models/<name>`.
-        shapes: Shapes in which the model is called.
+    The folder is expected to be mounted at `/models/<name>`, where `name` is the name of the model in requests.
     """
     model = f"""# --model_config_file=/models/{name}/{MODEL_CONFIG}
 model_config_list {{

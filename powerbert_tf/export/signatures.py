@@ -121,6 +121,8 @@ def build_signatures(
 ) -> tuple[tf.Module, dict[str, Callable]]:
     """Returns what `tf.saved_model.save` takes: the weights, and a function for each signature.
 
+    Models are given as in `ExportRequest`, by the suffix of their signatures. The tokenizer's files become assets.
+
     For each suffix there are
 
     - `serving_default`: `token_ids`, `segment_ids` and `padding_mask`, int32 `[B, T]`, T up to N -> `probabilities`
@@ -129,12 +131,6 @@ def build_signatures(
       multiple choice, strings `[B]` -> the same, and strings `label` `[B]` and `classes` `[B, C]`;
     - `serve_examples`: `inputs`, strings `[B]`, each a serialised `tf.Example` with these texts -> `classes` and
       `scores` `[B, C]`, or `outputs` `[B]`, for the Classify and Regress calls of TensorFlow Serving.
-
-    Args:
-        models: Models over one set of weights, by the suffix of their signatures; the main one has the suffix `""`.
-        task: Task of the models.
-        tokenizer: Tokenizer of the models; its files become assets.
-        shapes: Shapes in which the models are called.
     """
     module = tf.Module(name="powerbert")
     module.vocabulary = [tf.saved_model.Asset(str(path)) for path in tokenizer.files]

@@ -76,14 +76,7 @@ def choose_lengths(first: EncodedSplit, inference: InferenceSettings) -> list[in
 
 
 class Answerer:
-    """A model that answers one window after another.
-
-    Args:
-        model: The model.
-        task: Its classes.
-        inference: Batch size, and whether XLA compiles.
-        lengths: From `choose_lengths`.
-    """
+    """A model that answers one window after another; batches are padded to `lengths`, from `choose_lengths`."""
 
     def __init__(self, model: BertClassifier, task: Task, inference: InferenceSettings, lengths: Sequence[int]):
         self._function = compiled_once(model, inference.jit_compile)

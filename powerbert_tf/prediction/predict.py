@@ -82,11 +82,7 @@ def predict_files(request: PredictRequest, overwrite: bool = False) -> Path:
 
     Writes `part-00000.<format>` and so on: the input's columns, the prediction and the probabilities, in the order of
     the input; `rejected.jsonl` if rows were left out; and `progress.json`. A run that is interrupted and resumed leaves
-    the same bytes as one that is not interrupted.
-
-    Args:
-        request: Model, files and flags.
-        overwrite: Whether existing answers are replaced.
+    the same bytes as one that is not interrupted. With `overwrite`, existing answers are replaced.
 
     Returns:
         The folder of the answers.

@@ -7,6 +7,8 @@ nothing to show.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from powerbert_tf.elimination.retention import is_fractional
 from powerbert_tf.reports.figures import (
     draw_bars,
@@ -291,16 +293,17 @@ def _calibration(content: Mapping[str, Any]) -> Iterator[Block]:
         "is the mean deviation from that, in ten bins of the probability of the answer."
     )
     rows = [
-        (name, f"{found['error']:.4f}", f"{found['log_loss']:.4f}", f"{_mean_confidence(found):.4f}")
+        (
+            name,
+            f"{found['error']:.4f}",
+            f"{found['log_loss']:.4f}",
+            f"{np.average(found['confidence'], weights=found['counts']):.4f}",
+        )
         for name, found in models.items()
     ]
     yield Table(("model", "calibration error", "log loss, nats", "mean probability of the answer"), rows, "Calibration")
     caption = "Share of right answers against the probability that the model gave them; below the line it is too sure"
     yield Plot("reliability", draw_reliability(models), caption)
-
-
-def _mean_confidence(found: Mapping[str, Any]) -> float:
-    return sum(c * n for c, n in zip(found["confidence"], found["counts"], strict=True)) / sum(found["counts"])
 
 
 def _examples(content: Mapping[str, Any]) -> Iterator[Block]:

@@ -61,12 +61,7 @@ def summarize_seeds(results: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def format_seeds(summary: Mapping[str, Any], task: str) -> str:
-    """The table of a summary for the console.
-
-    Args:
-        summary: From `summarize_seeds`.
-        task: Its name, and what was compared if not `evaluate`.
-    """
+    """The table of a summary for the console; `task` also says what was compared, if not `evaluate`."""
     seeds = summary["seeds"]
     title = f"{task}, mean ± standard deviation over {len(seeds)} seeds ({', '.join(map(str, seeds))})"
     if len(seeds) == 1:

@@ -13,14 +13,7 @@ DENSE_SPEEDUPS = {"padded to N": "padded", "padded to the batch": "batch", GROUP
 
 
 def format_summary(task: str, source: str, max_seq_length: int, evaluated: Mapping[str, Any]) -> str:
-    """The closing table of a run.
-
-    Args:
-        task: Its name.
-        source: Where the data came from; `sample` is the generated one.
-        max_seq_length: N.
-        evaluated: `result.json` of the stage `evaluate`.
-    """
+    """The closing table of a run, from the `result.json` of its stage `evaluate` and the source of its data."""
     after, cost, speedup = evaluated["reduced"]["metrics"], evaluated["multiply_adds"], evaluated["speedup"]
     configuration = evaluated["retention_configuration"]
     metrics = pd.DataFrame(

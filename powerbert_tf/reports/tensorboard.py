@@ -15,9 +15,7 @@ _SCALAR = tf.compat.v1.SummaryMetadata(
 def write_tensorboard(folder: Path, curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Writes event files, one folder per stage: loss, dev metrics, and the masses and configurations of a search.
 
-    Args:
-        folder: To write into.
-        curves: Rows of `log.jsonl` by stage; the epoch is TensorBoard's step.
+    `curves` holds the rows of `log.jsonl` by stage; the epoch is the step.
     """
     for stage, rows in curves.items():
         writer = tf.summary.create_file_writer(str(folder / stage))

@@ -110,11 +110,7 @@ def token_table(explanations: Iterable[Explanation]) -> pd.DataFrame:
 
 
 def token_statistics(explanations: Iterable[Explanation], fewest: int = _FEWEST) -> pd.DataFrame:
-    """How often each token outlives each encoder, without `[CLS]`.
-
-    Args:
-        explanations: Of many examples.
-        fewest: Tokens that occur less often are left out.
+    """How often each token outlives each encoder, without `[CLS]` and tokens of fewer than `fewest` occurrences.
 
     Returns:
         One row per token, the most frequent first: `piece` (its text), `count`, and the shares `encoder_1` to
@@ -136,12 +132,7 @@ def token_statistics(explanations: Iterable[Explanation], fewest: int = _FEWEST)
 
 
 def explanation_text(one: Explanation, classes: Sequence[str] = ()) -> str:
-    """The example after each encoder, with dots in place of eliminated tokens.
-
-    Args:
-        one: The example.
-        classes: Their names; none for a regression.
-    """
+    """The example after each encoder, with dots in place of eliminated tokens; a regression has no classes."""
 
     def line(name: str, tokens: Sequence[str]) -> str:
         words = "".join(" " * begins + token for token, begins in zip(tokens, one.begins_word, strict=True))
@@ -166,14 +157,7 @@ def explanation_text(one: Explanation, classes: Sequence[str] = ()) -> str:
 def inspector_page(
     explanations: Sequence[Explanation], title: str, facts: Sequence[str], classes: Sequence[str] = ()
 ) -> str:
-    """The page as HTML, complete in itself.
-
-    Args:
-        explanations: The examples to show.
-        title: Of the page.
-        facts: Shown below the title.
-        classes: Names of the answers; none for a regression.
-    """
+    """The page as HTML, complete in itself, with `facts` below its title; a regression has no classes."""
     content = {
         "title": title,
         "facts": list(facts),

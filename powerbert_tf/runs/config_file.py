@@ -35,9 +35,7 @@ def provenance(checkpoint: Checkpoint) -> dict[str, Any]:
 def changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Lists what has changed in data, checkpoint and versions since an earlier run, one line per change.
 
-    Args:
-        recorded: Provenance of the earlier run; what it did not record is skipped.
-        now: Provenance of this one.
+    What the earlier run did not record is skipped.
     """
     lines = []
     for name in _COMPARED:

@@ -66,10 +66,7 @@ def find_run(task: str, output_dir: str) -> Path:
 def load_finished_run(folder: Path, given: Mapping[str, Any]) -> FinishedRun:
     """Reads the settings, task and tokenizer of a run; its weights are read later.
 
-    Args:
-        folder: Its folder.
-        given: Flags that are given, by the names of their fields in `Settings`. Those that the model was trained with
-            cannot be changed.
+    `given` holds flags by the names of their fields in `Settings`. Those that the model was trained with cannot change.
 
     Raises:
         InputError: A file is missing or damaged, or a flag differs.

@@ -89,9 +89,7 @@ class RunFolder:
     def require_writable(self, needed_bytes: int, of_checkpoints: int = 0) -> None:
         """Checks that files can be written here, and that there is room for them.
 
-        Args:
-            needed_bytes: Size of all files.
-            of_checkpoints: The part of it that checkpoints need temporarily.
+        Checkpoints need `of_checkpoints` of these bytes, but only until their stage is finished.
 
         Raises:
             InputError: The folder cannot be written, or its disk is too full.

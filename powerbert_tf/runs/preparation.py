@@ -84,12 +84,7 @@ def _check_length(settings: Settings, task: Task, checkpoint: Checkpoint, tokeni
 
 
 def check_plan(run: Run, plan: Collection[str], overwrite: bool = False) -> None:
-    """Checks what only the stages that will run need.
-
-    Args:
-        run: The run.
-        plan: The stages that will run.
-        overwrite: Whether existing results are overwritten.
+    """Checks what only the stages of a plan need; with `overwrite`, they may replace results.
 
     Raises:
         InputError: The folder cannot be written, a target is out of reach, or a stage cannot use the data.

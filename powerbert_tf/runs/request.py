@@ -52,10 +52,6 @@ def read_request(given: Mapping[str, Any]) -> tuple[Settings, OwnData | None]:
 def read_predict_request(settings: PredictSettings, given: Mapping[str, Any]) -> PredictRequest:
     """Resolves flags for `--predict_file`: which model answers which files. Needs no training data.
 
-    Args:
-        settings: With a `predict_file`.
-        given: As for `read_request`.
-
     Raises:
         InputError: A flag or a file of the run is wrong.
     """

@@ -141,12 +141,7 @@ RESULT_SCHEMAS: Mapping[str, Any] = MappingProxyType(
 
 
 def result_problem(stage: str, result: Mapping[str, Any]) -> str:
-    """Describes the first thing that is wrong with a result; empty if nothing is.
-
-    Args:
-        stage: Its name; any result is right for a stage without a schema.
-        result: Content of the file.
-    """
+    """Describes the first thing that is wrong with a result; empty if nothing is, or if the stage has no schema."""
     schema = RESULT_SCHEMAS.get(stage, {})
     missing = [key for key in schema if not key.endswith("?") and key not in result]
     if missing:

@@ -62,11 +62,7 @@ class Run:
         return self._splits[name]
 
     def load_model(self, stage: str, **kwargs) -> BertClassifier:
-        """A model with the weights of a finished stage.
-
-        Args:
-            stage: Its name.
-            **kwargs: For `BertClassifier`.
+        """A model with the weights of a finished stage; takes arguments of `BertClassifier`.
 
         Raises:
             InputError: The weights cannot be read.

@@ -18,10 +18,7 @@ _FORMATS = "export_format"  # an earlier version recorded it with the settings o
 def plan_stages(run: Run, wanted: Sequence[str], overwrite: bool) -> dict[str, str]:
     """Plans which stages have to run, and why.
 
-    Args:
-        run: The run.
-        wanted: Stages that the user asked for.
-        overwrite: Whether these run again, and the stages they need if their results have other settings.
+    `overwrite` runs the stages wanted again, and the stages they need if their results have other settings.
 
     Raises:
         InputError: Without `overwrite`: the result of a stage that is needed has other settings, is damaged, or was

@@ -49,12 +49,7 @@ STAGE_FUNCTIONS: dict[str, Callable[[Run, Path], dict[str, Any]]] = {
 
 
 def run_stage(run: Run, stage: str, before_publishing: Callable[[], None] = lambda: None) -> None:
-    """Runs one stage; its folder appears when everything in it is written.
-
-    Args:
-        run: What the stages share.
-        stage: Its name.
-        before_publishing: Called right before the folder appears.
+    """Runs one stage; its folder appears when everything is written and `before_publishing` has returned.
 
     Raises:
         InputError: The stage failed for a reason that the user can fix.

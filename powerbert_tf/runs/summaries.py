@@ -25,13 +25,7 @@ def print_summary(run: Run) -> None:
 
 
 def report_seeds(settings: Settings, root: Path, folders: Mapping[int, RunFolder], wanted: Collection[str]) -> None:
-    """Prints and writes mean and spread of the results of stages.
-
-    Args:
-        settings: Settings of the runs, which differ only in the seed.
-        root: Folder to write into.
-        folders: Seed -> folder of its run.
-        wanted: The stages.
+    """Prints mean and spread of the results of stages over seeds, and writes them into the folder `root`.
 
     Raises:
         InputError: A result is damaged.

@@ -26,11 +26,7 @@ _REPEATED = ("max_seq_length", "truncation", "class_weights", "epochs", "batch_s
 
 
 def read_settings_file(where: str, path: str | os.PathLike) -> dict[str, Any]:
-    """Reads a JSON file with settings.
-
-    Args:
-        where: The flag that names the file, for error messages.
-        path: The file.
+    """Reads a JSON file with settings; `where` is the flag that names it, for messages.
 
     Raises:
         InputError: It cannot be read, or holds no JSON object.
@@ -44,12 +40,7 @@ def read_settings_file(where: str, path: str | os.PathLike) -> dict[str, Any]:
 
 
 def typed_settings(where: str, content: Mapping[str, Any], fields: Mapping[str, dataclasses.Field]) -> dict[str, Any]:
-    """Values from a JSON file, as the types of their fields.
-
-    Args:
-        where: The file, for error messages.
-        content: Values by the names of flags, each of which is in `fields`.
-        fields: Fields by the names of flags.
+    """Values from the JSON file `where`, by the names of flags, which are all in `fields`, as their types.
 
     Returns:
         Values by the names of fields.
@@ -122,13 +113,7 @@ def read_task_file(path: str | os.PathLike) -> TaskFile:
 
 
 def describe_task(task: Task, settings: InputSettings, lower_case: bool) -> dict[str, Any]:
-    """The `task.json` of an exported model: how to read its inputs and answers, but not where its data was.
-
-    Args:
-        task: The task.
-        settings: N and truncation.
-        lower_case: Whether texts are lower-cased.
-    """
+    """The `task.json` of an exported model: how to read its inputs and answers, but not where its data was."""
     columns = {}
     if isinstance(task, OwnTask):
         columns = {"text_column": task.text_columns[0], "label_column": task.label_column}

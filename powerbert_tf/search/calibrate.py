@@ -112,10 +112,7 @@ class Calibration:
     def search(self, costs: Costs, target_speedup: float, refinements: int = _REFINEMENTS) -> tuple[float, ...]:
         """Finds a configuration of little damage whose predicted speed-up is the target or just above.
 
-        Args:
-            costs: Costs of configurations.
-            target_speedup: A reachable target, see `costs.require_reachable`.
-            refinements: Number of exchanges to measure.
+        The target is reachable, see `costs.require_reachable`; `refinements` exchanges are measured.
         """
         start = allocate(self.profile(), costs, target_speedup)
         best = fit_to_budget(start, costs, target_speedup)

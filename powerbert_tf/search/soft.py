@@ -115,11 +115,8 @@ class Budget:
 
     def set_state(self, values: Mapping[str, Any]) -> None:
         """Restores what `get_state` returned."""
-
-        def with_arrays(part: Mapping[str, Any]) -> dict[str, Any]:
-            return {name: np.array(value) if isinstance(value, list) else value for name, value in part.items()}
-
-        vars(self).update(with_arrays(values))
+        for name, value in values.items():
+            setattr(self, name, np.array(value) if isinstance(value, list) else value)
         self.costs = Costs.from_json(values["costs"])
         self._window = list(np.array(values["_window"]))
 

@@ -237,10 +237,8 @@ def write_vocabulary(checkpoint: Checkpoint, tokenizer: Tokenizer, folder: Path,
 def write_tokenizer_folder(checkpoint: Checkpoint, tokenizer: Tokenizer, folder: Path) -> None:
     """Writes a tokenizer as in a Hugging Face folder: vocabulary, `tokenizer_config.json`, and the checkpoint's others.
 
-    Args:
-        checkpoint: Files that only `transformers` reads come from its folder.
-        tokenizer: The checkpoint's tokenizer; its case overrides that of the files.
-        folder: An existing folder.
+    The tokenizer's case overrides that of the files. Files that only `transformers` reads come from the checkpoint's
+    folder.
     """
     write_vocabulary(checkpoint, tokenizer, folder, google=False)
     copied = [name for name in _COMPANIONS if (checkpoint.folder / name).is_file()]

@@ -33,9 +33,6 @@ _TOO_LONG = rf"[^ ]{{{_MAX_CHARACTERS_PER_WORD + 1},}}"
 def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
     """Reads a `vocab.txt`: one token per line, whose number is its id.
 
-    Args:
-        path: A UTF-8 file.
-
     Returns:
         The tokens, in the order of their ids.
 

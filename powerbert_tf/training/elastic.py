@@ -108,12 +108,7 @@ class SandwichModel(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The task's loss of the full model, plus the mean distance of the others to it.
 
-        Args:
-            x: Passed on.
-            y: Labels `[B]`.
-            y_pred: Logits `[S, B, C]`.
-            sample_weight: Weights in all losses, `[B]` or None.
-            training: Passed on.
+        Labels `y` are `[B]`, logits `y_pred` `[S, B, C]`, and weights in all losses `sample_weight` `[B]` or None.
         """
         full = y_pred[0]
         loss = super().compute_loss(x, y, full, sample_weight, training)

@@ -16,11 +16,7 @@ REDUCTION = "mean_with_sample_weight"
 class KlDivergence(keras.losses.Loss):
     """T^2 KL(softmax(teacher / T) || softmax(student / T)), the usual distillation loss (Hinton et al., 2015).
 
-    Args:
-        temperature: T; the factor T^2 keeps the size of gradients.
-        name: As in `keras.losses.Loss`.
-        reduction: As in `keras.losses.Loss`.
-        **kwargs: As in `keras.losses.Loss`.
+    T is the temperature; the factor T^2 keeps the size of gradients.
     """
 
     def __init__(self, temperature=_TEMPERATURE, name="kl_divergence", reduction=REDUCTION, **kwargs):
@@ -44,13 +40,7 @@ def distillation_loss(distillation: str) -> keras.losses.Loss:
 
 @keras.saving.register_keras_serializable("powerbert_tf")
 class WeightedCrossEntropy(keras.losses.Loss):
-    """Cross-entropy of logits `[B, C]` against class numbers `[B]`, each row weighted by its class.
-
-    Args:
-        class_weights: `[C]`.
-        name: As in `keras.losses.Loss`.
-        **kwargs: As in `keras.losses.Loss`.
-    """
+    """Cross-entropy of logits `[B, C]` against class numbers `[B]`, weighted by `class_weights` `[C]`."""
 
     def __init__(self, class_weights, name="weighted_cross_entropy", **kwargs):
         super().__init__(name=name, **kwargs)

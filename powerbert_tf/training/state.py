@@ -41,10 +41,7 @@ class SavedStates:
         self.folder = folder
 
     def save(self, write: Callable[[Path], None]) -> None:
-        """Writes a state aside, renames it once it is on the disk, and removes old ones.
-
-        Args:
-            write: Writes the state's files into the given folder.
+        """Calls `write` on a new folder, renames it once it is on the disk, and removes old ones.
 
         Raises:
             OSError: It cannot be written; earlier states are kept.
@@ -197,7 +194,7 @@ class TrainingState(keras.callbacks.Callback):
     def save(self) -> bool:
         """Saves the state, which is the same in all processes, by the chief; returns whether that was possible.
 
-        If the disk is full, it says so, and the training goes on.
+        If the disk is full, it says so, and training continues.
 
         Raises:
             InputError: A variable is no longer finite.

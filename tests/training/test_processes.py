@@ -86,7 +86,7 @@ def test_one_that_fails_stops_the_others():
     failing = Sent()
     with pytest.raises(InputError, match="no data here"):
         failing.as_chief(lambda: in_all(fail))
-    with pytest.raises(InputError, match="1 of 2 processes cannot go on: see their messages"):
+    with pytest.raises(InputError, match="1 of 2 processes cannot continue: see their messages"):
         failing.as_other(lambda: in_all(lambda: 3))
 
 

@@ -184,7 +184,7 @@ def question_pair(draws: Draws, label: str) -> Texts:
 
 
 def answer_pair(draws: Draws, label: str) -> Texts:
-    """Returns a question and a sentence that answers it, or tells something else of the same building (QNLI)."""
+    """Returns a question and a sentence that answers it, or states other facts of the same building (QNLI)."""
     words = read_json("questions")
     place = draws.one(words["landmarks"])
     asked, *others = draws.several(words["attributes"], 4)
@@ -231,7 +231,7 @@ class _Story:
         first = draws.one(self._words[self.event["a"]])
         self.names = {"a": first, "b": self._other("b", first), "n": self._amount()}
         # Both directions occur as the first sentence, so that no verb belongs to a class. A denial of the one can mean
-        # the other (`did not approve`, `rejected`): it only serves where the event itself is told.
+        # the other (`did not approve`, `rejected`): it is used only if the event itself is stated.
         if draws.chance(0.4):
             swapped = {"same": self.event["opposite"], "opposite": self.event["same"], "negated": []}
             self.event = self.event | swapped
@@ -267,7 +267,7 @@ class _Story:
 def _draw_facts(draws: Draws) -> list[Sequence[str]]:
     """Returns wordings of a time, a source and two backgrounds.
 
-    A pair never tells two different facts of a kind, so these cannot decide a label.
+    A pair never states two different facts of a kind, so these cannot decide a label.
     """
     words = read_json("news")
     return [draws.one(words["times"]), draws.one(words["sources"]), *draws.several(words["backgrounds"], 2)]

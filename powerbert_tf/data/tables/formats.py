@@ -110,12 +110,9 @@ def _open_class_folders(path: str) -> OpenTable:
 
 
 def open_text_lines(columns: Sequence[str]) -> OpenTable:
-    """Opens standard input as plain texts, one per line; the two of a pair are separated by a tab.
+    """Opens standard input as plain texts, one per line; `columns` names the one text, or the two with a tab between.
 
     A blank line is a row, too, so that each line gets an answer.
-
-    Args:
-        columns: Names for the one or two texts of a line.
     """
     meter = Meter()
 
@@ -163,7 +160,7 @@ def _json_row(path: str, number: int, line: bytes, typed: bool) -> Row:
 
 
 def is_parquet(path: str) -> bool:
-    """Whether a file's name tells that it is Parquet."""
+    """Whether a file has a suffix of Parquet."""
     return os.path.splitext(path.lower())[1] in _PARQUET
 
 

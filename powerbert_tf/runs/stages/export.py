@@ -50,14 +50,7 @@ def _write(run: Run, request: ExportRequest, name: str) -> dict[str, Any]:
 def export_request(
     run: Run, models: Mapping[str, BertClassifier], settings: ExportSettings, elastic: Mapping[str, Any] | None = None
 ) -> ExportRequest:
-    """The request to export models of a run.
-
-    Args:
-        run: Task, tokenizer, data and results.
-        models: See `ExportRequest`.
-        settings: Flags of the export.
-        elastic: See `ExportRequest`.
-    """
+    """The request to export models of a run, see `ExportRequest`."""
     return ExportRequest(
         models=models,
         task=run.task,

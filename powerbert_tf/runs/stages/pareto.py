@@ -18,7 +18,6 @@ from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.reports.pareto import MAX_LOSS, Baseline, Point, write_pareto
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.stages.search import make_calibration, meet_speedup
-from powerbert_tf.search.calibrate import Calibration
 from powerbert_tf.training.distribution.processes import by_chief, is_chief
 from powerbert_tf.training.train import retrain_model
 
@@ -80,14 +79,7 @@ def pareto(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def average_pareto(folder: Path, results: Sequence[dict[str, Any]], task: str, max_loss: float) -> None:
-    """Writes and prints table and plot of the pareto results of several seeds, with mean and spread.
-
-    Args:
-        folder: Folder to write into; created if missing.
-        results: `result.json` of each seed's pareto stage.
-        task: Name of the task.
-        max_loss: How much the metric may fall.
-    """
+    """Writes and prints table and plot of the pareto results of several seeds, with mean and spread."""
     folder.mkdir(parents=True, exist_ok=True)
     points = [Point(**point) for result in results for point in result["points"]]
     baselines = [
@@ -109,17 +101,16 @@ def _candidates(run: Run, dense: BertClassifier) -> Iterator[tuple[str, float, C
     """Strategy, target, configuration and selection of each point, without re-training."""
     calibration = make_calibration(run, dense)
     selection = run.settings.search.selection
+
+    def search(target: float) -> Configuration:
+        return meet_speedup(run, dense, calibration.search(run.costs, target), target)[0]
+
     for target in run.pareto_targets():
-        # The chief measures, so that all processes go on with the same configuration.
-        search = functools.partial(_search, run, dense, calibration, target)
-        found = tuple(by_chief(search))
+        # The chief measures, so that all processes continue with the same configuration.
+        found = tuple(by_chief(functools.partial(search, target)))
         yield "calibrate", target, found, selection
         for static in ("head", "random"):  # the paper's static strategies, keeping as many word-vectors
             yield static, target, found, static
         for name, schedule in _SCHEDULES.items():
             start = schedule(_SCHEDULE_END, run.costs.num_encoders)
             yield name, target, fit_to_budget(start, run.costs, run.costs.speedup(found)), selection
-
-
-def _search(run: Run, dense: BertClassifier, calibration: Calibration, target: float) -> Configuration:
-    return meet_speedup(run, dense, calibration.search(run.costs, target), target)[0]

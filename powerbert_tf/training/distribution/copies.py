@@ -35,13 +35,7 @@ class Copies:
         devices: contextlib.AbstractContextManager,
         make: Callable[[keras.Model], Callable[..., Any]],
     ) -> Callable[..., Any]:
-        """A function of a model's copy, which gets the present values of the model.
-
-        Args:
-            model: See `copied`.
-            devices: See `copied`.
-            make: Makes the function from the copy, once.
-        """
+        """The function that `make` makes, once, of a model's copy, which gets the model's present values."""
         if model in self._kept:
             assign_all(model, self._kept[model][0])
         else:

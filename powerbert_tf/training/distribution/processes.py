@@ -110,7 +110,7 @@ def by_chief(function: Callable[[], Any]) -> Any:
 
 
 def in_all(function: Callable[[], _T]) -> _T:
-    """Calls a function in each process, and goes on only if it succeeds in all of them.
+    """Calls a function in each process, and returns only if it succeeds in all of them.
 
     Raises:
         InputError: The function raised it in this process, or in others.
@@ -125,7 +125,7 @@ def in_all(function: Callable[[], _T]) -> _T:
     if error is not None:
         raise error
     if failed:
-        raise InputError(f"{failed} of {num_processes()} processes cannot go on: see their messages.")
+        raise InputError(f"{failed} of {num_processes()} processes cannot continue: see their messages.")
     return value
 
 
