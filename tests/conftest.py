@@ -36,6 +36,14 @@ def own_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """Runs of the tiny task, trained once in each worker; tests write to copies."""
+    from tiny_run import TinyRun  # imports TensorFlow, which must see the variables from above
+
+    return TinyRun(tmp_path_factory.mktemp("tiny_run"))
+
+
+@pytest.fixture(scope="session")
 def original_release():
     """Outputs of the original release's own code; beside the repository, and not part of it."""
     folder = REPOSITORY.parent / "shared" / "original_release"

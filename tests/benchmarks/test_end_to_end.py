@@ -68,17 +68,10 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         read_run(tmp_path)
 
 
-def test_a_run_is_read_again_and_its_dev_set_answered_in_order(tmp_path):
-    write_checkpoint(tmp_path / "checkpoint")
-    write_data(tmp_path / "data", "SST-2")
-    settings = resolve_settings(
-        "SST-2",
-        **{"checkpoint": str(tmp_path / "checkpoint"), "data_dir": str(tmp_path / "data")},
-        **{"output_dir": str(tmp_path / "runs"), "max_seq_length": 23, "epochs": 1, "epochs_retrain": 1},
-        **{"batch_size": 13, "learning_rate": 3e-4, "retention_configuration": "0.7,0.3"},
-    )
+def test_a_run_is_read_again_and_its_dev_set_answered_in_order(tiny_run, tmp_path):
+    folder = tiny_run.copy(tmp_path)
+    settings = tiny_run.settings("SST-2", tmp_path, epochs_retrain=1, retention_configuration="0.7,0.3")
     pipeline.run(settings, "retrain")
-    folder = tmp_path / "runs" / "SST-2"
     run = read_run(folder)
     assert run.settings == settings.replace(case="uncased")  # what auto came to
     rows = measure(run, None, batch_size=5, rounds=1, tolerance=1e-4)

@@ -4,37 +4,27 @@ import json
 
 import numpy as np
 import pytest
-from tiny_task import CONFIG, NUM_ROWS, write_checkpoint, write_data
+from tiny_task import CONFIG, NUM_ROWS
 
 from benchmarks.paper.experiments import STRATEGIES, Options, measure
 from benchmarks.paper.published_results import CLAIMS, ROWS
 from benchmarks.paper.report import plot, to_markdown
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.tasks import TASKS
-from powerbert_tf.runs import pipeline
-from powerbert_tf.runs.settings import resolve_settings
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory):
+def run_folder(tiny_run, tmp_path_factory):
     """A run with a fine-tuned model, and what a search would have measured."""
-    folder = tmp_path_factory.mktemp("world")
-    write_checkpoint(folder / "checkpoint")
-    write_data(folder / "data")
-    settings = resolve_settings(
-        "SST-2", checkpoint=str(folder / "checkpoint"), data_dir=str(folder / "data"), output_dir=str(folder / "runs"),
-        max_seq_length=23, epochs=1, batch_size=13, cost_model="multiply_adds", target_speedup=1.2,
-    )  # fmt: skip
-    pipeline.run(settings, "finetune")
-    return folder / "runs" / "SST-2"
+    return tiny_run.copy(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture
-def command(run_folder, tmp_path):
+def command(run_folder, tiny_run, tmp_path):
     """Runs an experiment; returns what it found of the first run, and its Markdown."""
 
     def run(experiment, run=(run_folder,), **given):
-        options = Options(checkpoint=str(run_folder.parents[1] / "checkpoint"), **given)
+        options = Options(checkpoint=str(tiny_run.checkpoint), **given)
         report = {
             "experiment": experiment,
             "results": [measure(experiment, folder, options) for folder in run],
@@ -89,8 +79,8 @@ def test_ablation_at_equal_cost(command):
     assert "nothing re-trained" in text
 
 
-def test_ablation_trains_where_it_is_asked_to(run_folder, capsys):
-    options = Options(checkpoint=str(run_folder.parents[1] / "checkpoint"), targets=(), epochs=1)
+def test_ablation_trains_where_it_is_asked_to(run_folder, tiny_run, capsys):
+    options = Options(checkpoint=str(tiny_run.checkpoint), targets=(), epochs=1)
     (row,) = measure("ablation", run_folder, options)["rows"]
     assert row["strategy"] == "fewer encoders"
     assert capsys.readouterr().out.count("before re-training: dev accuracy") == 1

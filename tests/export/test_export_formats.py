@@ -10,7 +10,7 @@ from keras import ops
 from tiny_bert import random_inputs
 from tiny_family import SIZE, write_albert, write_roberta
 from tiny_pieces import sample_texts
-from tiny_task import write_checkpoint, write_data
+from tiny_task import write_data
 
 from powerbert_tf import load_classifier, read_retention
 from powerbert_tf.checkpoints import find_checkpoint
@@ -57,28 +57,40 @@ def albert(tmp_path_factory):
     return folder
 
 
+BERT = {"retention_configuration": "11,5", "export_format": BOTH}
+
+
 @pytest.fixture(scope="module")
-def bert(tmp_path_factory):
-    """The same of a tiny BERT, counts and not fractions."""
-    folder = tmp_path_factory.mktemp("bert")
-    write_checkpoint(folder / "checkpoint")
-    pipeline.run(settings_for(folder, retention_configuration="11,5"), "export")
+def written(tiny_run, tmp_path_factory):
+    """The folder of a run of a tiny BERT that was written in both formats, to read."""
+    folder = tiny_run.copy(tmp_path_factory.mktemp("bert"))
+    pipeline.run(tiny_run.settings("SST-2", folder.parent, **BERT), "export")
     return folder
+
+
+@pytest.fixture
+def bert(written, tiny_run, tmp_path):
+    """Its copy, and its settings."""
+
+    def settings(**changes):
+        return tiny_run.settings("SST-2", tmp_path, **{**BERT, **changes})
+
+    return shutil.copytree(written, tmp_path / "SST-2"), settings
 
 
 def result(folder, stage):
     return json.loads((folder / stage / "result.json").read_text(encoding="utf-8"))
 
 
-def test_the_files_of_each_format(albert, bert):
+def test_the_files_of_each_format(albert, written):
     described = {"retention.json", "task.json"}
     names = {path.name for path in (albert / "runs" / "QNLI" / "google").iterdir()}
     shard = "model.ckpt-best.data-00000-of-00001"
     assert names == {"albert_config.json", "30k-clean.model", "model.ckpt-best.index", shard, *described}
-    names = {path.name for path in (bert / "runs" / "SST-2" / "google").iterdir()}
+    names = {path.name for path in (written / "google").iterdir()}
     shard = "bert_model.ckpt.data-00000-of-00001"
     assert names == {"bert_config.json", "vocab.txt", "bert_model.ckpt.index", shard, *described}
-    for folder, vocabulary in ((albert / "runs" / "QNLI", "spiece.model"), (bert / "runs" / "SST-2", "vocab.txt")):
+    for folder, vocabulary in ((albert / "runs" / "QNLI", "spiece.model"), (written, "vocab.txt")):
         names = {path.name for path in (folder / "hugging_face").iterdir()}
         assert names == {"config.json", "model.safetensors", "tokenizer_config.json", vocabulary, *described}
         assert not (folder / "saved_model").exists()
@@ -105,11 +117,11 @@ def test_a_written_folder_is_a_checkpoint(name, albert):
     assert tokenizer.fingerprint == run.tokenizer.fingerprint
 
 
-def test_transformers_takes_classes_and_tokenizer(albert, bert):
+def test_transformers_takes_classes_and_tokenizer(albert, written):
     transformers = pytest.importorskip("transformers")
     for folder, classes in (
         (albert / "runs" / "QNLI", ["entailment", "not_entailment"]),
-        (bert / "runs" / "SST-2", ["0", "1"]),
+        (written, ["0", "1"]),
     ):
         config = transformers.AutoConfig.from_pretrained(folder / "hugging_face")
         assert [config.id2label[number] for number in range(2)] == classes
@@ -120,8 +132,8 @@ def test_transformers_takes_classes_and_tokenizer(albert, bert):
             assert theirs(text, truncation=True, max_length=31)["input_ids"] == expected, text
 
 
-def test_what_is_kept_is_described(albert, bert):
-    described = json.loads((bert / "runs" / "SST-2" / "google" / "retention.json").read_text())
+def test_what_is_kept_is_described(albert, written):
+    described = json.loads((written / "google" / "retention.json").read_text())
     assert described == {"max_seq_length": 23, "selection": "weighted", "kind": "counts", "values": [11, 5]}
     described = json.loads((albert / "runs" / "QNLI" / "google" / "retention.json").read_text())
     assert (described["kind"], described["values"]) == ("fractions", list(KEPT))
@@ -129,46 +141,33 @@ def test_what_is_kept_is_described(albert, bert):
     assert (task["classes"], task["case"]) == (["entailment", "not_entailment"], "uncased")
 
 
-def test_elastic_weights_tell_their_budgets(bert, tmp_path):
-    shutil.copytree(bert / "checkpoint", tmp_path / "checkpoint")
-    settings = settings_for(
-        tmp_path,
-        export_model="elastic",
-        target_speedups="1.3,1.8",
-        export_format="hugging_face",
-        calibration_examples=11,
-    )
-    pipeline.run(settings, "export")
-    folder = tmp_path / "runs" / "SST-2"
+def test_elastic_weights_tell_their_budgets(tiny_run, tmp_path):
+    folder = tiny_run.copy(tmp_path, stage="elastic", target_speedups="1.3,1.8")
+    changes = {"target_speedups": "1.3,1.8", "export_model": "elastic", "export_format": "hugging_face"}
+    pipeline.run(tiny_run.settings("SST-2", tmp_path, **changes), "export")
     retention = read_retention(folder / "hugging_face")
     assert retention.values == (1.0, 1.0)
     budgets = {b["target_speedup"]: tuple(b["retention_configuration"]) for b in result(folder, "elastic")["budgets"]}
     assert retention.budgets == budgets
 
 
-def test_what_tensorflow_traces_is_not_exported_from_another_backend(bert, tmp_path, monkeypatch):
+def test_what_tensorflow_traces_is_not_exported_from_another_backend(tiny_run, tmp_path, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     message = "--export_format=tf_saved_model: KERAS_BACKEND is jax; expected tensorflow.*run --stage=evaluate so"
-    settings = settings_for(tmp_path, checkpoint=str(bert / "checkpoint"), export_format="tf_saved_model")
+    settings = tiny_run.settings("SST-2", tmp_path / "runs", export_format="tf_saved_model")
     with pytest.raises(InputError, match=message):
         pipeline.run(settings, "export")
     assert not (tmp_path / "runs").exists()
 
 
-def test_another_format_joins_those_that_are_there(bert, tmp_path, capsys):
-    shutil.copytree(bert, tmp_path, dirs_exist_ok=True)
-    folder = tmp_path / "runs" / "SST-2"
+def test_another_format_joins_those_that_are_there(bert, capsys):
+    folder, settings_of = bert
     earlier = result(folder, "export")
     earlier["settings"]["export_format"] = BOTH  # as an earlier version wrote
     (folder / "export" / "result.json").write_text(json.dumps(earlier))
     before = earlier["formats"]
     weights = (folder / "hugging_face" / "model.safetensors").stat().st_mtime_ns
-    settings = settings_for(
-        tmp_path,
-        checkpoint=str(bert / "checkpoint"),
-        retention_configuration="11,5",
-        export_format="tf_saved_model,hugging_face",
-    )
+    settings = settings_of(export_format="tf_saved_model,hugging_face")
     capsys.readouterr()
     pipeline.run(settings, "export")
     told = capsys.readouterr().out
@@ -182,10 +181,9 @@ def test_another_format_joins_those_that_are_there(bert, tmp_path, capsys):
     assert [path.name for path in (folder / "saved_model").glob("[0-9]*")] == ["1"]
 
 
-def test_a_folder_that_is_there_is_replaced_with_overwrite_alone(bert, tmp_path, capsys):
-    shutil.copytree(bert, tmp_path, dirs_exist_ok=True)
-    folder = tmp_path / "runs" / "SST-2"
-    settings = settings_for(tmp_path, checkpoint=str(bert / "checkpoint"), retention_configuration="11,5")
+def test_a_folder_that_is_there_is_replaced_with_overwrite_alone(bert, capsys):
+    folder, settings_of = bert
+    settings = settings_of()
     (folder / "hugging_face" / "notes").write_text("mine")
     shutil.rmtree(folder / "export")
     with pytest.raises(InputError, match=r"hugging_face is there already; pass --overwrite to replace it, or move it"):
@@ -203,19 +201,16 @@ def test_a_folder_that_is_there_is_replaced_with_overwrite_alone(bert, tmp_path,
     )
 
 
-def test_a_format_that_fails_leaves_what_was_there(bert, tmp_path, monkeypatch):
-    shutil.copytree(bert, tmp_path, dirs_exist_ok=True)
-    folder = tmp_path / "runs" / "SST-2"
+def test_a_format_that_fails_leaves_what_was_there(bert, monkeypatch):
+    folder, settings_of = bert
     before = (folder / "google" / "bert_config.json").read_bytes()
 
     def fails(*_, **__):
         raise OSError("the disk is full")
 
     monkeypatch.setattr("powerbert_tf.export.writers.write_vocabulary", fails)
-    changes = {"retention_configuration": "11,5", "export_format": "google"}
-    settings = settings_for(tmp_path, checkpoint=str(bert / "checkpoint"), **changes)
     with pytest.raises(OSError, match="the disk is full"):
-        pipeline.run(settings, "export", overwrite=True)
+        pipeline.run(settings_of(export_format="google"), "export", overwrite=True)
     assert (folder / "google" / "bert_config.json").read_bytes() == before
 
 

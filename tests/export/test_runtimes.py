@@ -9,14 +9,12 @@ from conftest import REPOSITORY
 from keras import ops
 from tiny_bert import random_inputs, random_weights, tiny_config, write_google_checkpoint
 from tiny_family import KINDS, family_inputs, write_family_checkpoint
-from tiny_task import write_checkpoint, write_data
 
 from powerbert_tf import load_classifier
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.export import writers
 from powerbert_tf.export.runtimes import runtime_module
 from powerbert_tf.runs import pipeline
-from powerbert_tf.runs.settings import resolve_settings
 
 CONFIG = tiny_config()
 N, CLASSES, LENGTHS = 23, 3, (11, 23)
@@ -58,8 +56,12 @@ def requests(longest):
     ]
 
 
-@pytest.mark.parametrize("kept", KEPT)
-@pytest.mark.parametrize("form", ["onnx", "openvino"])
+@pytest.mark.parametrize(
+    ("form", "kept"),
+    [("onnx", kept) for kept in KEPT]
+    # OpenVINO reads the graph of ONNX, and takes seconds for each.
+    + [pytest.param("openvino", kept, marks=() if kept == "weighted" else pytest.mark.slow) for kept in KEPT],
+)
 def test_answers_are_the_models(form, kept, models, tmp_path):
     module = form_module(form)
     ((name, longest),) = module.write(models[kept], False, LENGTHS, tmp_path, "model", False).items()
@@ -69,7 +71,7 @@ def test_answers_are_the_models(form, kept, models, tmp_path):
         np.testing.assert_allclose(serve(inputs), answers_of(models[kept], inputs), atol=1e-5)
 
 
-@pytest.mark.parametrize("form", ["onnx", "openvino"])
+@pytest.mark.parametrize("form", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_what_is_kept_of_an_example_depends_on_its_own_length(form, models, tmp_path):
     module = form_module(form)
     model = models["dense"].with_slots(retention_configuration=(0.6, 0.3, 0.1))
@@ -85,7 +87,9 @@ def test_what_is_kept_of_an_example_depends_on_its_own_length(form, models, tmp_
     np.testing.assert_allclose(serve(inputs), answers_of(model, inputs), atol=1e-5)
 
 
-@pytest.mark.parametrize("kept", ["dense", "weighted", "counts"])
+@pytest.mark.parametrize(
+    "kept", ["weighted", *(pytest.param(kept, marks=pytest.mark.slow) for kept in ("dense", "counts"))]
+)
 def test_answers_of_litert_are_the_models_at_each_length(kept, models, tmp_path):
     module = form_module("litert")
     written = module.write(models[kept], False, LENGTHS, tmp_path, "model", False)
@@ -96,7 +100,9 @@ def test_answers_of_litert_are_the_models_at_each_length(kept, models, tmp_path)
             np.testing.assert_allclose(serve(inputs), answers_of(models[kept], inputs), atol=1e-5)
 
 
-@pytest.mark.parametrize("form", NEEDED)
+@pytest.mark.parametrize(
+    "form", ["onnx", *(pytest.param(form, marks=pytest.mark.slow) for form in ("openvino", "litert"))]
+)
 def test_8_bits_are_near_and_smaller(form, models, tmp_path):
     module = form_module(form)
     if form == "openvino":
@@ -143,35 +149,24 @@ def test_a_search_is_not_exported(models):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    write_checkpoint(folder / "checkpoint")
-    write_data(folder / "data", "QNLI")
-    write_data(folder / "data", "STS-B")
-    return folder
+def settings_for(tiny_run):
+    def settings(output, task="QNLI", **changes):
+        given = {"retention_configuration": "0.6,0.3", "epochs_retrain": 1, "export_lengths": "13"}
+        return tiny_run.settings(task, output, **{**given, "export_format": "litert,openvino,onnx", **changes})
 
-
-def settings_for(world, output, task="QNLI", **changes):
-    return resolve_settings(
-        task,
-        **{
-            "checkpoint": str(world / "checkpoint"), "data_dir": str(world / "data"), "output_dir": str(output),
-            "max_seq_length": 23, "epochs": 1, "batch_size": 13, "retention_configuration": "0.6,0.3",
-            "cost_model": "multiply_adds", "export_lengths": "13", "export_format": "litert,openvino,onnx", **changes,
-        },
-    )  # fmt: skip
+    return settings
 
 
 @pytest.fixture(scope="module")
-def exported(world, tmp_path_factory):
+def exported(tiny_run, settings_for, tmp_path_factory):
     for form in NEEDED:
         form_module(form)
-    output = tmp_path_factory.mktemp("runs")
-    pipeline.run(settings_for(world, output), "export")
-    return output / "QNLI"
+    folder = tiny_run.copy(tmp_path_factory.mktemp("runs"), "QNLI")
+    pipeline.run(settings_for(folder.parent), "export")
+    return folder
 
 
-def test_an_export_writes_what_a_client_needs(exported, world):
+def test_an_export_writes_what_a_client_needs(exported, tiny_run):
     files = {
         "onnx": ["model.onnx"],
         "openvino": ["model.bin", "model.xml"],
@@ -182,7 +177,7 @@ def test_an_export_writes_what_a_client_needs(exported, world):
     for form, names in files.items():
         folder = exported / form
         assert sorted(path.name for path in folder.iterdir()) == sorted([*names, "README.md", "task.json", "vocab.txt"])
-        assert (folder / "vocab.txt").read_bytes() == (world / "checkpoint" / "vocab.txt").read_bytes()
+        assert (folder / "vocab.txt").read_bytes() == (tiny_run.checkpoint / "vocab.txt").read_bytes()
         card = (folder / "README.md").read_text()
         assert f"| `{names[-1]}` | float32 | 23 | 0.6,0.3 |" in card
         assert "`probabilities` float32 `[B, C]`; classes, in this order: entailment, not_entailment" in card
@@ -191,8 +186,8 @@ def test_an_export_writes_what_a_client_needs(exported, world):
     assert not list(exported.glob("*.partial"))
 
 
-def test_what_is_there_is_not_written_again(exported, world):
-    settings = settings_for(world, exported.parent, export_format="onnx")
+def test_what_is_there_is_not_written_again(exported, settings_for):
+    settings = settings_for(exported.parent, export_format="onnx")
     before = (exported / "onnx" / "model.onnx").stat().st_mtime_ns
     pipeline.run(settings, "export")
     assert (exported / "onnx" / "model.onnx").stat().st_mtime_ns == before
@@ -223,30 +218,30 @@ def test_the_documented_example_runs_and_agrees(exported, run_python):
         ({"export_format": "onnx", "export_precision": "bfloat16"}, r"--export_precision=bfloat16: only for tf_saved"),
     ],
 )
-def test_what_cannot_be_written_is_said_before_training(changes, message, world, tmp_path, monkeypatch):
+def test_what_cannot_be_written_is_said_before_training(changes, message, settings_for, tmp_path, monkeypatch):
     there = ("onnx", "onnxruntime")
     monkeypatch.setattr(writers.importlib.util, "find_spec", lambda name: name if name in there else None)
     with pytest.raises(InputError, match=message):
-        pipeline.run(settings_for(world, tmp_path, **changes), "export")
+        pipeline.run(settings_for(tmp_path, **changes), "export")
     assert not (tmp_path / "QNLI" / "finetune").exists()
 
 
-def test_other_answers_leave_no_folder(world, exported, tmp_path, monkeypatch):
+def test_other_answers_leave_no_folder(settings_for, exported, monkeypatch):
     module = form_module("onnx")
     load = module.load
     monkeypatch.setattr(module, "load", lambda path: lambda inputs: load(path)(inputs) + 0.01)
-    settings = settings_for(world, exported.parent, export_format="onnx")
+    settings = settings_for(exported.parent, export_format="onnx")
     before = (exported / "onnx" / "model.onnx").stat().st_mtime_ns
     with pytest.raises(RuntimeError, match=r"gives other answers, off by 0\.01; expected at most 0\.0001"):
         pipeline.run(settings, "export", overwrite=True)
     assert (exported / "onnx" / "model.onnx").stat().st_mtime_ns == before  # the one before stays
 
 
-def test_a_regression_of_the_dense_model_has_scores(world, tmp_path):
+def test_a_regression_of_the_dense_model_has_scores(settings_for, tiny_run, tmp_path):
     module = form_module("onnx")
-    settings = settings_for(world, tmp_path, "STS-B", export_format="onnx", export_model="finetune", export_int8=True)
+    folder = tiny_run.copy(tmp_path, "STS-B")
+    settings = settings_for(tmp_path, "STS-B", export_format="onnx", export_model="finetune", export_int8=True)
     pipeline.run(settings, "export")
-    folder = tmp_path / "STS-B"
     assert not (folder / "retrain").exists()
     inputs = random_inputs(CONFIG, batch=3, length=7)
     assert module.load(folder / "onnx" / "model.onnx")(inputs).shape == (3,)

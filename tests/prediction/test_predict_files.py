@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from absl.testing import flagsaver
-from tiny_task import write_checkpoint, write_data
+from tiny_task import write_checkpoint
 
 from powerbert_tf import command_line
 from powerbert_tf.common.errors import InputError
@@ -26,7 +26,6 @@ from powerbert_tf.prediction.windows import cut_windows
 from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.finished_run import FinishedRun
 from powerbert_tf.runs.request import read_predict_request, read_request
-from powerbert_tf.runs.settings import resolve_settings
 
 LOAD = FinishedRun.reduced_model
 CLASSES = ("bad", "fair", "good")
@@ -358,12 +357,12 @@ def test_flags_that_go_together(flags, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_a_run_of_glue_answers_other_files(world, tmp_path, standard_input):
+def test_a_run_of_glue_answers_other_files(tiny_run, tmp_path, standard_input):
     """A pair of texts, a regression, without the data: STS-B."""
-    write_data(tmp_path / "data", "STS-B")
-    flags = {"checkpoint": str(world / "checkpoint"), "data_dir": str(tmp_path / "data"), "max_seq_length": 23, **QUICK}
-    pipeline.run(resolve_settings("STS-B", output_dir=str(tmp_path / "runs"), **flags), "predict")
-    rows = [line.split("\t") for line in (tmp_path / "data" / "STS-B" / "test.tsv").read_text().splitlines()[1:]]
+    tiny_run.copy(tmp_path / "runs", "STS-B")
+    changes = {"retention_configuration": "0.8,0.4", "epochs_retrain": 1}
+    pipeline.run(tiny_run.settings("STS-B", tmp_path / "runs", **changes), "predict")
+    rows = [line.split("\t") for line in (tiny_run.data / "STS-B" / "test.tsv").read_text().splitlines()[1:]]
     pairs = pd.DataFrame({"one": [row[7] for row in rows], "two": [row[8] for row in rows]})
     pairs.to_csv(tmp_path / "pairs.csv", index=False)
     (tmp_path / "pairs.txt").write_text("".join(f"{one}\t{two}\n" for one, two in pairs.to_numpy()))

@@ -209,6 +209,7 @@ def in_the_text() -> list[list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_flags_of_other_programs_are_read(run_python):
     commands = [words_of(one) for one in ALL if one.is_command] + in_the_text()
     programs = []

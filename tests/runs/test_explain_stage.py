@@ -4,49 +4,35 @@ import numpy as np
 import pandas as pd
 import pytest
 from selenium_chromium import CHROMIUM, DRIVER, open_page
-from tiny_task import NUM_ROWS, write_checkpoint, write_data
+from tiny_task import NUM_ROWS
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.runs import pipeline
-from powerbert_tf.runs.settings import resolve_settings
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    write_checkpoint(folder / "checkpoint")
-    for task in ("SST-2", "STS-B", "QNLI"):
-        write_data(folder / "data", task)
-    return folder
+    return tmp_path_factory.mktemp("world")
 
 
 @pytest.fixture(scope="module")
-def settings_for(world):
+def settings_for(world, tiny_run):
     def settings(task="SST-2", **changes):
-        return resolve_settings(
-            task,
-            checkpoint=str(world / "checkpoint"),
-            data_dir=str(world / "data"),
-            output_dir=str(world / "runs"),
-            max_seq_length=23,
-            epochs=1,
-            epochs_retrain=1,
-            batch_size=13,
-            retention_configuration="0.5,0.0001",
-            **changes,
-        )
+        given = {"retention_configuration": "0.5,0.0001", "epochs_retrain": 1, **changes}
+        return tiny_run.settings(task, world / "runs", **given)
 
     return settings
 
 
 @pytest.fixture(scope="module")
-def page(world, settings_for):
+def page(world, tiny_run, settings_for):
     """A page of a finished run."""
+    folder = tiny_run.copy(world / "runs")
     pipeline.run(settings_for(), "explain")
-    return world / "runs" / "SST-2" / "explain" / "index.html"
+    return folder / "explain" / "index.html"
 
 
-def test_the_page_of_a_run(page):
+def test_the_page_of_a_run(page, tiny_run):
     result = json.loads((page.parent / "result.json").read_text())
     assert (result["examples"], result["file"]) == (NUM_ROWS["dev"], "index.html")
     assert 0 <= result["disagreements"] <= NUM_ROWS["dev"]
@@ -59,7 +45,7 @@ def test_the_page_of_a_run(page):
         words["count"].sum()
         == sum(
             len(line.split("\t")[0].split()) + 1  # and [SEP]
-            for line in (page.parents[3] / "data" / "SST-2" / "dev.tsv").read_text().splitlines()[1:]
+            for line in (tiny_run.data / "SST-2" / "dev.tsv").read_text().splitlines()[1:]
         )
     )
 
@@ -81,9 +67,10 @@ def test_texts_that_do_not_fit_the_task(page, settings_for):
         pipeline.run(settings_for(explain_text="a\tb"), "explain", overwrite=True)
 
 
-def test_pairs_and_regressions(settings_for, world):
+def test_pairs_and_regressions(settings_for, tiny_run, world):
+    folder = tiny_run.copy(world / "runs", "STS-B")
     pipeline.run(settings_for("STS-B", explain_examples=7), "explain")
-    result = json.loads((world / "runs" / "STS-B" / "explain" / "result.json").read_text())
+    result = json.loads((folder / "explain" / "result.json").read_text())
     assert (result["examples"], result["disagreements"]) == (7, None)
     settings = settings_for("STS-B", explain_text="a b", explain_examples=7)
     with pytest.raises(InputError, match="1 texts in a line; expected two texts with a tab between"):

@@ -8,71 +8,35 @@ import shutil
 import numpy as np
 import pytest
 from made_up_rows import token_ids_of
-from tiny_task import CONFIG, NUM_ROWS, write_checkpoint, write_data
+from tiny_task import CONFIG, NUM_ROWS
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.elimination.retention import configuration_from_masses
 from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.preparation import prepare
-from powerbert_tf.runs.settings import resolve_settings
 
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """Checkpoint and data for the whole module."""
-    folder = tmp_path_factory.mktemp("world")
-    write_checkpoint(folder / "checkpoint")
-    for task in ("SST-2", "QNLI", "STS-B"):
-        write_data(folder / "data", task)
-    return folder
+PAPER = {"search_method": "paper", "learning_rate_soft_extract": 0.05, "lambda_": 0.1}
 
 
 @pytest.fixture
-def settings_for(world, tmp_path):
+def settings_for(tiny_run, tmp_path):
     def settings(task="SST-2", **changes):
-        return resolve_settings(
-            task,
-            **{
-                "checkpoint": str(world / "checkpoint"),
-                "data_dir": str(world / "data"),
-                "output_dir": str(tmp_path / "runs"),
-                "max_seq_length": 23,
-                "epochs": 2,
-                "batch_size": 13,
-                "learning_rate": 3e-4,
-                "learning_rate_soft_extract": 0.05,
-                "lambda_": 0.1,
-                "search_method": "paper",
-                "cost_model": "multiply_adds",
-                "latency_batch_size": 5,
-                **changes,
-            },
-        )
+        output_dir = changes.pop("output_dir", tmp_path / "runs")
+        return tiny_run.settings(task, output_dir, **{**PAPER, **changes})
 
     return settings
 
 
+@pytest.fixture
+def finetuned(tiny_run, tmp_path):
+    """The folder of a run that has only been fine-tuned."""
+    return tiny_run.copy(tmp_path / "runs")
+
+
 @pytest.fixture(scope="module")
-def finished(world, tmp_path_factory):
-    """A finished run of all stages on SST-2, to copy."""
-    folder = tmp_path_factory.mktemp("finished")
-    settings = resolve_settings(
-        "SST-2",
-        checkpoint=str(world / "checkpoint"),
-        data_dir=str(world / "data"),
-        output_dir=str(folder / "runs"),
-        max_seq_length=23,
-        epochs=2,
-        batch_size=13,
-        learning_rate=3e-4,
-        learning_rate_soft_extract=0.05,
-        lambda_=0.1,
-        search_method="paper",
-        cost_model="multiply_adds",
-        latency_batch_size=5,
-    )
-    pipeline.run(settings)
-    return folder / "runs"
+def finished(tiny_run, tmp_path_factory):
+    """A finished run of all stages on SST-2, to read."""
+    return tiny_run.copy(tmp_path_factory.mktemp("finished"), stage="all", **PAPER).parent
 
 
 @pytest.fixture
@@ -241,8 +205,8 @@ def test_other_settings_are_refused_where_an_earlier_stage_is_missing(settings_f
     assert snapshot(copied) == before
 
 
-def test_other_data_is_noticed(settings_for, copied, world, tmp_path):
-    shutil.copytree(world / "data", tmp_path / "data")
+def test_other_data_is_noticed(settings_for, copied, tiny_run, tmp_path):
+    shutil.copytree(tiny_run.data, tmp_path / "data")
     pipeline.run(settings_for(data_dir=str(tmp_path / "data")), "finetune")  # the same data elsewhere is the same
     path = tmp_path / "data" / "SST-2" / "train.tsv"
     path.write_text(path.read_text().replace(" a ", " b ", 1))
@@ -275,9 +239,9 @@ def test_a_damaged_stage_is_named_and_made_again_on_request(settings_for, copied
     assert result(copied, "search")["masses"]
 
 
-def test_results_do_not_mix_with_data(settings_for, world):
+def test_results_do_not_mix_with_data(settings_for, tiny_run):
     with pytest.raises(InputError, match=r"would mix with the data there"):
-        pipeline.run(settings_for(output_dir=str(world / "data")))
+        pipeline.run(settings_for(output_dir=str(tiny_run.data)))
 
 
 def test_overwrite_runs_a_stage_again_and_removes_what_was_made_from_it(settings_for, copied, capsys):
@@ -307,10 +271,10 @@ def test_an_export_whose_files_are_gone_is_made_again(settings_for, copied):
     assert (copied / "saved_model" / "1").is_dir()
 
 
-def test_a_given_configuration_takes_the_place_of_a_search(settings_for, tmp_path):
-    settings = settings_for("QNLI", retention_configuration="11,5", epochs=1)
-    pipeline.run(settings)
-    folder = tmp_path / "runs" / "QNLI"
+def test_a_given_configuration_takes_the_place_of_a_search(settings_for, tiny_run, tmp_path):
+    folder = tiny_run.copy(tmp_path / "runs", "QNLI")
+    settings = settings_for("QNLI", retention_configuration="11,5", epochs_retrain=1)
+    pipeline.run(settings, "predict")
     assert not (folder / "search").exists()
     assert result(folder, "retrain")["retention_configuration"] == [11, 5]
     assert {prediction for _, prediction in rows(folder / "predict" / "QNLI.tsv")[1:]} <= {
@@ -321,9 +285,9 @@ def test_a_given_configuration_takes_the_place_of_a_search(settings_for, tmp_pat
         pipeline.run(settings, "search")
 
 
-def test_a_regression_goes_through_all_stages(settings_for, tmp_path):
-    pipeline.run(settings_for("STS-B", epochs=1))
-    folder = tmp_path / "runs" / "STS-B"
+def test_a_regression_goes_through_all_stages(settings_for, tiny_run, tmp_path):
+    folder = tiny_run.copy(tmp_path / "runs", "STS-B")
+    pipeline.run(settings_for("STS-B", epochs_retrain=1))
     assert set(result(folder, "evaluate")["dense"]["metrics"]) == {"spearman", "pearson"}
     predictions = [float(prediction) for _, prediction in rows(folder / "predict" / "STS-B.tsv")[1:]]
     assert len(predictions) == NUM_ROWS["test"]
@@ -331,9 +295,9 @@ def test_a_regression_goes_through_all_stages(settings_for, tmp_path):
 
 
 @pytest.mark.parametrize("selection", ["head", "random"])
-def test_static_strategies_go_through_retraining(settings_for, tmp_path, selection):
-    pipeline.run(settings_for(selection=selection, retention_configuration="11,5", epochs=1), "evaluate")
-    assert result(tmp_path / "runs" / "SST-2", "evaluate")["retention_configuration"] == [11, 5]
+def test_static_strategies_go_through_retraining(settings_for, finetuned, selection):
+    pipeline.run(settings_for(selection=selection, retention_configuration="11,5", epochs_retrain=1), "evaluate")
+    assert result(finetuned, "evaluate")["retention_configuration"] == [11, 5]
 
 
 def test_an_interrupted_stage_leaves_nothing_and_the_next_run_goes_on(settings_for, tmp_path, monkeypatch, capsys):
@@ -371,12 +335,12 @@ def test_a_loss_that_is_no_number_stops_the_run(settings_for):
         pipeline.run(settings_for("STS-B", learning_rate=1e30), "finetune")
 
 
-CURVES = {"search_method": "calibrate", "epochs": 1, "calibration_examples": 17, "target_speedups": "1.3,1.8"}
+CURVES = {"search_method": "calibrate", "target_speedups": "1.3,1.8"}
 
 
-def test_a_search_to_a_target_needs_no_training_and_keeps_fractions(settings_for, tmp_path):
-    pipeline.run(settings_for(search_method="calibrate", target_speedup=1.7, calibration_examples=17, epochs=1))
-    folder = tmp_path / "runs" / "SST-2"
+def test_a_search_to_a_target_needs_no_training_and_keeps_fractions(settings_for, finetuned):
+    folder = finetuned
+    pipeline.run(settings_for(search_method="calibrate", target_speedup=1.7), "evaluate")
     search = result(folder, "search")
     assert not (folder / "search" / "model.weights.h5").exists()
     assert search["predicted_speedup"] == pytest.approx(1.7, rel=0.1)
@@ -404,30 +368,28 @@ def test_targets_out_of_reach_are_refused_before_anything_runs(settings_for, tmp
     assert not (tmp_path / "runs" / "SST-2" / "finetune").exists()
 
 
-def test_the_largest_loss_finds_the_fastest_configuration_within(settings_for, tmp_path):
-    pipeline.run(settings_for(search_method="calibrate", max_loss=0.9, calibration_examples=17), "search")
-    search = result(tmp_path / "runs" / "SST-2", "search")
+def test_the_largest_loss_finds_the_fastest_configuration_within(settings_for, finetuned):
+    pipeline.run(settings_for(search_method="calibrate", max_loss=0.9), "search")
+    search = result(finetuned, "search")
     assert search["target_speedup"] is None
     assert search["predicted_speedup"] > 1.5  # nothing is lost that is not allowed to be
-    assert search["metrics"]["accuracy"] >= result(tmp_path / "runs" / "SST-2", "finetune")["metrics"]["accuracy"] - 0.9
+    assert search["metrics"]["accuracy"] >= result(finetuned, "finetune")["metrics"]["accuracy"] - 0.9
 
 
-def test_a_soft_search_meets_its_target_whatever_its_steps(settings_for, tmp_path):
-    pipeline.run(settings_for(search_method="soft", target_speedup=1.7, epochs=1), "retrain")
-    folder = tmp_path / "runs" / "SST-2"
+def test_a_soft_search_meets_its_target_whatever_its_steps(settings_for, finetuned):
+    folder = finetuned
+    pipeline.run(settings_for(search_method="soft", target_speedup=1.7, epochs_retrain=1), "retrain")
     search = result(folder, "search")
     assert search["predicted_speedup"] == pytest.approx(1.7, rel=0.1)
-    assert not search["converged"]  # 5 steps
-    (row,) = [json.loads(line) for line in (folder / "search" / "log.jsonl").read_text().splitlines()]
+    assert not search["converged"]  # 10 steps
+    _, row = [json.loads(line) for line in (folder / "search" / "log.jsonl").read_text().splitlines()]
     assert row["retention_configuration"] == search["retention_configuration"]
     assert result(folder, "retrain")["retention_configuration"] == search["retention_configuration"]
 
 
-def test_elastic_weights_serve_every_budget_and_pareto_draws_them(settings_for, tmp_path):
-    settings = settings_for(**CURVES)
-    pipeline.run(settings, "elastic")
-    pipeline.run(settings, "pareto")
-    folder = tmp_path / "runs" / "SST-2"
+def test_elastic_weights_serve_every_budget_and_pareto_draws_them(settings_for, tiny_run, tmp_path):
+    folder = tiny_run.copy(tmp_path / "runs", stage="elastic", **CURVES)
+    pipeline.run(settings_for(**CURVES, epochs_retrain=1), "pareto")
     budgets = result(folder, "elastic")["budgets"]
     assert [budget["target_speedup"] for budget in budgets] == [1.3, 1.8]
     assert budgets[0]["predicted_speedup"] < budgets[1]["predicted_speedup"]
@@ -443,9 +405,9 @@ def test_elastic_weights_serve_every_budget_and_pareto_draws_them(settings_for, 
     assert len(kept) == 2  # the static strategies keep as many
 
 
-def test_elastic_weights_are_exported_with_signatures_for_each_budget(settings_for, tmp_path):
+def test_elastic_weights_are_exported_with_signatures_for_each_budget(settings_for, tiny_run, tmp_path):
+    folder = tiny_run.copy(tmp_path / "runs", stage="elastic", **CURVES)
     pipeline.run(settings_for(**CURVES, export_model="elastic"), "export")
-    folder = tmp_path / "runs" / "SST-2"
     assert not (folder / "retrain").exists()
     expected = json.loads((folder / "saved_model" / "1" / "assets.extra" / "expected.json").read_text())
     assert list(expected["answers"]) == ["", "_1.3x", "_1.8x"]
@@ -468,7 +430,8 @@ def test_the_model_card_tells_figures_of_the_run(finished):
 
 
 def test_seeds_have_a_folder_each_and_a_summary(settings_for, tmp_path, capsys):
-    pipeline.run(settings_for(**{**CURVES, "target_speedup": 1.5}), "evaluate", seeds=2)
+    settings = settings_for(search_method="calibrate", target_speedup=1.5, epochs=1, epochs_retrain=1)
+    pipeline.run(settings, "evaluate", seeds=2)
     folder = tmp_path / "runs" / "SST-2"
     summary = json.loads((folder / "seeds.json").read_text())
     assert summary["seeds"] == [0, 1]
@@ -476,7 +439,7 @@ def test_seeds_have_a_folder_each_and_a_summary(settings_for, tmp_path, capsys):
     assert summary["reduced"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
     assert "mean ± standard deviation over 2 seeds" in capsys.readouterr().out
 
-    pipeline.run(settings_for(**{**CURVES, "target_speedup": 1.5}), "search", seeds=2)
+    pipeline.run(settings, "search", seeds=2)
     assert "SST-2, after search, mean ± standard deviation over 2 seeds" in capsys.readouterr().out
     searched = json.loads((folder / "seeds-search.json").read_text())
     found = [result(folder / f"seed-{seed}", "search") for seed in (0, 1)]

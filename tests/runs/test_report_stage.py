@@ -11,51 +11,31 @@ import pytest
 import tensorflow as tf
 from made_up_points import BASELINES, several
 from selenium_chromium import CHROMIUM, DRIVER, open_page
-from tiny_task import NUM_ROWS, write_checkpoint, write_data
+from tiny_task import NUM_ROWS
 
 from powerbert_tf.data.metrics import METRICS
 from powerbert_tf.reports.page import Plot, report_markdown, report_page
 from powerbert_tf.reports.sections import report_sections
 from powerbert_tf.runs import pipeline
-from powerbert_tf.runs.settings import resolve_settings
 
 LENGTH = 23
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    write_checkpoint(folder / "checkpoint")
-    for task in ("SST-2", "STS-B"):
-        write_data(folder / "data", task)
-    return folder
+    return tmp_path_factory.mktemp("world")
+
+
+PAPER = {"search_method": "paper", "learning_rate_soft_extract": 0.05, "lambda_": 0.1}
+GIVEN = {"retention_configuration": "0.5,0.0001", "epochs_retrain": 1}
 
 
 @pytest.fixture(scope="module")
-def settings_for(world):
-    def settings(task="SST-2", **changes):
-        given = {
-            "checkpoint": str(world / "checkpoint"),
-            "data_dir": str(world / "data"),
-            "output_dir": str(world / "runs"),
-            "max_seq_length": LENGTH,
-            "epochs": 2,
-            "epochs_retrain": 1,
-            "batch_size": 13,
-            "latency_batch_size": 5,
-            "cost_model": "multiply_adds",
-            **changes,
-        }
-        return resolve_settings(task, **given)
-
-    return settings
-
-
-@pytest.fixture(scope="module")
-def run_folder(world, settings_for):
+def run_folder(world, tiny_run):
     """A finished run with its report, searched by masses, so that all there is to draw is there."""
-    pipeline.run(settings_for(search_method="paper", tensorboard=True), "report")
-    return world / "runs" / "SST-2"
+    folder = tiny_run.copy(world / "runs", stage="all", **PAPER)
+    pipeline.run(tiny_run.settings("SST-2", world / "runs", **PAPER, tensorboard=True), "report")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +69,8 @@ def test_counts_add_up_to_the_metrics(content):
     assert len(content["examples"]["lost"]) == min(agreement["lost"], 10)
 
 
-def test_lengths_and_padding_counted_from_the_files(world, content):
-    lines = (world / "data" / "SST-2" / "dev.tsv").read_text().splitlines()[1:]
+def test_lengths_and_padding_counted_from_the_files(tiny_run, content):
+    lines = (tiny_run.data / "SST-2" / "dev.tsv").read_text().splitlines()[1:]
     lengths = np.array([len(line.split("\t")[0].split()) + 2 for line in lines])  # [CLS] and [SEP]
     dev = content["data"]["splits"]["dev"]
     assert (dev["examples"], dev["longest"], dev["mean"]) == (len(lines), max(lengths), pytest.approx(np.mean(lengths)))
@@ -142,18 +122,18 @@ def test_tensorboard_reads_the_curves(run_folder):
                 assert found[f"masses/encoder_{encoder}", row["epoch"]] == pytest.approx(mass)
 
 
-def test_a_report_is_out_of_date_with_what_it_tells(run_folder, settings_for, capsys):
-    copy = run_folder.parent.parent / "copy"
+def test_a_report_is_out_of_date_with_what_it_tells(run_folder, tiny_run, world, capsys):
+    copy = world / "copy"
     shutil.copytree(run_folder, copy / "SST-2")
-    settings = settings_for(search_method="paper", output_dir=str(copy))
+    settings = tiny_run.settings("SST-2", copy, **PAPER)
     pipeline.run(settings, "evaluate", overwrite=True)
     assert "report: removed, as it was made from the previous evaluate" in capsys.readouterr().out
     assert not (copy / "SST-2" / "report").exists()
 
 
 @pytest.mark.slow
-def test_seeds_tell_their_spread(world, settings_for):
-    settings = settings_for(retention_configuration="0.5,0.0001", output_dir=str(world / "seeds"), epochs=1)
+def test_seeds_tell_their_spread(world, tiny_run):
+    settings = tiny_run.settings("SST-2", world / "seeds", **GIVEN, epochs=1)
     pipeline.run(settings, "report", seeds=2)
     folders = [world / "seeds" / "SST-2" / f"seed-{seed}" for seed in (0, 1)]
     values = [result(folder, "evaluate")["reduced"]["metrics"]["accuracy"] for folder in folders]
@@ -175,13 +155,15 @@ def test_a_search_by_calibration_shows_its_profile(content):
     assert "Asked for: 2x. Predicted 2.10x, measured 1.90x, before re-training." in section.blocks
 
 
-def test_a_regression_has_numbers_in_place_of_classes(world, settings_for):
-    pipeline.run(settings_for("STS-B", retention_configuration="0.5,0.0001", tensorboard=False, epochs=1), "report")
-    folder = world / "runs" / "STS-B" / "report"
+def test_a_regression_has_numbers_in_place_of_classes(world, tiny_run):
+    folder = tiny_run.copy(world / "runs", "STS-B") / "report"
+    pipeline.run(tiny_run.settings("STS-B", world / "runs", **GIVEN), "report")
     content = json.loads((folder / "report.json").read_text())
     points = np.array(content["differences"]["points"])
     assert points.shape == (NUM_ROWS["dev"], 2)
-    labels = [float(line.split("\t")[-1]) for line in (world / "data/STS-B/dev.tsv").read_text().splitlines()[1:]]
+    labels = [
+        float(line.split("\t")[-1]) for line in (tiny_run.data / "STS-B" / "dev.tsv").read_text().splitlines()[1:]
+    ]
     correlation = METRICS["pearson"](np.array(labels), points[:, 1])
     (reduced,) = (row["reduced"] for row in content["metrics"] if row["name"] == "pearson")
     assert correlation == pytest.approx(reduced, abs=1e-3)
