@@ -153,7 +153,8 @@ class _Selection(keras.layers.Layer):
     mask_dtype: str | None = None
 
     def __init__(self, max_seq_length, selection="attention", padding_queries_vote=False, seed=0, **kwargs):
-        # Learned parameters and gates are float32 in every precision: others would change ranks and shares.
+        # Learned parameters and gates are float32 in every precision: others would change ranks and shares. Keras
+        # heeds this inside another layer only, so that each weight says it again.
         super().__init__(autocast=False, **kwargs)
         find_score(selection)
         self.max_seq_length = max_seq_length
@@ -230,6 +231,7 @@ class SoftExtract(_Selection):
             constraint=UnitInterval(),
             regularizer=MassPenalty(self.coefficient),
             name="retention_parameters",
+            autocast=False,
         )
 
     def call(self, attention_probs, padding_mask, input_mask, value=None):
@@ -291,7 +293,9 @@ class GatedExtract(_Selection):
         learns = self.width > 0
         if learns:
             # A weight, because JAX compiles everything else that a step reads as a constant.
-            self.price = self.add_weight(shape=(), initializer="zeros", trainable=False, name="price", dtype="float32")
+            self.price = self.add_weight(
+                shape=(), initializer="zeros", trainable=False, name="price", dtype="float32", autocast=False
+            )
         self.fraction = self.add_weight(
             shape=(),
             initializer="ones",
@@ -300,6 +304,7 @@ class GatedExtract(_Selection):
             trainable=learns,
             name="fraction",
             dtype="float32",
+            autocast=False,
         )
 
     def call(self, attention_probs, padding_mask, input_mask, value=None):

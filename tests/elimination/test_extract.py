@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from layer_checks import Output, check_layer
 from made_up_attention import BATCH, LENGTH, REAL
 
 from powerbert_tf.elimination.extract import (
@@ -151,20 +152,42 @@ def test_gather_queries_picks_the_same_rows_of_every_head(attention):
     np.testing.assert_array_equal(gather_queries(probs, rows), [probs[b][:, rows[b]] for b in range(BATCH)])
 
 
+INTEGER_MASK = Output((BATCH, LENGTH), "int32")
+GATE = Output((BATCH, LENGTH), "float32")
+
+
 @pytest.mark.parametrize(
-    "layer",
+    ("make", "expected"),
     [
-        Extract(5, 17, selection="random", seed=3, padding_queries_vote=True, name="extract"),
-        SoftExtract(17, coefficient=0.5, pin_cls=False, selection="head", name="soft"),
-        Extract(0.35, 17, name="extract"),
-        GatedExtract(17, width=0.1, name="gated"),
+        (lambda: Extract(5, 17), {"padding_mask": Output((BATCH, 5), "int32"), "rows": Output((BATCH, 5), "int32")}),
+        (
+            lambda: Extract(5, 17, selection="random", seed=3, padding_queries_vote=True),
+            {"padding_mask": Output((BATCH, 5), "int32"), "rows": Output((BATCH, 5), "int32")},
+        ),
+        (
+            lambda: Extract(0.5, 17, selection="weighted"),
+            {"padding_mask": Output((BATCH, 7), "int32"), "rows": Output((BATCH, 7), "int32")},
+        ),
+        (lambda: SoftExtract(17), {"padding_mask": INTEGER_MASK, "scale": GATE}),
+        (
+            lambda: SoftExtract(17, coefficient=0.5, pin_cls=False, selection="head"),
+            {"padding_mask": INTEGER_MASK, "scale": GATE},
+        ),
+        (lambda: GatedExtract(17), {"padding_mask": GATE}),
+        (lambda: GatedExtract(17, width=0.3, selection="weighted"), {"padding_mask": GATE}),
     ],
 )
-def test_layers_come_back_from_their_configuration(layer):
-    config = layer.get_config()
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
-    assert type(again) is type(layer)
-    assert again.get_config() == config
+def test_each_is_a_layer_and_half_precision_changes_nothing(make, expected, attention, tmp_path):
+    probs, mask = attention
+    value = np.random.default_rng(2).standard_normal((*probs.shape[:3], 7)).astype("float32")
+    inputs = {"attention_probs": probs, "padding_mask": mask, "input_mask": mask, "value": value}
+    check_layer(make, inputs, expected, tmp_path, rounding=0)
+
+
+def test_a_configuration_with_the_coefficients_former_name_is_read():
+    config = SoftExtract(17, coefficient=0.5).get_config()
+    config["mass_penalty"] = config.pop("coefficient")
+    assert SoftExtract.from_config(config).coefficient == 0.5
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

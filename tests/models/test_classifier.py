@@ -1,23 +1,21 @@
 import dataclasses
 import math
 
-import keras
 import numpy as np
 import numpy_reference
 import pytest
 from keras import ops
+from layer_checks import Output, check_layer
 from tiny_bert import random_inputs, random_weights, tiny_config
 
 from powerbert_tf.checkpoints import assign_weights
 from powerbert_tf.checkpoints.names import weight_names
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.elimination.extract import Extract
 from powerbert_tf.elimination.operations import multiply_adds
 from powerbert_tf.elimination.retention import kept_lengths
 from powerbert_tf.elimination.significance import score_names
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.config import BertConfig
-from powerbert_tf.models.encoder import EncoderBlock
 
 CONFIG = tiny_config()
 CLASSES = 11
@@ -202,45 +200,37 @@ def test_a_longer_input_is_refused():
         build()(inputs)
 
 
-@pytest.mark.parametrize("kind", MODELS)
-def test_keras_file_round_trip_at_another_batch_size(kind, tmp_path):
-    model = build(**MODELS[kind])
-    model.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras")
-    for batch, length in ((2, 19), (7, 11)):
-        inputs = random_inputs(CONFIG, batch=batch, length=length, seed=batch)
-        np.testing.assert_array_equal(logits_of(again, inputs), logits_of(model, inputs))
-    assert again.get_config() == model.get_config()
+KINDS = {
+    **MODELS,
+    "gates": {"gate_width": 0.3},
+    "original": {"retention_configuration": CONFIGURATION, "padding_queries_vote": True},
+}
 
 
-def test_gradients_reach_every_weight():
-    """A reduced model trains whole: the gather passes gradients on, and so do the ranks of soft-extract."""
-    import tensorflow as tf
-
-    for kind in ("extract", "soft-extract"):
-        model = build(**MODELS[kind])
-        inputs = random_inputs(CONFIG, batch=5, length=19)
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(model(inputs, training=True)[:, :2] ** 2)
-        gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
-        without = [v.path for v, g in zip(model.trainable_variables, gradients, strict=True) if g is None]
-        assert not without
-
-
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision_gives_nearly_the_same_logits(policy):
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_is_a_model(kind, tmp_path):
     inputs = random_inputs(CONFIG, batch=5, length=19)
-    expected = logits_of(build(retention_configuration=(N, 13, 11)), inputs)
-    keras.config.set_dtype_policy(policy)
-    try:
-        model = build(retention_configuration=(N, 13, 11))
-    finally:
-        keras.config.set_dtype_policy("float32")
-    logits = model(inputs)
-    assert keras.backend.standardize_dtype(logits.dtype) == "float32"  # the head, so that the softmax is exact
-    scale = np.abs(expected).max()
-    # Rows whose scores nearly tie may swap; most logits stay within the precision of 8 or 11 bits.
-    assert np.median(np.abs(ops.convert_to_numpy(logits) - expected)) < 0.05 * scale
+    config = BertConfig(**CONFIG)
+    expected = Output((5, CLASSES), "float32")  # so that the softmax is exact
+    check_layer(lambda: BertClassifier(config, CLASSES, N, **KINDS[kind]), inputs, expected, tmp_path, rounding=0.05)
+
+
+def test_multiple_choice_is_a_model(tmp_path):
+    inputs = random_inputs(CONFIG, batch=2 * 3, length=19)
+    config = BertConfig(**CONFIG)
+    check_layer(
+        lambda: BertClassifier(config, 1, N, choices=2, retention_configuration=FRACTIONS),
+        inputs,
+        Output((3, 2), "float32"),
+        tmp_path,
+        rounding=0.05,
+    )
+
+
+def test_a_configuration_with_lambdas_former_name_is_read():
+    config = BertClassifier(BertConfig(**CONFIG), CLASSES, N, soft_extract=True, lambda_=0.5).get_config()
+    config["mass_penalty"] = config.pop("lambda_")
+    assert BertClassifier.from_config(config).lambda_ == 0.5
 
 
 def test_a_fully_padded_row_gives_finite_logits():
@@ -313,22 +303,6 @@ def test_a_graph_computes_the_multiply_adds_that_are_counted(kept, selection):
         expected += sum(5 * rows**2 for rows, left in zip(entering, leaving, strict=True) if left < rows)
     model = BertClassifier(config, CLASSES, N, retention_configuration=kept, selection=selection)
     assert products_of_the_graph(model, batch, length) == batch * expected
-
-
-@pytest.mark.parametrize("kind", MODELS)
-def test_static_shapes_compile_as_a_whole(kind):
-    """XLA takes the model as it is, and gives the same logits."""
-    import tensorflow as tf
-
-    model = build(**MODELS[kind])
-    inputs = {name: tf.constant(values) for name, values in random_inputs(CONFIG, batch=5, length=19).items()}
-    compiled = tf.function(lambda given: model(given, training=False), jit_compile=True)
-    np.testing.assert_allclose(compiled(inputs), logits_of(model, inputs), atol=1e-5)
-
-
-def test_a_block_of_cls_alone_has_no_slot():
-    with pytest.raises(ValueError, match="extract and cls_only are given; expected one of them"):
-        EncoderBlock(BertConfig(**CONFIG), Extract(7, N), cls_only=True)
 
 
 def test_the_search_computes_cls_alone_in_the_last_encoder_unless_it_ranks_cls():

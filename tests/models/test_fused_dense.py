@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from layer_checks import Output, check_layer
 
 from powerbert_tf.models.fused_dense import FusedDense
 
@@ -35,3 +36,9 @@ def test_its_bias_is_one_that_the_graph_optimiser_fuses():
     types = [operation.type for operation in graph.get_operations()]
     assert types.count("MatMul") == types.count("BiasAdd") == 1
     assert "AddV2" not in types
+
+
+@pytest.mark.parametrize("activation", [None, "tanh"])
+def test_it_is_a_layer_of_this_package(activation, tmp_path):
+    rows = np.random.default_rng(0).normal(size=(5, 7)).astype("float32")
+    check_layer(lambda: FusedDense(11, activation=activation), {"inputs": rows}, Output((5, 11)), tmp_path)

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import ops
+from layer_checks import Output, check_layer
 from scipy import special
 from tiny_bert import random_inputs, tiny_config
 
@@ -185,9 +185,11 @@ def test_what_does_not_fit_is_refused():
         SandwichModel(dense, False, SMALLEST, num_random=-1)
 
 
-def test_the_configuration_of_the_model_gives_the_model_back():
-    model = SandwichModel(dense_model(), True, SMALLEST, num_random=2)
-    again = type(model).from_config(model.get_config())
-    assert again.get_config() == model.get_config()
-    assert again.configurations == [SMALLEST] * 3
-    assert ops.shape(again(batch_of()[0])) == (3 + 1, 7, 11)
+def test_it_is_a_model(tmp_path):
+    check_layer(
+        lambda: SandwichModel(BertClassifier(BertConfig(**CONFIG), 11, N), True, SMALLEST, num_random=1),
+        batch_of()[0],
+        Output((3, 7, 11), "float32"),
+        tmp_path,
+        rounding=0.05,
+    )
