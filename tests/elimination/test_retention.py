@@ -1,16 +1,21 @@
+import json
+
 import pytest
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.elimination.operations import EncoderSize, multiply_adds
 from powerbert_tf.elimination.retention import (
+    Retention,
     configuration_from_masses,
     format_configuration,
     geometric_schedule,
     kept_lengths,
     parse_configuration,
+    read_retention,
     rows_kept,
     uniform_schedule,
     validate_configuration,
+    write_retention,
 )
 
 
@@ -117,3 +122,43 @@ def test_the_published_rte_configuration():
 def test_keeping_everything_costs_what_plain_bert_costs():
     size = EncoderSize(3, 35, 29)
     assert multiply_adds(size, 19, (23, 23, 19)) == multiply_adds(size, 19)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r"no retention configuration \(ValueError: expected a JSON object: "),
+        ("[]", r"expected a JSON object, found list"),
+        ({"kind": "shares"}, r"kind 'shares'"),
+        ({"kind": "counts"}, r"kind 'counts', values \[0\.5"),
+        ({"values": []}, r"values \[\]"),
+        ({"values": [0.5, 0.7]}, r"retention\.json: .*expected entries that never increase"),
+        ({"values": [1.5]}, r"retention\.json: .*above 0 and up to 1"),
+        ({"max_seq_length": 0}, r"max_seq_length 0"),
+        ({"selection": "best"}, r"selection 'best'"),
+        ({"budgets": [{"kind": "counts", "values": [1]}]}, r"KeyError: 'target_speedup'"),
+        ({"budgets": [{"target_speedup": "2", "kind": "fractions", "values": [1]}]}, r"target_speedup '2'"),
+        ({"budgets": [{"target_speedup": float("nan"), "kind": "fractions", "values": [1]}]}, r"target_speedup nan"),
+        ({"values": [10**400]}, r"OverflowError"),
+        ({"kind": "counts", "values": [True]}, r"values \[True\]"),
+    ],
+)
+def test_a_damaged_description_is_one_clear_error(content, message, tmp_path):
+    write_retention(tmp_path, Retention((0.5, 0.25), 23))
+    path = tmp_path / "retention.json"
+    path.write_text(content if isinstance(content, str) else json.dumps({**json.loads(path.read_text()), **content}))
+    with pytest.raises(InputError, match=message) as caught:
+        read_retention(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_description_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"retention\.json: cannot be read \(No such file"):
+        read_retention(tmp_path)
+
+
+def test_whole_fractions_stay_fractions(tmp_path):
+    write_retention(tmp_path, Retention((1.0, 0.5), 23, "head", {2.0: (0.5, 0.25)}))
+    path = tmp_path / "retention.json"
+    path.write_text(path.read_text().replace("1.0", "1"))
+    assert read_retention(tmp_path) == Retention((1.0, 0.5), 23, "head", {2.0: (0.5, 0.25)})
