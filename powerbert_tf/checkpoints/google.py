@@ -8,7 +8,7 @@ import numpy as np
 from powerbert_tf.checkpoints.checkpoint import Checkpoint, require_bytes
 from powerbert_tf.checkpoints.config_files import google_config
 from powerbert_tf.checkpoints.google_index import STRING, read_index
-from powerbert_tf.checkpoints.names import is_unused_google_name, weight_names
+from powerbert_tf.checkpoints.names import GOOGLE_EXTRA, weight_names
 from powerbert_tf.checkpoints.weights import list_names, named_weights
 from powerbert_tf.common.errors import InputError, first_line
 from powerbert_tf.common.files import write_json
@@ -62,7 +62,7 @@ def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:
             raise ValueError("a block that cannot be read")
         names = [name for name in weight_names(config) if name.google in present]
         others = present - {name.google for name in names}
-        if left_over := {name for name in others if not is_unused_google_name(name)}:
+        if left_over := {name for name in others if not GOOGLE_EXTRA.fullmatch(name)}:
             raise InputError(
                 f"{prefix}: holds variables that are no part of this {ARCHITECTURES[config.architecture].title}: "
                 f"{list_names(left_over)}."

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from powerbert_tf.checkpoints.checkpoint import Checkpoint, require_bytes
 from powerbert_tf.checkpoints.config_files import hugging_face_config
-from powerbert_tf.checkpoints.names import full_hugging_face_name, is_unused_hugging_face_name, weight_names
+from powerbert_tf.checkpoints.names import HUGGING_FACE_EXTRA, full_hugging_face_name, weight_names
 from powerbert_tf.checkpoints.weights import list_names, named_weights
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import read_object, replacing, write_json
@@ -63,7 +63,7 @@ def read_weights(folder: Path, config: BertConfig) -> dict[str, np.ndarray]:
                 if name is not None and name.ours not in weights:
                     array = tensors.get_tensor(foreign)
                     weights[name.ours] = array.T if name.hugging_face_transposed else array
-                elif not is_unused_hugging_face_name(config.architecture, modern):
+                elif not re.fullmatch(HUGGING_FACE_EXTRA[config.architecture], modern):
                     left_over.add(foreign)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: cannot be read; damaged or truncated? ({error})") from None

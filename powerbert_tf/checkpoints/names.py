@@ -85,7 +85,7 @@ _GOOGLE: Mapping[str, Mapping[str, str]] = {
 _GOOGLE_HEAD = {"classifier/kernel": "output_weights", "classifier/bias": "output_bias"}
 
 # What a complete checkpoint holds beside a classifier's weights: pretraining heads, an optimizer's state, a buffer.
-_GOOGLE_EXTRA = re.compile(r"cls/(predictions|seq_relationship)/.*|.*/(adam|lamb)_[mv]|global_step")
+GOOGLE_EXTRA = re.compile(r"cls/(predictions|seq_relationship)/.*|.*/(adam|lamb)_[mv]|global_step")
 HUGGING_FACE_EXTRA = {
     "bert": r"cls\.(predictions|seq_relationship)\..*|embeddings\.position_ids",
     "albert": r"predictions\..*|sop_classifier\.classifier\..*|embeddings\.position_ids",
@@ -161,13 +161,3 @@ def full_hugging_face_name(architecture: str, name: Name) -> str:
     """The tensor's name in the architecture's `...ForSequenceClassification`."""
     first = name.hugging_face.split(".")[0]
     return name.hugging_face if first in _OUTSIDE_THE_BASE else f"{architecture}.{name.hugging_face}"
-
-
-def is_unused_google_name(name: str) -> bool:
-    """Whether a variable in Google's checkpoints is no part of a classifier."""
-    return _GOOGLE_EXTRA.fullmatch(name) is not None
-
-
-def is_unused_hugging_face_name(architecture: str, name: str) -> bool:
-    """Whether a tensor in Hugging Face's checkpoints is no part of a classifier."""
-    return re.fullmatch(HUGGING_FACE_EXTRA[architecture], name) is not None

@@ -9,6 +9,7 @@ import numpy as np
 from powerbert_tf.common.errors import InputError
 
 _FUSED = "query_key_value"  # a layer in a path; it has one variable here, and three in other tools
+_MOST_LISTED = 5  # names in a message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,11 +50,11 @@ def named_weights(model: keras.Model) -> dict[str, Weight]:
     return weights
 
 
-def list_names(names: set[str] | list[str], limit: int = 5) -> str:
+def list_names(names: set[str] | list[str]) -> str:
     """The first few names, for an error message, and how many more there are."""
     names = sorted(names)
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    return ", ".join(names[:_MOST_LISTED]) + more
 
 
 def require_all(missing: set[str], source: str) -> None:

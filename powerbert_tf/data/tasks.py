@@ -157,7 +157,7 @@ _SETTINGS = {
     "AX": (3e-5, 2e-4, 1e-4, 128, 64, 3),
     "RACE": (3e-5, 2e-4, 1e-4, 512, 16, 3),
 }
-_SETTING_NAMES = (
+SETTING_NAMES = (
     "learning_rate", "learning_rate_soft_extract", "lambda_", "max_seq_length", "batch_size", "epochs",
 )  # fmt: skip
 _BINARY = ("0", "1")
@@ -174,7 +174,7 @@ _MNLI: dict[str, Any] = {
 
 
 def _settings(name: str) -> dict[str, Any]:
-    return dict(zip(_SETTING_NAMES, _SETTINGS[name], strict=True))
+    return dict(zip(SETTING_NAMES, _SETTINGS[name], strict=True))
 
 
 def _glue(name: str, tfds_name: str, classes: tuple[str, ...], metrics: tuple[str, ...], **layout: Any) -> GlueTask:

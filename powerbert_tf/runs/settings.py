@@ -8,7 +8,7 @@ from powerbert_tf.batches.settings import XLA_BUCKETS, InferenceSettings, InputS
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import AUTO
 from powerbert_tf.common.flags import Check, CheckedSettings, flag_name, one_of, setting
-from powerbert_tf.data.tasks import Task, get_task
+from powerbert_tf.data.tasks import SETTING_NAMES, Task, get_task
 from powerbert_tf.export.settings import ExportSettings
 from powerbert_tf.latency.settings import MeasuringSettings
 from powerbert_tf.reports.settings import ReportSettings
@@ -126,15 +126,7 @@ def resolve_settings(task: str | Task, **given: Any) -> Settings:
     """
     row = get_task(task) if isinstance(task, str) else task
     given = {name: value for name, value in given.items() if value is not None}
-    published = {
-        "max_seq_length": row.max_seq_length,
-        "batch_size": row.batch_size,
-        "epochs": row.epochs,
-        "learning_rate": row.learning_rate,
-        "learning_rate_soft_extract": row.learning_rate_soft_extract,
-        "lambda_": row.lambda_,
-    }
-    values = {**published, **given}
+    values = {**{name: getattr(row, name) for name in SETTING_NAMES}, **given}
     method = values.get("search_method", SearchSettings.search_method)
     if method == "soft":
         values["learning_rate_soft_extract"] = given.get("learning_rate_soft_extract", _SOFT_RATE)

@@ -40,7 +40,7 @@ def read_settings_file(where: str, path: str | os.PathLike) -> dict[str, Any]:
 
 
 def typed_settings(where: str, content: Mapping[str, Any], fields: Mapping[str, dataclasses.Field]) -> dict[str, Any]:
-    """Values from the JSON file `where`, by the names of flags, which are all in `fields`, as their types.
+    """Checks values of the JSON file `where`, by the names of flags, against the types of their `fields`.
 
     Returns:
         Values by the names of fields.
