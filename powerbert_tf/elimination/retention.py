@@ -255,7 +255,4 @@ def _configuration(content: Mapping[str, Any], max_seq_length: int) -> Configura
         values = [float(value) if type(value) is int else value for value in values]  # JSON's 1 is 1.0
     elif not all(type(value) is int for value in values):
         raise ValueError(f"kind {kind!r}, values {values!r}")
-    checked = validate_configuration(values, len(values), max_seq_length)
-    if KINDS[is_fractional(checked)] != kind:
-        raise ValueError(f"kind {kind!r}, values {values!r}")
-    return checked
+    return validate_configuration(values, len(values), max_seq_length)

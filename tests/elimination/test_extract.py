@@ -1,3 +1,6 @@
+import fractions
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -14,8 +17,10 @@ from powerbert_tf.elimination.extract import (
     gather_queries,
     gather_rows,
     kept_rows,
+    own_shares,
     soft_scale,
 )
+from powerbert_tf.elimination.retention import parts_of
 from powerbert_tf.elimination.significance import ranking_scores
 
 
@@ -137,6 +142,23 @@ def test_a_fraction_is_of_each_examples_own_length(attention):
     np.testing.assert_array_equal(ops.sum(stays["padding_mask"], axis=1), [6, 1, 5])
     counts = Extract(5, max_seq_length=17)(probs, mask, mask)
     np.testing.assert_array_equal(stays["rows"][2][:5], counts["rows"][2])
+
+
+def test_a_fraction_is_of_the_input_and_not_of_the_rows_that_are_left(attention):
+    probs, mask = attention
+    lengths = np.array([17, 2, 13])
+    input_mask = (np.arange(17) < lengths[:, None]).astype("int32")
+    stays = Extract(0.4, max_seq_length=17)(probs, mask, input_mask)
+    assert stays["rows"].shape == (BATCH, 7)  # ceil(0.4 * 17)
+    np.testing.assert_array_equal(ops.sum(stays["padding_mask"], axis=1), [7, 1, 6])
+
+
+def test_shares_are_rounded_up_exactly():
+    lengths = np.arange(1, 48)
+    mask = (np.arange(47) < lengths[:, None]).astype("int32")
+    for percent in (1, 29, 40, 50, 100):
+        expected = [max(1, math.ceil(fractions.Fraction(percent, 100) * int(length))) for length in lengths]
+        np.testing.assert_array_equal(own_shares(parts_of(percent / 100), mask), expected)
 
 
 @pytest.mark.parametrize("tail", [(), (7,), (2, 3)])

@@ -141,6 +141,8 @@ def test_keeping_everything_costs_what_plain_bert_costs():
         ({"budgets": [{"target_speedup": float("nan"), "kind": "fractions", "values": [1]}]}, r"target_speedup nan"),
         ({"values": [10**400]}, r"OverflowError"),
         ({"kind": "counts", "values": [True]}, r"values \[True\]"),
+        ({"kind": "fractions", "values": [True]}, r"True beside counts"),
+        ({"kind": "fractions", "values": ["0.5"]}, r"'0\.5' beside counts"),
     ],
 )
 def test_a_damaged_description_is_one_clear_error(content, message, tmp_path):
@@ -162,3 +164,8 @@ def test_whole_fractions_stay_fractions(tmp_path):
     path = tmp_path / "retention.json"
     path.write_text(path.read_text().replace("1.0", "1"))
     assert read_retention(tmp_path) == Retention((1.0, 0.5), 23, "head", {2.0: (0.5, 0.25)})
+
+
+def test_counts_come_back(tmp_path):
+    write_retention(tmp_path, Retention((13, 7, 2), 23))
+    assert read_retention(tmp_path) == Retention((13, 7, 2), 23)

@@ -73,6 +73,12 @@ def test_the_allocation_is_the_best_of_all_configurations(costs, monkeypatch):
         assert best(target) - 1e-9 <= predicted(found) <= best(target * (1 + 1.5 * (ENCODERS + 1) / 400)) + 1e-9
 
 
+def test_where_rounded_costs_leave_no_room_only_cls_stays(costs):
+    alone = (CLS_ALONE,) * ENCODERS
+    profile = Profile(np.array([0.1, 1.0]), np.array([[1.0, 0.0]] * (ENCODERS - 1)))
+    assert allocate(profile, costs, costs.speedup(alone)) == alone
+
+
 def test_damages_are_those_of_models_that_extract(model, batches):
     configuration = (0.8, 0.5, 0.2)
     full, reduced = (

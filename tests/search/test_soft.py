@@ -1,4 +1,5 @@
 import functools
+import json
 
 import keras
 import numpy as np
@@ -245,3 +246,46 @@ def test_a_model_without_gates_that_learn_is_refused():
         model.compile(BertAdam(RATE), LOSS)
         with pytest.raises(ValueError, match=r"gate_width=(0\.0|None); expected above 0"):
             fit(model, 1)
+
+
+def test_a_search_resumes_from_its_state_with_the_costs_it_had():
+    proposals = np.random.default_rng(5).uniform(0.2, 1.0, (173, 3))
+    controller = BudgetController(costs_of(), 1.9)
+    for proposed in proposals[:113]:  # of 0.01 each: in the first window after the ramp
+        controller.budget.step(proposed, 0.01)
+    controller.steps = 113
+    state = json.loads(json.dumps(controller.get_state()))
+
+    other_costs = costs_of(lengths=LENGTHS // 2)
+    model = gated_model()
+    again = BudgetController(other_costs, 1.9)
+    again.set_model(model)
+    again.on_train_begin()
+    again.set_state(state)
+    np.testing.assert_allclose([slot.fraction.numpy() for slot in model.slots], controller.fractions[:-1], rtol=1e-6)
+    np.testing.assert_allclose([slot.price.numpy() for slot in model.slots], controller.budget.prices, rtol=1e-6)
+    early = BudgetController(other_costs, 1.9)
+    early.set_state(state)  # before there is a model
+    assert (again.steps, early.steps) == (113, 113)
+    for proposed in proposals[113:]:
+        for each in (controller, again, early):
+            each.budget.step(proposed, 0.01)
+    assert not np.array_equal(controller.budget.averaged, controller.budget.fractions)
+    for each in (again, early):
+        np.testing.assert_array_equal(each.budget.averaged, controller.budget.averaged)
+        np.testing.assert_array_equal(each.budget.prices, controller.budget.prices)
+        assert each.configuration == controller.configuration
+
+
+@pytest.mark.parametrize("wrap", [lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer])
+def test_the_rate_is_that_of_the_optimizer_inside_loss_scaling(wrap):
+    model = gated_model()
+    model.compile(wrap(BertAdam(10 * RATE, retention_rate_ratio=RATIO)), LOSS)
+    controller = BudgetController(costs_of(), 1.9)
+    controller.set_model(model)
+    controller.on_train_begin()
+    for slot, fraction in zip(model.slots, (0.9, 0.7, 0.4), strict=True):
+        slot.fraction.assign(fraction)
+    controller.on_train_batch_end(0)
+    # The rate is 0.1, ten times the largest: a tenth of the step is taken.
+    np.testing.assert_allclose([slot.fraction.numpy() for slot in model.slots], [0.99, 0.97, 0.94], rtol=1e-6)
