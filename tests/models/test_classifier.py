@@ -1,6 +1,7 @@
 import dataclasses
 import math
 
+import keras
 import numpy as np
 import numpy_reference
 import pytest
@@ -248,6 +249,9 @@ def test_a_fully_padded_row_gives_finite_logits():
         ({"max_seq_length": 0}, r"max_seq_length=0; expected 1 to 31"),
         ({"soft_extract": True, "retention_configuration": (3, 2, 1)}, r"are given; expected one of them"),
         ({"retention_configuration": (3, 2)}, r"2 entries; expected 3"),
+        ({"choices": 5}, r"num_classes=2 and choices=5; expected 1 logit of each option"),
+        ({"custom_slots": [None]}, r"custom_slots: 1 entries; expected 3, a layer or None per encoder"),
+        ({"custom_slots": [None, None, keras.layers.Identity()]}, r"the last entry is a layer; expected None"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(kwargs, message):

@@ -74,6 +74,9 @@ def test_encoder_block(make_slot, kept, mask_dtype, tmp_path):
     check_layer(lambda: EncoderBlock(CONFIG, **make_slot()), ENCODER_INPUTS, expected, tmp_path)
 
 
-def test_a_block_of_cls_alone_has_no_slot():
+def test_a_block_has_one_slot_at_most_and_none_for_cls_alone():
     with pytest.raises(ValueError, match="extract and cls_only are given; expected one of them"):
         EncoderBlock(CONFIG, Extract(7, N), cls_only=True)
+    for others in ({"cls_only": True}, {"extract": Extract(7, N)}):
+        with pytest.raises(ValueError, match="custom_slot is given with extract or cls_only; expected one of them"):
+            EncoderBlock(CONFIG, custom_slot=FirstRows(), **others)
