@@ -88,7 +88,7 @@ assert "tensorflow" not in sys.modules
 """
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", [pytest.param("jax", marks=pytest.mark.slow), "torch"])
 def test_other_backends(backend, tmp_path, run_python):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")

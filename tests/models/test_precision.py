@@ -14,7 +14,7 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.tasks import get_task
 from powerbert_tf.models.classifier import with_retention
 from powerbert_tf.models.precision import PRECISIONS, computing_in
-from powerbert_tf.reports.summary import _format_rounding
+from powerbert_tf.reports.summary import DENSE_SPEEDUPS, format_summary
 from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.preparation import prepare
 from powerbert_tf.runs.settings import resolve_settings
@@ -94,6 +94,26 @@ np.save(sys.argv[4], model.predict(dict(np.load(sys.argv[3])), verbose=0))
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), expected, atol=TOLERANCE[precision])
 
 
+def summary_of(rounding):
+    """The closing table of a run with these differences, and made-up numbers elsewhere."""
+    adds = {"dense": 3e6, "reduced": 2e6, "saved": 1.5}
+    ways = [*(f"dense, {way}" for way in DENSE_SPEEDUPS), "reduced, grouped by length"]
+    evaluated = {
+        **{name: {"metrics": {"accuracy": 0.75}} for name in ("dense", "reduced")},
+        "retention_configuration": [0.5, 0.3],
+        "rounding": rounding,
+        "multiply_adds": {
+            **dict.fromkeys(("padded", "unpadded", "padded_to_unpadded"), adds),
+            **{"mean_length": 11.0, "kept": [5.0, 3.0]},
+        },
+        "speedup": {
+            **dict.fromkeys((*DENSE_SPEEDUPS.values(), "predicted"), 2.0),
+            **{"batch_size": 5, "milliseconds": dict.fromkeys(ways, 7.0)},
+        },
+    }
+    return format_summary("SST-2", "tsv", 23, evaluated)
+
+
 def test_what_rounding_changes_by_hand():
     labels = np.array([0, 1, 1, 0])
     exact = np.array([[2.0, 1.0], [1.0, 2.0], [3.0, 1.0], [0.5, 0.25]])  # 3 of 4 right
@@ -105,7 +125,7 @@ def test_what_rounding_changes_by_hand():
         "predictions": 1,
         "largest": 0.5,
     }
-    text = _format_rounding({"dense": found, "reduced": found, "precision": "mixed_float16", "examples": 4})
+    text = summary_of({"dense": found, "reduced": found, "precision": "mixed_float16", "examples": 4})
     assert ["fine-tuned", "accuracy", "0.7500", "0.5000", "-0.2500"] in [line.split() for line in text.splitlines()]
     assert "reduced: 1 of 4 predictions differ, logits by at most 0.500" in text
 
@@ -115,7 +135,7 @@ def test_a_regression_has_no_predictions_to_count():
     found = describe_rounding(get_task("STS-B"), np.array([1.0, 2.0, 3.0]), values + 0.125, values)
     assert found["predictions"] is None
     assert found["largest"] == 0.125
-    text = _format_rounding({"dense": found, "reduced": found, "precision": "mixed_bfloat16", "examples": 3})
+    text = summary_of({"dense": found, "reduced": found, "precision": "mixed_bfloat16", "examples": 3})
     assert "reduced: logits by at most 0.125" in text
 
 
@@ -124,7 +144,7 @@ def test_an_unknown_precision_is_refused():
         resolve_settings("SST-2", precision="half")
 
 
-@pytest.mark.parametrize("precision", PRECISIONS[1:])
+@pytest.mark.parametrize("precision", [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"])
 def test_a_run_trains_tells_and_exports_in_its_precision(precision, tmp_path, capsys):
     write_checkpoint(tmp_path / "checkpoint")
     write_data(tmp_path / "data", "SST-2")

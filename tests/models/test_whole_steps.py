@@ -159,6 +159,7 @@ json.dump(found, open(sys.argv[1], "w"))
 """
 
 
+@pytest.mark.slow
 def test_on_jax_each_is_one_program(run_python, tmp_path):
     pytest.importorskip("jax")
     path = tmp_path / "programs.json"
