@@ -6,11 +6,10 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
-from made_up_points import BASELINES, a_point, several
+from made_up_points import BASELINES, GROUPED, a_point, several
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from powerbert_tf.reports import pareto
 from powerbert_tf.reports.pareto import (
     Point,
     draw_pareto,
@@ -259,14 +258,19 @@ def test_strategies_look_the_same_in_every_plot_and_differ_within_one():
             if line.get_label() in names
         }
 
-    every = looks([*pareto._STRATEGIES, *"abcdefghijk"])
+    strategies = ("calibrate", "calibrate, re-trained", "elastic", "uniform", "geometric", "head", "random")
+    every = looks([*strategies, *"abcdefghijk"])
     assert looks(["random", "calibrate"]) == {name: every[name] for name in ("random", "calibrate")}
     assert len(set(every.values())) == 18
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.9, 1.3), (0.76, 1.99), (0.3, 4.2), (0.06, 61.0), (0.9, 2.9)])
-def test_ticks_are_few_and_inside(low, high):
-    ticks = pareto._speedup_ticks(low, high)
+@pytest.mark.parametrize(("slowest", "fastest"), [(0.95, 1.25), (0.8, 1.9), (0.35, 4.0), (0.07, 53.0), (0.95, 2.7)])
+def test_ticks_are_few_and_inside(slowest, fastest):
+    points = [a_point(speedup=slowest), a_point(target=3.0, speedup=fastest)]
+    axes = draw_pareto(pareto_table(points), (GROUPED,), "MRPC", "metric", 0.01).axes[0]
+    low, high = axes.get_xlim()
+    assert low < slowest < fastest < high
+    ticks = axes.get_xticks().tolist()
     assert 1 in ticks
     assert 3 <= len(ticks) <= 19
     assert ticks == sorted(ticks)
