@@ -81,8 +81,7 @@ logits = keras.ops.convert_to_numpy(compilation.compiled(model)(timing.input_ten
 np.testing.assert_allclose(logits, model.predict(inputs, verbose=0), atol=1e-5)
 assert timing.measure_latency({"reduced": model}, [inputs], repeats=1)["reduced"] > 0
 encoder_costs._SHORTEST_SECONDS = 0
-encoder_costs._grid = lambda n: np.array([2, n])
-assert (encoder_costs.measure_costs(model.config, 23, 5, repeats=1).attention > 0).all()
+assert (encoder_costs.measure_costs(model.config, 2, 5, repeats=1).attention > 0).all()
 assert f", {sys.argv[3]} " in timing.device_name()
 assert "tensorflow" not in sys.modules
 """
