@@ -185,6 +185,7 @@ def run(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_score_on_the_command_line(run, tmp_path):
     """It is refused before anything is trained, or goes through all stages."""
     register = blocks("A score")[0]
@@ -200,6 +201,7 @@ def test_a_score_on_the_command_line(run, tmp_path):
     assert "--selection=to_sep: expected one of attention, weighted, head, random, to_cls" in unknown.stderr
 
 
+@pytest.mark.slow
 def test_a_search_on_the_command_line(run, tmp_path):
     done = run(blocks("A search method")[0], "--search_method=geometric", "--stage=report")
     assert done.returncode == 0, done.stdout + done.stderr
