@@ -327,7 +327,7 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
             _HOURS, "test_tokenization_benchmark::test_engines_make_the_same_of_the_sample"
         ),
         "python -m benchmarks.streams.predict *": Elsewhere(
-            _HOURS, "test_predict_files::test_a_process_that_is_killed_is_gone_on_with_by_another"
+            _HOURS, "test_predict_files::test_a_process_that_is_killed_is_resumed_by_another"
         ),
         "python -m benchmarks.streams.train *": Elsewhere(
             _HOURS, "test_generated_rows::test_rows_are_as_many_as_asked_for_and_labeled"

@@ -33,6 +33,7 @@ DOCS = REPOSITORY / "docs"
 PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in DOCS.glob("*.md")))
 _BLOCK = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^ *```", flags=re.DOTALL | re.MULTILINE)
 SHELLS = ("bash", "console", "sh", "shell")
+DRAWINGS = ("mermaid",)
 FIRST = "README.md"
 ROOMS = [path.parent.name for path in (REPOSITORY / "powerbert_tf").glob("*/__init__.py")]
 SOURCES = ("powerbert_tf", "benchmarks", "docs", "examples")
@@ -101,7 +102,7 @@ def shown(page: str) -> list[Shown]:
         line, language, text = content[: match.start()].count("\n") + 2, match[2], match[3].rstrip()
         if language in SHELLS:
             found += _commands(page, line, language, text)
-        elif language:
+        elif language and language not in DRAWINGS:
             found.append(Shown(page, line, language, text))
     return found
 
