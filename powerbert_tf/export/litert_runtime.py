@@ -19,6 +19,10 @@ def write(
     model: BertClassifier, is_regression: bool, lengths: Sequence[int], folder: Path, name: str, int8: bool
 ) -> dict[str, int]:
     """Writes `<name>-<length>.tflite` for each length, and with `int8` `<name>-<length>-int8.tflite`."""
+    if model.custom_slots:
+        raise ValueError(
+            "custom_slots are given; expected extract layers: LiteRT is not tried with layers of your own."
+        )
     files = {}
     with tempfile.TemporaryDirectory(dir=folder) as scratch, _quiet():
         functions = {f"length_{length}": _function(model, is_regression, length) for length in lengths}

@@ -12,7 +12,7 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import write_json
 from powerbert_tf.data.tasks import TASK_FILE
 from powerbert_tf.elimination.retention import Retention, write_retention
-from powerbert_tf.export.formats import EXPORT_FORMATS
+from powerbert_tf.export.formats import DEFAULT_FORMAT, EXPORT_FORMATS
 from powerbert_tf.export.request import ExportRequest
 from powerbert_tf.export.runtimes import write_runtime
 from powerbert_tf.export.settings import ExportSettings
@@ -97,9 +97,8 @@ def check_format(
             f"--export_precision={settings.export_precision}: only for tf_saved_model; expected float32 with "
             f"--export_format={name}."
         )
-    if custom_slots and not form.of_tensorflow:
-        traced = ", ".join(each for each, row in EXPORT_FORMATS.items() if row.of_tensorflow)
-        raise InputError(f"--export_format={name}: cannot hold custom_slots; expected one of {traced}.")
+    if custom_slots and name != DEFAULT_FORMAT:
+        raise InputError(f"--export_format={name}: cannot hold custom_slots; expected {DEFAULT_FORMAT}.")
     try:
         if name == "google":
             google_config(config)

@@ -258,11 +258,14 @@ def test_a_slot_is_trained_saved_and_copied(slotted, inputs, tmp_path):
 
 def test_a_slot_is_exported_or_refused(slotted, inputs, tmp_path):
     exec(blocks("A slot")[2], {"slotted": slotted})
-    for name in ("hugging_face", "google", "onnx", "openvino"):
-        with pytest.raises(InputError, match=f"--export_format={name}: .*expected one of tf_saved_model, litert"):
+    for name in ("hugging_face", "google", "onnx", "openvino", "litert"):
+        with pytest.raises(InputError, match=f"--export_format={name}: cannot hold custom_slots; expected tf_saved"):
             check_format(name, ExportSettings(), slotted.config, custom_slots=slotted.custom_slots)
     with pytest.raises(ValueError, match="custom_slots are given"):
         pytest.importorskip("powerbert_tf.export.onnx_graph").build_onnx(slotted)
+    litert = pytest.importorskip("powerbert_tf.export.litert_runtime")
+    with pytest.raises(ValueError, match="custom_slots are given"):
+        litert.write(slotted, False, (7,), tmp_path, "model", False)
     with pytest.raises(ValueError, match="which rows they keep"):
         trace_elimination(slotted, inputs)
     import tensorflow as tf
