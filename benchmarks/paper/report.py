@@ -184,7 +184,7 @@ def _describe_speed(report: dict[str, Any]) -> list[str]:
     note = (
         f"The paper's: {HARDWARE}; its speed-up is of both models padded to N. Ours: dev split, another checkpoint, a "
         "CPU; against the fine-tuned model padded to N, which is comparable with the paper's, and against the same "
-        "model on the same batches grouped by length, where padding is no part of it."
+        "model on the same batches grouped by length, which does not count padding."
     )
     return [note, table(rows)]
 

@@ -44,7 +44,7 @@ def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:
         Our path -> array; with `classifier/kernel` and `classifier/bias` if the checkpoint holds a head.
 
     Raises:
-        InputError: The checkpoint is missing or damaged, or holds a variable that is no part of the architecture.
+        InputError: The checkpoint is missing or damaged, or holds a variable that does not belong to the architecture.
     """
     import tensorflow as tf  # here, so that models load without TensorFlow on other backends
 
@@ -64,7 +64,7 @@ def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:
         others = present - {name.google for name in names}
         if left_over := {name for name in others if not GOOGLE_EXTRA.fullmatch(name)}:
             raise InputError(
-                f"{prefix}: holds variables that are no part of this {ARCHITECTURES[config.architecture].title}: "
+                f"{prefix}: holds variables that do not belong to this {ARCHITECTURES[config.architecture].title}: "
                 f"{list_names(left_over)}."
             )
         if no_numbers := [name for name in present if index[name].dtype == STRING]:

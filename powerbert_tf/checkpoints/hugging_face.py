@@ -48,7 +48,7 @@ def read_weights(folder: Path, config: BertConfig) -> dict[str, np.ndarray]:
         Our path -> array; with `classifier/kernel` and `classifier/bias` if the checkpoint holds a head.
 
     Raises:
-        InputError: The file is damaged, or holds a tensor that is no part of this architecture.
+        InputError: The file is damaged, or holds a tensor that does not belong to this architecture.
     """
     path = folder / FILE
     title = ARCHITECTURES[config.architecture].title
@@ -74,7 +74,7 @@ def read_weights(folder: Path, config: BertConfig) -> dict[str, np.ndarray]:
             f"{title}'s."
         )
     if left_over:
-        raise InputError(f"{path}: holds tensors that are no part of this {title}: {list_names(left_over)}.")
+        raise InputError(f"{path}: holds tensors that do not belong to this {title}: {list_names(left_over)}.")
     return {ours: array.astype("float32") for ours, array in weights.items()}
 
 

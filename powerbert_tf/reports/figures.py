@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 # A page replaces these colours with its custom properties; a file keeps them. The series have equal weight on white and
-# on black, and are told apart with any colour vision.
+# on black, and can be distinguished with any colour vision.
 INK, LINE = "#1b1b1e", "#c9c9d2"
 SERIES = ("#1f77c4", "#d0621b", "#1f9a76", "#b9659d", "#8a7a1a", "#6d6fd1", "#7c7c84")
 _PROPERTIES = {INK: "--text", LINE: "--line", **{color: f"--series-{i}" for i, color in enumerate(SERIES)}}

@@ -107,7 +107,7 @@ def test_half_a_head_is_an_error(kind, tmp_path):
 def test_a_left_over_weight_is_named(kind, tmp_path):
     weights = random_weights(CONFIG, 7)
     weights["bert/encoder/layer_3/output/dense/bias"] = np.zeros(35, "float32")
-    with pytest.raises(InputError, match=r"no part of this BERT: .*layer.3.output.dense.bias"):
+    with pytest.raises(InputError, match=r"do not belong to this BERT: .*layer.3.output.dense.bias"):
         load_classifier(write(tmp_path / "c", kind, weights), 7, N)
 
 

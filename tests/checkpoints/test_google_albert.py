@@ -69,7 +69,7 @@ def test_a_missing_and_an_extra_variable_are_named(variables, tmp_path):
         load_classifier(tmp_path / "lacks", NUM_LABELS, N)
     extra = name.replace("group_0/inner", "group_1/inner")
     write_google_albert(tmp_path / "extra", KIND, {**variables, extra: variables[name]})
-    with pytest.raises(InputError, match=r"no part of this ALBERT: bert/encoder/transformer/group_1"):
+    with pytest.raises(InputError, match=r"do not belong to this ALBERT: bert/encoder/transformer/group_1"):
         load_classifier(tmp_path / "extra", NUM_LABELS, N)
 
 

@@ -84,12 +84,12 @@ def test_an_extra_tensor(architecture, copy):
     folder = copy(architecture)
     change(folder, lambda tensors: tensors.update({f"{architecture}.adapter.weight": np.ones((3, 5), "float32")}))
     title = ARCHITECTURES[architecture].title
-    assert_refused(folder, rf"holds tensors that are no part of this {title}: {architecture}\.adapter\.weight\.")
+    assert_refused(folder, rf"holds tensors that do not belong to this {title}: {architecture}\.adapter\.weight\.")
 
 
 @EACH
 def test_one_encoder_too_many(architecture, copy):
-    """As a configuration says that was cut short: what is left over is told, not passed over."""
+    """As a configuration says that was cut short: what is left over is reported, not ignored."""
     folder = copy(architecture)
     path = folder / "config.json"
     values = json.loads(path.read_text())
@@ -98,7 +98,7 @@ def test_one_encoder_too_many(architecture, copy):
     if ARCHITECTURES[architecture].fixed.get("shares_encoders"):
         assert len(load_classifier(folder, NUM_LABELS, N).encoders) == 2  # one set of weights, however many
     else:
-        assert_refused(folder, r"holds tensors that are no part of this .*layer\.2\.")
+        assert_refused(folder, r"holds tensors that do not belong to this .*layer\.2\.")
 
 
 @pytest.mark.parametrize(("architecture", "other"), list(itertools.permutations(FAMILY, 2)))
@@ -183,11 +183,11 @@ def test_a_bert_under_alberts_name(google_albert, tmp_path):
     write_google_checkpoint(tmp_path / "bert", tiny_config(), random_weights(tiny_config()))
     for path in (tmp_path / "bert").glob("bert_model.ckpt.*"):
         shutil.copyfile(path, google_albert / path.name.replace("bert_model.ckpt", "model.ckpt-best"))
-    assert_refused(google_albert, r"holds variables that are no part of this ALBERT: bert/encoder/layer_0/")
+    assert_refused(google_albert, r"holds variables that do not belong to this ALBERT: bert/encoder/layer_0/")
 
 
 def test_a_swapped_vocabulary_of_albert(google_albert):
-    """Of another size; of the same size it is told by the `tokenizer.json` beside it, see test_tokenizer_files.py."""
+    """Of another size; of the same size `tokenizer.json` shows it, see test_tokenizer_files.py."""
     texts = sample_texts()
     (google_albert / "30k-clean.model").write_bytes(train_sentence_pieces(211, [text.lower() for text in texts]))
     with pytest.raises(InputError, match=r"30k-clean\.model: 211 tokens; expected 97, the vocab_size"):

@@ -214,7 +214,7 @@ def test_a_generator_of_electra_is_refused(tmp_path):
     transformers = pytest.importorskip("transformers")
     config = transformers.ElectraConfig(**KINDS["electra"].values)
     transformers.ElectraForMaskedLM(config).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"no part of this ELECTRA: generator_"):
+    with pytest.raises(InputError, match=r"do not belong to this ELECTRA: generator_"):
         load_classifier(tmp_path, NUM_LABELS, N)
 
 

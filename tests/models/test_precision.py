@@ -1,4 +1,4 @@
-"""Half precision: what it may change, what it must not, and what a run tells of it."""
+"""Half precision: what it may change, what it must not, and what a run reports of it."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The command line when it is told to leave, and what is refused or explained in one line."""
+"""The command line when it is asked to stop, and what is refused or explained in one line."""
 
 import json
 import os

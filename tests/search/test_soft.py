@@ -185,7 +185,7 @@ def test_a_search_stops_when_it_has_converged_and_more_steps_change_nothing(sear
     assert np.isfinite(controller.budget.multiplier)
     again = search(9000)
     assert again.steps == pytest.approx(controller.steps, rel=0.5)
-    # The plan's length is no part of the search; what differs is the order of floating-point sums.
+    # The plan's length does not affect the search; what differs is the order of floating-point sums.
     np.testing.assert_allclose(again.configuration, controller.configuration, atol=0.03)
     assert all(one >= other for one, other in zip(controller.fractions, controller.fractions[1:], strict=False))
 

@@ -9,7 +9,7 @@ STEPS = 25  # of a window
 
 
 def told(*means):
-    """Which of the windows, with these means and noise of mean 0, are told."""
+    """Which of the windows, with these means and noise of mean 0, are reported."""
     trend = LossTrend()
     noise = np.tile([0.3, -0.3, 0.1, -0.1, 0.0], STEPS // 5)
     found = []
