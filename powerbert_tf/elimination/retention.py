@@ -12,7 +12,8 @@ The file accompanies weights in other formats, which do not say what a model kee
 
 `kind` is `counts` or `fractions`, `values` has one entry per encoder, and `selection` names the score by which
 word-vectors are ranked. `n` counts tokens without padding. Weights for several budgets have `budgets`, a list of
-objects with `target_speedup`, `kind` and `values`, beside the configuration of the full model.
+objects with `target_speedup`, `kind` and `values`, beside the configuration of the full model. Where encoders have been
+narrowed, `neurons` and `heads` hold how many each of them has.
 """
 
 import dataclasses
@@ -30,6 +31,7 @@ Configuration = tuple[int, ...] | tuple[float, ...]
 
 RETENTION_FILE = "retention.json"
 KINDS = ("counts", "fractions")
+_WIDTHS = ("neurons", "heads")
 
 # Fractions are multiples of 1 / PARTS, so that ceil(f * n) is the same in Python and on every backend.
 PARTS = 10_000
@@ -182,12 +184,16 @@ class Retention:
         max_seq_length: N.
         selection: Name of the score that ranks word-vectors.
         budgets: Further configurations of the same weights, by their target speed-up.
+        neurons: Neurons of each encoder's feed-forward network; None for all.
+        heads: Attention heads of each encoder; None for all.
     """
 
     values: Configuration
     max_seq_length: int
     selection: str = "attention"
     budgets: Mapping[float, Configuration] = dataclasses.field(default_factory=dict)
+    neurons: tuple[int, ...] | None = None
+    heads: tuple[int, ...] | None = None
 
 
 def write_retention(folder: Path, retention: Retention) -> None:
@@ -199,6 +205,7 @@ def write_retention(folder: Path, retention: Retention) -> None:
             "max_seq_length": retention.max_seq_length,
             "selection": retention.selection,
             **_described(retention.values),
+            **{name: list(widths) for name in _WIDTHS if (widths := getattr(retention, name)) is not None},
             **({"budgets": budgets} if budgets else {}),
         },
     )
@@ -224,6 +231,7 @@ def read_retention(folder: str | os.PathLike[str]) -> Retention:
             raise ValueError(f"max_seq_length {length!r}, selection {selection!r}")
         values = _configuration(content, length)
         budgets = {_target(budget): _configuration(budget, length) for budget in content.get("budgets", ())}
+        neurons, heads = (_widths(content, name, len(values)) for name in _WIDTHS)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected what an export writes.") from None
     except InputError as error:
@@ -233,7 +241,7 @@ def read_retention(folder: str | os.PathLike[str]) -> Retention:
             f"{path}: no retention configuration ({type(error).__name__}: {error}); expected max_seq_length, "
             f"selection ({', '.join(score_names())}), kind ({', '.join(KINDS)}) and values."
         ) from None
-    return Retention(values, length, selection, budgets)
+    return Retention(values, length, selection, budgets, neurons, heads)
 
 
 def _described(values: Sequence[float]) -> dict[str, Any]:
@@ -245,6 +253,15 @@ def _target(budget: Mapping[str, Any]) -> float:
     if type(target) not in (int, float) or not 1 <= target < float("inf"):
         raise ValueError(f"target_speedup {target!r}")
     return float(target)
+
+
+def _widths(content: Mapping[str, Any], name: str, num_encoders: int) -> tuple[int, ...] | None:
+    widths = content.get(name)
+    if widths is None:
+        return None
+    if not isinstance(widths, list) or len(widths) != num_encoders or any(type(w) is not int or w < 1 for w in widths):
+        raise ValueError(f"{name} {widths!r}")
+    return tuple(widths)
 
 
 def _configuration(content: Mapping[str, Any], max_seq_length: int) -> Configuration:

@@ -8,6 +8,7 @@ import dataclasses
 import keras
 
 from powerbert_tf.elimination.extract import Extract, GatedExtract, SoftExtract
+from powerbert_tf.elimination.reduction import Reduction
 from powerbert_tf.elimination.retention import keep_all, validate_configuration
 from powerbert_tf.elimination.significance import find_score
 from powerbert_tf.models.config import BertConfig
@@ -140,6 +141,12 @@ class BertClassifier(keras.Model):
         self.encoders = encoders
 
     @property
+    def reduction(self):
+        """What its encoders keep, a `Reduction`: all word-vectors where there is no retention configuration."""
+        rows = self.retention_configuration or (1.0,) * self.config.num_hidden_layers
+        return Reduction(rows, self.config.neurons, self.config.heads)
+
+    @property
     def masses(self):
         """Mass of each encoder's retention parameters, a list of L floats; empty without soft-extract layers."""
         return [slot.mass for slot in self.slots] if self.soft_extract else []
@@ -242,7 +249,7 @@ def _encoder_blocks(config, slots, custom_slots, shared):
     for index, slot in enumerate(slots):
         first = encoders[0] if config.shares_encoders and encoders else None
         block = EncoderBlock(
-            config,
+            config.of_encoder(index),
             slot,
             cls_only=index == config.num_hidden_layers - 1 and (slot is None or slot.pin_cls),
             custom_slot=None if custom_slots is None else custom_slots[index],

@@ -33,6 +33,7 @@ _COUNTS = dict.fromkeys((*_SIZES, "embedding_size"), 1) | {
 }
 _FLAGS = ("projects_embeddings", "shares_encoders", "dropout_before_pooler")
 _RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
+_NOT_IN_FILES = ("architecture", "head_size", "neurons", "heads")
 _MAY_BE_NONE = ("embedding_size", "pad_token_id", "projects_embeddings", "classifier_dropout")
 
 
@@ -51,10 +52,13 @@ class BertConfig:
         dropout_before_pooler: Whether dropout acts before that layer, too, and not only after it.
         classifier_dropout: Rate of that dropout; None for `hidden_dropout_prob`.
         pad_token_id: Id of the padding token; None if the file does not say.
+        head_size: D, columns of a head's queries, keys and values; None for `hidden_size / num_attention_heads`.
+        neurons: Neurons of each encoder's feed-forward network, at most `intermediate_size`; None for all of them.
+        heads: Attention heads of each encoder, at most `num_attention_heads`; None for all of them.
 
     Raises:
         InputError: A size is out of range, the weights would be too many, heads do not divide the hidden size, an
-            activation is unknown, or a rate is outside [0, 1).
+            activation is unknown, a rate is outside [0, 1), or the widths of encoders do not fit.
     """
 
     vocab_size: int
@@ -78,6 +82,9 @@ class BertConfig:
     dropout_before_pooler: bool = False
     classifier_dropout: float | None = None
     pad_token_id: int | None = None
+    head_size: int | None = None
+    neurons: tuple[int, ...] | None = None
+    heads: tuple[int, ...] | None = None
 
     def __post_init__(self):
         given = {name: value for name, value in vars(self).items() if value is not None or name not in _MAY_BE_NONE}
@@ -89,14 +96,19 @@ class BertConfig:
                 raise InputError(f"{name}={given[name]!r}; expected true or false.")
         if self.num_hidden_layers > _MOST_ENCODERS:
             raise InputError(f"num_hidden_layers={self.num_hidden_layers}; expected at most {_MOST_ENCODERS}.")
+        if self.head_size is None and self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}."
+            )
+        for name, widest in (("neurons", self.intermediate_size), ("heads", self.num_attention_heads)):
+            # Lists come from JSON. Where all are the widest, nothing is narrowed.
+            widths = getattr(self, name)
+            widths = None if widths is None else self._checked_widths(name, tuple(widths), widest)
+            object.__setattr__(self, name, widths)
         if self.num_weights > _MOST_WEIGHTS:
             raise InputError(
                 f"hidden_size={self.hidden_size}, vocab_size={self.vocab_size} and the other sizes ask for about "
                 f"{self.num_weights:.0e} weights; expected at most {_MOST_WEIGHTS:.0e}."
-            )
-        if self.hidden_size % self.num_attention_heads:
-            raise InputError(
-                f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}."
             )
         if self.max_length < 1:
             raise InputError(
@@ -113,6 +125,55 @@ class BertConfig:
             value = getattr(self, name)
             if not _is_number(value) or not 0 < value <= 1:
                 raise InputError(f"{name}={value!r}; expected a positive number of at most 1.")
+
+    def _checked_widths(self, name: str, widths: tuple[int, ...], widest: int) -> tuple[int, ...] | None:
+        where = f"{name}={','.join(map(str, widths))}"
+        if len(widths) != self.num_hidden_layers:
+            raise InputError(
+                f"{where}: {len(widths)} entries; expected {self.num_hidden_layers}, one for each encoder."
+            )
+        for width in widths:
+            if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= widest:
+                raise InputError(f"{where}: has {width!r}; expected whole numbers from 1 to {widest}.")
+        if self.shares_encoders and len(set(widths)) > 1:
+            raise InputError(f"{where}: all encoders have the same weights; expected the same number for each.")
+        return None if set(widths) == {widest} else widths
+
+    def of_encoder(self, index: int) -> "BertConfig":
+        """The configuration of one encoder, whose sizes are those of its own width."""
+        return dataclasses.replace(
+            self,
+            intermediate_size=self.encoder_neurons[index],
+            num_attention_heads=self.encoder_heads[index],
+            head_size=self.head_columns if self.heads else self.head_size,
+            neurons=None,
+            heads=None,
+        )
+
+    @property
+    def encoder_neurons(self) -> tuple[int, ...]:
+        """Neurons of each encoder's feed-forward network."""
+        return self.neurons or (self.intermediate_size,) * self.num_hidden_layers
+
+    @property
+    def encoder_heads(self) -> tuple[int, ...]:
+        """Attention heads of each encoder."""
+        return self.heads or (self.num_attention_heads,) * self.num_hidden_layers
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether an encoder has fewer neurons or heads than the checkpoint."""
+        return self.neurons is not None or self.heads is not None
+
+    @property
+    def head_columns(self) -> int:
+        """D, columns of a head's queries, keys and values."""
+        return self.head_size or self.hidden_size // self.num_attention_heads
+
+    @property
+    def attention_size(self) -> int:
+        """Columns of the outputs of all heads."""
+        return self.num_attention_heads * self.head_columns
 
     @property
     def embedding_width(self) -> int:
@@ -140,13 +201,19 @@ class BertConfig:
     def num_weights(self) -> int:
         """Roughly the number of weights, rather too large than too small."""
         rows = self.vocab_size + self.max_position_embeddings + self.type_vocab_size + self.hidden_size
-        encoder = 4 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size
-        return rows * self.embedding_width + (self.num_encoder_weights + 1) * encoder
+        encoders = [
+            4 * self.hidden_size * size.columns + 2 * self.hidden_size * size.intermediate_size
+            for size in self.encoder_size.encoders
+        ]
+        return rows * self.embedding_width + sum(encoders[: self.num_encoder_weights]) + self.hidden_size**2
 
     @property
     def encoder_size(self) -> EncoderSize:
         """The sizes that `elimination.operations` needs."""
-        return EncoderSize(self.num_hidden_layers, self.hidden_size, self.intermediate_size)
+        heads = None if self.heads is None else tuple(number * self.head_columns for number in self.heads)
+        return EncoderSize(
+            self.num_hidden_layers, self.hidden_size, self.intermediate_size, self.attention_size, self.neurons, heads
+        )
 
 
 def _require_count(name: str, value: Any, least: int) -> None:
@@ -178,7 +245,7 @@ def config_of(architecture: str, values: Mapping[str, Any]) -> BertConfig:
             raise InputError(f"{key}={values[key]!r} is not supported for {row.title}; expected {value!r}.")
     fields = dataclasses.fields(BertConfig)
     keys = {field.name: row.keys.get(field.name, field.name) for field in fields if field.name not in row.fixed}
-    found = {name: values[key] for name, key in keys.items() if key in values and name != "architecture"}
+    found = {name: values[key] for name, key in keys.items() if key in values and name not in _NOT_IN_FILES}
     known = {**row.defaults, **found, **row.fixed, "architecture": architecture}
     missing = [keys[field.name] for field in fields if field.default is dataclasses.MISSING and field.name not in known]
     if missing:

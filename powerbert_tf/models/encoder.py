@@ -1,7 +1,7 @@
 """BERT's layers: embeddings, and an encoder block with an optional slot. With empty slots they are plain BERT.
 
 Axes: `B` batch, `T` rows of the input, `F` rows that enter an encoder, `K` rows that leave it, `A` heads,
-`D` size of a head, `H = A * D` hidden size, `I` feed-forward size, `C` classes.
+`D` size of a head, `H` hidden size (`A * D`, unless heads have been removed), `I` feed-forward size, `C` classes.
 """
 
 import dataclasses
@@ -130,11 +130,11 @@ class SelfAttention(_BertLayer):
     """Multi-head self-attention in two steps, between which an encoder may eliminate queries."""
 
     def build(self, word_vectors_shape, padding_mask_shape):
-        hidden_size = self.config.hidden_size
-        self.query_key_value = bert_dense(3 * hidden_size, self.config, name="query_key_value")
+        hidden_size, attention_size = self.config.hidden_size, self.config.attention_size
+        self.query_key_value = bert_dense(3 * attention_size, self.config, name="query_key_value")
+        self.query_key_value.build((None, hidden_size))
         self.output_projection = bert_dense(hidden_size, self.config, name="output")
-        for projection in (self.query_key_value, self.output_projection):
-            projection.build((None, hidden_size))
+        self.output_projection.build((None, attention_size))
         self.dropout = keras.layers.Dropout(self.config.attention_probs_dropout_prob)
 
     def attend(self, word_vectors, padding_mask, cls_only=False):
@@ -150,16 +150,16 @@ class SelfAttention(_BertLayer):
         """
         config = self.config
         batch, length = ops.shape(word_vectors)[:2]
-        heads, head_size = config.num_attention_heads, config.hidden_size // config.num_attention_heads
+        heads, head_size = config.num_attention_heads, config.head_columns
 
-        def split_heads(projected, rows, parts):  # [B * rows, parts * H] -> parts of [B, A, rows, D]
+        def split_heads(projected, rows, parts):  # [B * rows, parts * A * D] -> parts of [B, A, rows, D]
             projected = ops.reshape(projected, (batch, rows, parts, heads, head_size))
             return ops.unstack(ops.transpose(projected, (2, 0, 3, 1, 4)), parts)
 
         if cls_only:
-            kernel, bias, hidden_size = self.query_key_value.kernel, self.query_key_value.bias, config.hidden_size
-            query = ops.matmul(word_vectors[:, 0], kernel[:, :hidden_size]) + bias[:hidden_size]
-            key_value = ops.matmul(_rows(word_vectors), kernel[:, hidden_size:]) + bias[hidden_size:]
+            kernel, bias, size = self.query_key_value.kernel, self.query_key_value.bias, config.attention_size
+            query = ops.matmul(word_vectors[:, 0], kernel[:, :size]) + bias[:size]
+            key_value = ops.matmul(_rows(word_vectors), kernel[:, size:]) + bias[size:]
             (query,), (key, value) = split_heads(query, 1, 1), split_heads(key_value, length, 2)
         else:
             query, key, value = split_heads(self.query_key_value(_rows(word_vectors)), length, 3)
@@ -168,10 +168,10 @@ class SelfAttention(_BertLayer):
         return _softmax(scores + bias), value
 
     def gather_heads(self, attention_probs, value, training=False):
-        """Computes the outputs of the heads: `[B, A, Q, F]`, `[B, A, F, D]` -> `[B, Q, H]`."""
+        """Computes the outputs of the heads: `[B, A, Q, F]`, `[B, A, F, D]` -> `[B, Q, A * D]`."""
         context = ops.matmul(self.dropout(attention_probs, training=training), value)  # [B, A, Q, D]
         batch, _, queries, _ = ops.shape(context)
-        return ops.reshape(ops.transpose(context, (0, 2, 1, 3)), (batch, queries, self.config.hidden_size))
+        return ops.reshape(ops.transpose(context, (0, 2, 1, 3)), (batch, queries, self.config.attention_size))
 
 
 def _rows(word_vectors):
@@ -187,7 +187,7 @@ class EncoderBlock(_BertLayer):
     """Self-attention, an optional slot, feed-forward network.
 
     Args:
-        config: Sizes.
+        config: Sizes of this encoder, see `BertConfig.of_encoder`.
         extract: None (plain BERT), or a layer that decides from the attention probabilities which rows stay, see
             `elimination.extract`. All that follows them is computed for those rows only.
         cls_only: Whether the block computes [CLS] only: for the last encoder, whose other rows nobody reads. It then
@@ -281,7 +281,7 @@ class EncoderBlock(_BertLayer):
 
         Args:
             word_vectors: `[B, K, H]`.
-            context: Outputs of the heads for them, `[B, K, H]`.
+            context: Outputs of the heads for them, `[B, K, A * D]`.
             scale: Of soft-extract, `[B, K]`, or None for 1.
             training: Whether dropout acts.
 
@@ -294,7 +294,7 @@ class EncoderBlock(_BertLayer):
         return ops.reshape(self.feed_forward(rows, training), ops.shape(word_vectors))
 
     def add_context(self, word_vectors, context, training=False):
-        """Output projection, residual and LayerNorm, `[B, K, H]` twice -> `[B * K, H]`."""
+        """Output projection, residual and LayerNorm, `[B, K, H]` and `[B, K, A * D]` -> `[B * K, H]`."""
         attended = self.dropout(self.attention.output_projection(_rows(context)), training=training)
         return self.attention_layer_norm(_rows(word_vectors) + attended)
 

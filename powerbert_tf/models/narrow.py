@@ -1,0 +1,82 @@
+"""Narrower encoders: a plain slice of their matrices.
+
+A narrowed encoder has fewer heads, or fewer neurons in its feed-forward network. Its matrices lose the columns and rows
+of those that left; there is no mask and no other operation. Neurons and heads are brought into an order once
+(`ordered`), so that any width is a prefix (`prefix`).
+
+Axes: `H` hidden size, `A` heads, `D` size of a head, `I` neurons.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from keras import ops
+
+from powerbert_tf.models.classifier import BertClassifier
+from powerbert_tf.models.encoder import EncoderBlock
+
+
+def take_widths(model: BertClassifier, neurons: Sequence[np.ndarray], heads: Sequence[np.ndarray]) -> BertClassifier:
+    """A classifier with weights of its own, whose encoders have some neurons and heads of another's.
+
+    Args:
+        model: A `BertClassifier`.
+        neurons: Numbers of the neurons of each encoder, in their new order.
+        heads: Numbers of the heads of each encoder, in their new order.
+
+    Returns:
+        A `BertClassifier`. With all neurons and heads, in any order, it computes the same.
+    """
+    config = dataclasses.replace(
+        model.config, neurons=tuple(map(len, neurons)), heads=tuple(map(len, heads)), head_size=model.config.head_size
+    )
+    narrowed = type(model).from_config({**model.get_config(), "config": dataclasses.asdict(config)})
+    for layer in narrowed.layers:
+        if not isinstance(layer, EncoderBlock):
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+    distinct = config.num_encoder_weights
+    for source, target, *kept in zip(model.encoders[:distinct], narrowed.encoders, neurons, heads, strict=False):
+        _take(source, target, *kept)
+    return narrowed
+
+
+def prefix(model: BertClassifier, neurons: Sequence[int], heads: Sequence[int]) -> BertClassifier:
+    """A classifier whose encoders have the first neurons and heads of another's, see `take_widths`."""
+    return take_widths(model, [np.arange(width) for width in neurons], [np.arange(width) for width in heads])
+
+
+def _take(source: EncoderBlock, target: EncoderBlock, neurons: np.ndarray, heads: np.ndarray) -> None:
+    attention, config = source.attention, source.config
+    columns = head_columns(heads, config.head_columns)
+    projected = (3, config.num_attention_heads * config.head_columns)
+
+    def values(variable):
+        return ops.convert_to_numpy(variable)
+
+    kernel = values(attention.query_key_value.kernel).reshape(-1, *projected)[:, :, columns]
+    bias = values(attention.query_key_value.bias).reshape(projected)[:, columns]
+    new = {
+        target.attention.query_key_value: (kernel.reshape(len(kernel), -1), bias.ravel()),
+        target.attention.output_projection: (
+            values(attention.output_projection.kernel)[columns],
+            values(attention.output_projection.bias),
+        ),
+        target.intermediate: (
+            values(source.intermediate.kernel)[:, neurons],
+            values(source.intermediate.bias)[neurons],
+        ),
+        target.feed_forward_output: (
+            values(source.feed_forward_output.kernel)[neurons],
+            values(source.feed_forward_output.bias),
+        ),
+        target.attention_layer_norm: source.attention_layer_norm.get_weights(),
+        target.output_layer_norm: source.output_layer_norm.get_weights(),
+    }
+    for layer, weights in new.items():
+        layer.set_weights(weights)
+
+
+def head_columns(heads: np.ndarray, head_size: int) -> np.ndarray:
+    """The columns of some heads among those of all, `[len(heads) * D]`."""
+    return (np.asarray(heads)[:, None] * head_size + np.arange(head_size)).ravel()
