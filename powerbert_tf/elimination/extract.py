@@ -73,14 +73,33 @@ def own_shares(parts, input_mask):
     return ops.maximum((parts * lengths + (PARTS - 1)) // PARTS, 1)
 
 
-def gates(scores, padding_mask, fraction, input_mask, width):
-    """How far each word-vector is open to later encoders: 1 at ranks within the fraction, then a ramp down to 0.
+def ramp_gates(rank, total, fraction, width):
+    """Gates of things that stand in an order: 1 at ranks within a fraction of them, then a ramp down to 0.
 
         ramp = max(1, width n)
         gate(rank) = clip((f (n + ramp) - rank) / ramp, 0, 1)
 
-    At f = 1 all gates are open, at f = 0 that of [CLS] only, and the cut of extraction, rank f n, always lies on the
-    ramp. With a width of 0 the gates are 1 for exactly the rows that extraction keeps.
+    At f = 1 all gates are open, at f = 0 the first one only, and rank f n always lies on the ramp.
+
+    Args:
+        rank: Their numbers in the order, from 0, float32.
+        total: n, how many there are; a float, or a tensor that broadcasts with `rank`.
+        fraction: f, a scalar tensor.
+        width: Width of the ramp, as a fraction of n, above 0.
+
+    Returns:
+        Gates in [0, 1], float32.
+    """
+    ramp = ops.maximum(width * total, 1.0)
+    gate = ops.clip((fraction * (total + ramp) - rank) / ramp, 0.0, 1.0)
+    return ops.where(rank == 0, 1.0, gate)
+
+
+def gates(scores, padding_mask, fraction, input_mask, width):
+    """How far each word-vector is open to later encoders, see `ramp_gates`; [CLS] always is.
+
+    The cut of extraction, rank f n, lies on the ramp. With a width of 0 the gates are 1 for exactly the rows that
+    extraction keeps.
 
     Args:
         scores: `[B, T]`, from `ranking_scores`.
@@ -94,11 +113,8 @@ def gates(scores, padding_mask, fraction, input_mask, width):
     """
     rank = ranks(scores)
     if width:
-        rank = ops.cast(rank, "float32")
         lengths = ops.sum(ops.cast(input_mask, "float32"), axis=-1, keepdims=True)
-        ramp = ops.maximum(width * lengths, 1.0)
-        gate = ops.clip((fraction * (lengths + ramp) - rank) / ramp, 0.0, 1.0)
-        gate = ops.where(rank == 0, 1.0, gate)
+        gate = ramp_gates(ops.cast(rank, "float32"), lengths, fraction, width)
     else:
         parts = ops.cast(ops.round(fraction * PARTS), "int32")
         gate = rank < ops.expand_dims(own_shares(parts, input_mask), axis=-1)
@@ -265,6 +281,29 @@ class SoftExtract(_Selection):
         return cls(**config)
 
 
+def add_fraction(layer):
+    """Gives a layer of gates its variables: a `fraction` in [0, 1], which starts at 1, and, if it learns, its `price`.
+
+    It learns if the layer's ramp has a `width`. Then `price * fraction` is a term of the loss.
+    """
+    learns = layer.width > 0
+    if learns:
+        # A weight, because JAX compiles everything else that a step reads as a constant.
+        layer.price = layer.add_weight(
+            shape=(), initializer="zeros", trainable=False, name="price", dtype="float32", autocast=False
+        )
+    layer.fraction = layer.add_weight(
+        shape=(),
+        initializer="ones",
+        regularizer=(lambda fraction: layer.price * fraction) if learns else None,
+        constraint=UnitInterval(),
+        trainable=learns,
+        name="fraction",
+        dtype="float32",
+        autocast=False,
+    )
+
+
 @keras.saving.register_keras_serializable("powerbert_tf")
 class GatedExtract(_Selection):
     """Extraction relaxed to gates on attention, for searches to a target.
@@ -290,22 +329,7 @@ class GatedExtract(_Selection):
         self.width = width
 
     def build(self, attention_probs_shape, padding_mask_shape, input_mask_shape):
-        learns = self.width > 0
-        if learns:
-            # A weight, because JAX compiles everything else that a step reads as a constant.
-            self.price = self.add_weight(
-                shape=(), initializer="zeros", trainable=False, name="price", dtype="float32", autocast=False
-            )
-        self.fraction = self.add_weight(
-            shape=(),
-            initializer="ones",
-            regularizer=(lambda fraction: self.price * fraction) if learns else None,
-            constraint=UnitInterval(),
-            trainable=learns,
-            name="fraction",
-            dtype="float32",
-            autocast=False,
-        )
+        add_fraction(self)
 
     def call(self, attention_probs, padding_mask, input_mask, value=None):
         """`[B, A, T, T]`, `[B, T]`, `[B, T]`, `[B, A, T, D]` -> `{"padding_mask"}`, gates `[B, T]`."""

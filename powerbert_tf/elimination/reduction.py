@@ -12,6 +12,7 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.elimination.retention import Configuration, format_configuration, validate_configuration
 
 WIDTHS = ("neurons", "heads")  # the dimensions beside rows, by their keys in files
+DIMENSIONS = ("rows", *WIDTHS)
 
 
 @dataclasses.dataclass(frozen=True)

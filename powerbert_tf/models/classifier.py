@@ -8,9 +8,10 @@ import dataclasses
 import keras
 
 from powerbert_tf.elimination.extract import Extract, GatedExtract, SoftExtract
-from powerbert_tf.elimination.reduction import Reduction
+from powerbert_tf.elimination.reduction import DIMENSIONS, Reduction
 from powerbert_tf.elimination.retention import keep_all, validate_configuration
 from powerbert_tf.elimination.significance import find_score
+from powerbert_tf.elimination.width_gates import WidthGate
 from powerbert_tf.models.config import BertConfig
 from powerbert_tf.models.encoder import BertEmbeddings, EncoderBlock, bert_dense
 
@@ -22,6 +23,7 @@ _ARGUMENTS = (
     "retention_configuration",
     "soft_extract",
     "gate_width",
+    "gated",
     "selection",
     "padding_queries_vote",
     "pin_cls",
@@ -48,6 +50,8 @@ class BertClassifier(keras.Model):
             nothing.
         soft_extract: Whether each encoder has a soft-extract layer instead (the paper's search).
         gate_width: Width of the ramp of gated extraction instead, see `elimination.extract.gates`; None for no gates.
+        gated: Which `reduction.DIMENSIONS` these gates are on: rows, and with "neurons" and "heads" also the widths of
+            all encoders, the last one included, see `elimination.width_gates`.
         custom_slots: Layers of your own instead, one or None for each encoder, None for the last. Each is called
             between self-attention and the feed-forward network:
 
@@ -68,8 +72,8 @@ class BertClassifier(keras.Model):
     Raises:
         InputError: `retention_configuration` does not fit, or `selection` is unknown.
         ValueError: More than one of `retention_configuration`, `soft_extract`, `gate_width` and `custom_slots` is
-            given, `custom_slots` does not fit, `num_classes` is below 1, or `max_seq_length` is outside 1 to the number
-            of position embeddings.
+            given, `custom_slots` or `gated` does not fit, `num_classes` is below 1, or `max_seq_length` is outside 1 to
+            the number of position embeddings.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class BertClassifier(keras.Model):
         retention_configuration=None,
         soft_extract=False,
         gate_width=None,
+        gated=("rows",),
         custom_slots=None,
         selection="attention",
         padding_queries_vote=False,
@@ -99,6 +104,8 @@ class BertClassifier(keras.Model):
                 f"max_seq_length={max_seq_length}; expected 1 to {config.max_length}, "
                 "the checkpoint's position embeddings."
             )
+        if not gated or not set(gated) <= set(DIMENSIONS):
+            raise ValueError(f"gated={gated}; expected some of {', '.join(DIMENSIONS)}.")
         find_score(selection)
         _require_one_kind_of_slot(
             retention_configuration=retention_configuration is not None,
@@ -116,7 +123,7 @@ class BertClassifier(keras.Model):
             config.num_hidden_layers,
             retention_configuration,
             soft_extract,
-            gate_width,
+            gate_width if "rows" in gated else None,
             pin_cls=not padding_queries_vote if pin_cls is None else pin_cls,
             lambda_=lambda_,
             max_seq_length=max_seq_length,
@@ -124,7 +131,10 @@ class BertClassifier(keras.Model):
             padding_queries_vote=padding_queries_vote,
         )
         layers = _shared_layers(shared) if shared is not None else _new_layers(config, num_classes, max_seq_length)
-        encoders = _encoder_blocks(config, slots, custom_slots, None if shared is None else shared.encoders)
+        width_gates = _width_gates(config, gate_width, gated)
+        encoders = _encoder_blocks(
+            config, slots, custom_slots, width_gates, None if shared is None else shared.encoders
+        )
         super().__init__(**_classifier_graph(config, encoders, choices, **layers), **kwargs)
 
         self.config = config
@@ -133,6 +143,7 @@ class BertClassifier(keras.Model):
         self.retention_configuration = retention_configuration
         self.soft_extract = soft_extract
         self.gate_width = gate_width
+        self.gated = tuple(gated)
         self.selection = selection
         self.padding_queries_vote = padding_queries_vote
         self.pin_cls = pin_cls
@@ -157,6 +168,22 @@ class BertClassifier(keras.Model):
         return [encoder.extract for encoder in self.encoders if encoder.extract is not None]
 
     @property
+    def gates(self):
+        """The layers of gates, a list for each dimension in `gated`; empty without gates.
+
+        Rows have one for each encoder but the last, widths one for each encoder with weights of its own.
+        """
+        if self.gate_width is None:
+            return {}
+        distinct = self.encoders[: self.config.num_encoder_weights]
+        layers = {
+            "rows": self.slots,
+            "neurons": [encoder.neuron_gate for encoder in distinct],
+            "heads": [encoder.head_gate for encoder in distinct],
+        }
+        return {dimension: layers[dimension] for dimension in self.gated}
+
+    @property
     def custom_slots(self):
         """The user's own layers, one or None for each encoder; None without any."""
         slots = [encoder.custom_slot for encoder in self.encoders]
@@ -167,9 +194,11 @@ class BertClassifier(keras.Model):
 
         Args:
             **slots: `retention_configuration`, `soft_extract`, `gate_width`, `custom_slots`, `selection` and so on. Of
-                the first four, those that are not given are off; the others stay as they are.
+                the first four, those that are not given are off, and gates are on rows unless `gated` is given; the
+                others stay as they are.
         """
         empty = {"retention_configuration": None, "soft_extract": False, "gate_width": None, "custom_slots": None}
+        empty["gated"] = ("rows",)
         return type(self)(**{**self.get_config(), **empty, **slots}, shared=self)
 
     def get_config(self):
@@ -243,7 +272,20 @@ def _slots(num_encoders, configuration, soft_extract, gate_width, *, pin_cls, la
     return slots
 
 
-def _encoder_blocks(config, slots, custom_slots, shared):
+def _width_gates(config, width, gated):
+    """The gates of each encoder by their names; encoders with the same weights have the same gates."""
+    gates = []
+    for index in range(config.num_hidden_layers):
+        own = {}
+        if width is not None and "neurons" in gated:
+            own["neuron_gate"] = WidthGate(config.encoder_neurons[index], width=width, name="neuron_gate")
+        if width is not None and "heads" in gated:
+            own["head_gate"] = WidthGate(config.encoder_heads[index], axis=1, width=width, name="head_gate")
+        gates.append(gates[0] if config.shares_encoders and gates else own)
+    return gates
+
+
+def _encoder_blocks(config, slots, custom_slots, width_gates, shared):
     """The encoders, with the weights of the blocks `shared` or new ones; ALBERT's all use those of the first."""
     encoders = []
     for index, slot in enumerate(slots):
@@ -254,6 +296,7 @@ def _encoder_blocks(config, slots, custom_slots, shared):
             cls_only=index == config.num_hidden_layers - 1 and (slot is None or slot.pin_cls),
             custom_slot=None if custom_slots is None else custom_slots[index],
             shared=first if shared is None else shared[index],
+            **width_gates[index],
             name=f"encoder_{index}",
         )
         # Now, because the others take over the layers of the first.

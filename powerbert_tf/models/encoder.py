@@ -194,18 +194,30 @@ class EncoderBlock(_BertLayer):
             has no slot, unless the slot can scale [CLS] alone (`cls_scale`).
         custom_slot: A layer `(word_vectors, attention_probs, padding_mask) -> (word_vectors, padding_mask)` between
             self-attention and the feed-forward network, or None. See `BertClassifier`.
-        shared: Another block whose weights this one uses, or None for new weights. Slots are never shared.
+        neuron_gate: A `WidthGate` on the neurons, or None.
+        head_gate: A `WidthGate` on axis 1, that of the heads, or None. A closed head has no say in which rows stay.
+        shared: Another block whose weights this one uses, or None for new weights. Slots and gates are never shared.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
         ValueError: The block has more than one slot, or computes [CLS] only and has a slot that needs other rows.
     """
 
-    def __init__(self, config, extract=None, cls_only=False, custom_slot=None, shared=None, **kwargs):
+    def __init__(
+        self,
+        config,
+        extract=None,
+        cls_only=False,
+        custom_slot=None,
+        neuron_gate=None,
+        head_gate=None,
+        shared=None,
+        **kwargs,
+    ):
         super().__init__(config, **kwargs)
-        self.extract, self.custom_slot = (
-            keras.saving.deserialize_keras_object(slot) if isinstance(slot, dict) else slot
-            for slot in (extract, custom_slot)
+        self.extract, self.custom_slot, self.neuron_gate, self.head_gate = (
+            keras.saving.deserialize_keras_object(layer) if isinstance(layer, dict) else layer
+            for layer in (extract, custom_slot, neuron_gate, head_gate)
         )
         if custom_slot is not None and (cls_only or extract is not None):
             raise ValueError("custom_slot is given with extract or cls_only; expected one of them.")
@@ -223,6 +235,9 @@ class EncoderBlock(_BertLayer):
             self.extract.build((None, config.num_attention_heads, None, None), (None, None), (None, None))
         if self.custom_slot is not None:
             self._custom_slot_spec("int32")
+        for gate in (self.neuron_gate, self.head_gate):
+            if gate is not None and not gate.built:
+                gate.build((None,))
         if self._is_shared:
             return
         self.attention = SelfAttention(config, name="attention")
@@ -264,6 +279,9 @@ class EncoderBlock(_BertLayer):
             and the answer of the extract layer.
         """
         attention_probs, value = self.attention.attend(word_vectors, padding_mask, self.cls_only)
+        if self.head_gate is not None:
+            # Here, so that it reaches scores as well as the heads' outputs, which are linear in the probabilities.
+            attention_probs = self.head_gate(attention_probs)
         stays = {"padding_mask": padding_mask}
         if self.cls_only:
             word_vectors, stays = word_vectors[:, :1], {"padding_mask": padding_mask[:, :1]}
@@ -300,7 +318,10 @@ class EncoderBlock(_BertLayer):
 
     def feed_forward(self, rows, training=False):
         """The feed-forward network, `[B * K, H]` -> `[B * K, H]`."""
-        update = self.feed_forward_output(self.intermediate(rows))  # [B * K, I] -> [B * K, H]
+        active = self.intermediate(rows)  # [B * K, I]
+        if self.neuron_gate is not None:
+            active = self.neuron_gate(active)
+        update = self.feed_forward_output(active)
         return self.output_layer_norm(rows + self.dropout(update, training=training))
 
     def compute_output_spec(self, word_vectors, padding_mask, input_mask, training=False):
@@ -320,8 +341,8 @@ class EncoderBlock(_BertLayer):
         )
 
     def get_config(self):
-        extract, custom_slot = (
-            None if slot is None else keras.saving.serialize_keras_object(slot)
-            for slot in (self.extract, self.custom_slot)
-        )
-        return {**super().get_config(), "extract": extract, "cls_only": self.cls_only, "custom_slot": custom_slot}
+        layers = {
+            name: None if (layer := getattr(self, name)) is None else keras.saving.serialize_keras_object(layer)
+            for name in ("extract", "custom_slot", "neuron_gate", "head_gate")
+        }
+        return {**super().get_config(), "cls_only": self.cls_only, **layers}

@@ -108,7 +108,13 @@ def test_gates_close_on_albert_as_extraction_does(albert):
 
 
 @pytest.mark.parametrize(
-    "slots", [{}, {"soft_extract": True}, {"retention_configuration": FRACTIONS}, {"gate_width": 0.2}]
+    "slots",
+    [
+        {},
+        {"soft_extract": True},
+        {"retention_configuration": FRACTIONS},
+        {"gate_width": 0.2, "gated": ("rows", "heads")},
+    ],
 )
 def test_saved_weights_of_albert_come_back(slots, albert, tmp_path):
     inputs = inputs_for(KINDS["albert v2"])

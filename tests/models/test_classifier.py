@@ -204,6 +204,7 @@ def test_a_longer_input_is_refused():
 KINDS = {
     **MODELS,
     "gates": {"gate_width": 0.3},
+    "gates on rows and widths": {"gate_width": 0.3, "gated": ("rows", "neurons", "heads")},
     "original": {"retention_configuration": CONFIGURATION, "padding_queries_vote": True},
 }
 
@@ -250,6 +251,10 @@ def test_a_fully_padded_row_gives_finite_logits():
         ({"soft_extract": True, "retention_configuration": (3, 2, 1)}, r"are given; expected one of them"),
         ({"retention_configuration": (3, 2)}, r"2 entries; expected 3"),
         ({"choices": 5}, r"num_classes=2 and choices=5; expected 1 logit of each option"),
+        (
+            {"gate_width": 0.3, "gated": ("rows", "columns")},
+            r"gated=.*columns.*; expected some of rows, neurons",
+        ),
         ({"custom_slots": [None]}, r"custom_slots: 1 entries; expected 3, a layer or None per encoder"),
         ({"custom_slots": [None, None, keras.layers.Identity()]}, r"the last entry is a layer; expected None"),
     ],

@@ -7,6 +7,7 @@ from layer_checks import Output, check_layer
 from tiny_bert import random_inputs, tiny_config
 
 from powerbert_tf.elimination.extract import Extract, GatedExtract, SoftExtract
+from powerbert_tf.elimination.width_gates import WidthGate
 from powerbert_tf.models.config import BertConfig
 from powerbert_tf.models.encoder import BertEmbeddings, EncoderBlock, SelfAttention
 
@@ -50,6 +51,10 @@ def test_self_attention(tmp_path):
     check_layer(lambda: BothSteps(CONFIG), inputs, Output((BATCH, LENGTH, HIDDEN)), tmp_path)
 
 
+def width_gates(width):
+    return {"neuron_gate": WidthGate(29, width=width), "head_gate": WidthGate(5, axis=1, width=width)}
+
+
 @pytest.mark.parametrize(
     ("make_slot", "kept", "mask_dtype"),
     [
@@ -60,9 +65,11 @@ def test_self_attention(tmp_path):
         (lambda: {"extract": SoftExtract(N)}, LENGTH, "int32"),
         (lambda: {"extract": SoftExtract(N), "cls_only": True}, 1, "int32"),
         (lambda: {"extract": GatedExtract(N, width=0.3)}, LENGTH, "float32"),
+        (lambda: {"extract": GatedExtract(N, width=0.3), **width_gates(0.3)}, LENGTH, "float32"),
+        (lambda: {"cls_only": True, **width_gates(0.0)}, 1, "int32"),
         (lambda: {"custom_slot": FirstRows()}, 7, "int32"),
     ],
-    ids=["plain", "cls", "count", "fraction", "soft", "soft cls", "gates", "custom"],
+    ids=["plain", "cls", "count", "fraction", "soft", "soft cls", "gates", "gates in all", "gates cls", "custom"],
 )
 def test_encoder_block(make_slot, kept, mask_dtype, tmp_path):
     # Keras cannot know how many rows a custom slot keeps.

@@ -98,6 +98,44 @@ def test_widths_and_rows_go_together():
     assert (narrowed_first.reduction.neurons, narrowed_first.reduction.heads) == (NEURONS, HEADS)
 
 
+@pytest.mark.parametrize("selection", ["attention", "weighted"])
+@pytest.mark.parametrize("rows", [None, (0.9, 0.5, 0.1)])
+def test_closed_gates_are_a_prefix(rows, selection):
+    model, inputs = classifier(), inputs_of()
+    narrowed = with_retention(prefix(model, NEURONS, HEADS), rows, selection=selection)
+
+    gated = model.with_slots(gate_width=0.0, gated=("rows", "neurons", "heads"), selection=selection)
+    for gate, width in zip([*gated.gates["neurons"], *gated.gates["heads"]], [*NEURONS, *HEADS], strict=True):
+        gate.fraction.assign(width / gate.size)
+    for gate, fraction in zip(gated.gates["rows"], (rows or (1.0,) * 3)[:-1], strict=True):
+        gate.fraction.assign(fraction)
+
+    np.testing.assert_allclose(logits_of(gated, inputs), logits_of(narrowed, inputs), atol=1e-6)
+    assert np.abs(logits_of(gated, inputs) - logits_of(model, inputs)).max() > 1e-2
+
+
+def test_gates_on_widths_alone_leave_the_rows():
+    model, inputs = classifier(), inputs_of()
+    gated = model.with_slots(gate_width=0.3, gated=("neurons", "heads"))
+    assert (list(gated.gates), gated.slots) == (["neurons", "heads"], [])
+    assert len(gated.trainable_variables) - len(model.trainable_variables) == 6
+    np.testing.assert_allclose(logits_of(gated, inputs), logits_of(model, inputs), atol=1e-6)
+    assert gated.with_slots(gate_width=0.3).gates.keys() == {"rows"}
+    assert gated.with_slots().gates == {}
+
+
+def test_encoders_that_share_weights_share_their_widths():
+    model, inputs = classifier(shares_encoders=True), inputs_of()
+    gated = model.with_slots(gate_width=0.3, gated=("rows", "neurons", "heads"))
+    assert {name: len(gates) for name, gates in gated.gates.items()} == {"rows": 2, "neurons": 1, "heads": 1}
+    assert len(gated.losses) == 4
+    closed = model.with_slots(gate_width=0.0, gated=("neurons", "heads"))
+    for name, width in (("neurons", 7), ("heads", 2)):
+        closed.gates[name][0].fraction.assign(width / closed.gates[name][0].size)
+    expected = logits_of(prefix(model, (7,) * 3, (2,) * 3), inputs)
+    np.testing.assert_allclose(logits_of(closed, inputs), expected, atol=1e-6)
+
+
 def test_a_narrowed_classifier_does_what_every_model_must(tmp_path):
     def make():
         config = BertConfig(**tiny_config(dropout=0.0), neurons=NEURONS, heads=HEADS)

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tiny_bert import random_inputs, tiny_config
 
 from powerbert_tf.data.tasks import get_task
+from powerbert_tf.elimination.reduction import DIMENSIONS
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.compilation import compiled
 from powerbert_tf.models.config import BertConfig
@@ -40,9 +41,10 @@ def dense():
 
 
 def gated(width):
-    model = dense().with_slots(gate_width=width)
-    for slot in model.slots if width else ():
-        slot.price.assign(0.1)
+    model = dense().with_slots(gate_width=width, gated=DIMENSIONS)
+    for gates in model.gates.values() if width else ():
+        for gate in gates:
+            gate.price.assign(0.1)
     return model
 
 
