@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -8,9 +10,11 @@ from tiny_bert import random_inputs, tiny_config
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.tasks import get_task
+from powerbert_tf.elimination.reduction import Reduction
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.config import BertConfig
-from powerbert_tf.training.elastic import DrawConfigurations, SandwichModel, draw_configuration
+from powerbert_tf.models.narrow import prefix
+from powerbert_tf.training.elastic import DrawConfigurations, SandwichModel, draw_configuration, draw_reduction
 from powerbert_tf.training.losses import task_loss
 from powerbert_tf.training.optimizer import BertAdam
 
@@ -18,6 +22,9 @@ CONFIG = tiny_config(dropout=0.0)
 N = 23
 SMALLEST = (0.53, 0.29, 0.11)
 DRAWN = (0.83, 0.61, 0.61)
+
+
+NEURONS, HEADS = (17, 29, 7), (5, 2, 3)
 
 
 def dense_model(num_outputs=11):
@@ -53,8 +60,7 @@ def test_where_all_is_kept_the_loss_is_the_tasks(is_regression):
 def test_the_loss_equals_that_of_models_that_extract(is_regression):
     dense = dense_model(1 if is_regression else 11)
     model = SandwichModel(dense, is_regression, SMALLEST)
-    model.set_configurations([SMALLEST, DRAWN])
-    assert model.configurations == [SMALLEST, DRAWN]
+    model.set_reductions([Reduction(SMALLEST), Reduction(DRAWN)])
     inputs, labels = batch_of()
     model.compile(BertAdam(1e-3), loss_of(is_regression), run_eagerly=True)
 
@@ -127,14 +133,16 @@ def test_draws_are_seeded_and_differ_from_step_to_step():
         configurations = []
         for step in range(3):
             draw.on_train_batch_begin(step)
-            smallest, *drawn = model.configurations
-            assert smallest == SMALLEST
+            smallest, *drawn = model.reductions
+            assert smallest == Reduction(SMALLEST)
             configurations += drawn
         return configurations
 
     first = seen(seed=7)
     assert len(set(first)) == 6
     assert seen(seed=7) == first
+    random = np.random.default_rng(7)
+    assert first == [Reduction(draw_configuration(SMALLEST, random)) for _ in range(6)]  # which widths leave alone
     assert not set(seen(seed=8)) & set(first)
 
 
@@ -158,7 +166,7 @@ def test_training_changes_the_dense_weights_and_no_fraction_in_one_trace(tmp_pat
     history += model.fit(inputs, labels, batch_size=13, epochs=12, verbose=0, callbacks=callbacks).history["loss"]
     assert len(traces) == once  # other configurations in each step
     assert history[-1] < 0.8 * history[0]
-    assert model.configurations[0] == SMALLEST
+    assert model.reductions[0] == Reduction(SMALLEST)
     assert all(np.any(old != new.numpy()) for old, new in zip(before, dense.trainable_variables, strict=True))
 
     assert [variable.path for variable in dense.variables] == names
@@ -168,8 +176,63 @@ def test_training_changes_the_dense_weights_and_no_fraction_in_one_trace(tmp_pat
     np.testing.assert_array_equal(restored(inputs), dense(inputs))
 
 
+def test_reduced_models_are_prefixes_of_the_full_one():
+    dense, (inputs, _) = dense_model(), batch_of()
+    model = SandwichModel(dense, False, SMALLEST, neurons=NEURONS, heads=HEADS)
+    drawn = Reduction(DRAWN, (29, 11, 13), (2, 2, 5))
+    model.set_reductions([model.smallest_reduction, drawn])
+    for reduction, found in zip(model.reductions, model(inputs)[1:], strict=True):
+        narrowed = prefix(with_retention(dense, reduction.rows), reduction.neurons, reduction.heads)
+        np.testing.assert_allclose(found, narrowed(inputs), atol=1e-5)
+        assert np.abs(found - dense(inputs)).max() > 0.01
+
+
+def test_widths_are_drawn_as_deep_as_rows_and_reach_both_ends():
+    random = np.random.default_rng(3)
+    smallest = Reduction((0.5, 0.2, 0.1), (7, 17, 29), (1, 2, 5))
+    draws = [draw_reduction(smallest, BertConfig(**CONFIG), random) for _ in range(2003)]
+    rows = np.array([draw.rows for draw in draws])
+    for full, widths, least in ((29, "neurons", smallest.neurons), (5, "heads", smallest.heads)):
+        drawn = np.array([getattr(draw, widths) for draw in draws])
+        assert drawn.dtype == "int64"
+        np.testing.assert_array_equal(drawn.min(axis=0), least)
+        np.testing.assert_array_equal(drawn.max(axis=0), (full,) * 3)
+        # Deep in rows is deep in widths: their shares of the way from all to the smallest go together.
+        assert np.corrcoef(rows[:, -1], drawn[:, 0])[0, 1] > 0.6
+        assert abs(np.mean((full - drawn[:, 0]) / (full - least[0])) - 0.5) < 0.05
+
+
+def test_encoders_that_share_weights_are_drawn_one_width():
+    config = BertConfig(**CONFIG, shares_encoders=True)
+    random = np.random.default_rng(3)
+    draws = [draw_reduction(Reduction(SMALLEST, (7,) * 3), config, random) for _ in range(29)]
+    assert {draw.heads for draw in draws} == {None}
+    assert all(len(set(draw.neurons)) == 1 for draw in draws)
+    assert len({draw.neurons for draw in draws}) > 7
+
+
+def test_a_resumed_training_draws_what_it_would_have_drawn():
+    def started():
+        callback = DrawConfigurations(seed=7)
+        callback.set_model(SandwichModel(dense_model(), False, SMALLEST, neurons=NEURONS))
+        callback.on_train_begin()
+        return callback
+
+    first, again = started(), started()
+    first.on_train_batch_begin(0)
+    state = json.loads(json.dumps(first.get_state()))
+    first.on_train_batch_begin(1)
+    again.model.neurons = (29, 29, 1)  # as costs measured anew might have led to
+    again.set_state(state)
+    again.on_train_batch_begin(1)
+    assert again.model.reductions == first.model.reductions
+    assert again.model.reductions[0] == Reduction(SMALLEST, NEURONS)
+
+
 def test_what_does_not_fit_is_refused():
     dense = dense_model()
+    with pytest.raises(InputError, match="heads=5,6,5: has 6; expected whole numbers from 1 to 5"):
+        SandwichModel(dense, False, SMALLEST, heads=(5, 6, 5))
     with pytest.raises(InputError, match="2 entries; expected 3"):
         SandwichModel(dense, False, (0.5, 0.25))
     with pytest.raises(ValueError, match=r"smallest=\(5, 3, 2\); expected fractions"):
@@ -180,7 +243,7 @@ def test_what_does_not_fit_is_refused():
 
 def test_it_is_a_model(tmp_path):
     check_layer(
-        lambda: SandwichModel(BertClassifier(BertConfig(**CONFIG), 11, N), True, SMALLEST, num_random=1),
+        lambda: SandwichModel(BertClassifier(BertConfig(**CONFIG), 11, N), True, SMALLEST, 1, NEURONS, HEADS),
         batch_of()[0],
         Output((3, 7, 11), "float32"),
         tmp_path,
