@@ -9,7 +9,7 @@ from powerbert_tf.checkpoints.checkpoint import Checkpoint, require_bytes
 from powerbert_tf.checkpoints.config_files import google_config
 from powerbert_tf.checkpoints.google_index import STRING, read_index
 from powerbert_tf.checkpoints.names import GOOGLE_EXTRA, weight_names
-from powerbert_tf.checkpoints.weights import list_names, named_weights
+from powerbert_tf.checkpoints.weights import in_one_width, list_names, named_weights
 from powerbert_tf.common.errors import InputError, first_line
 from powerbert_tf.common.files import write_json
 from powerbert_tf.models.architectures import ARCHITECTURES
@@ -82,11 +82,14 @@ def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:
 def write_checkpoint(folder: Path, model: BertClassifier) -> None:
     """Writes the model under Google's names, with the head of `run_classifier.py` and without elimination.
 
+    Encoders of a narrowed model are filled up with zeros, see `weights.in_one_width`.
+
     Raises:
         InputError: Google has no release of this architecture, or its code cannot do what the model does.
     """
     import tensorflow as tf
 
+    model = in_one_width(model)
     files, values = google_config(model.config)
     ours = named_weights(model)
     arrays = {name: ours[name.ours].numpy() for name in weight_names(model.config)}

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from powerbert_tf.checkpoints.checkpoint import Checkpoint, require_bytes
 from powerbert_tf.checkpoints.config_files import hugging_face_config
 from powerbert_tf.checkpoints.names import HUGGING_FACE_EXTRA, full_hugging_face_name, weight_names
-from powerbert_tf.checkpoints.weights import list_names, named_weights
+from powerbert_tf.checkpoints.weights import in_one_width, list_names, named_weights
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import read_object, replacing, write_json
 from powerbert_tf.models.architectures import ARCHITECTURES
@@ -99,7 +99,9 @@ def write_checkpoint(folder: Path, model: BertClassifier, classes: Sequence[str]
     """Writes the model as the architecture's `...ForSequenceClassification`, with head and without elimination.
 
     `classes` are names in the order of the logits, none for a regression; `pad_id` is the id of the padding token.
+    Encoders of a narrowed model are filled up with zeros, see `weights.in_one_width`.
     """
+    model = in_one_width(model)
     ours = named_weights(model)
     tensors = {}
     for name in weight_names(model.config):

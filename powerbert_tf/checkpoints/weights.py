@@ -7,6 +7,8 @@ import keras
 import numpy as np
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.models.classifier import BertClassifier
+from powerbert_tf.models.narrow import widened
 
 _FUSED = "query_key_value"  # a layer in a path; it has one variable here, and three in other tools
 _MOST_LISTED = 5  # names in a message
@@ -48,6 +50,11 @@ def named_weights(model: keras.Model) -> dict[str, Weight]:
         else:
             weights[variable.path] = Weight(variable, slice(None))
     return weights
+
+
+def in_one_width(model: BertClassifier) -> BertClassifier:
+    """The model in formats that have one width for all encoders: all heads, and the neurons of the widest encoder."""
+    return widened(model, max(model.config.encoder_neurons)) if model.config.is_narrowed else model
 
 
 def list_names(names: set[str] | list[str]) -> str:

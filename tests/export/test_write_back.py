@@ -15,6 +15,7 @@ from powerbert_tf.checkpoints.config_files import google_config
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.models.architectures import ARCHITECTURES
 from powerbert_tf.models.config import config_of
+from powerbert_tf.models.narrow import prefix
 
 N = 23
 CLASSES = ("a", "b", "c", "d", "e", "f", "g")
@@ -132,6 +133,43 @@ def test_an_epsilon_of_its_own_is_written_down():
     files, values = google_config(config)
     assert files == ARCHITECTURES["bert"].google
     assert config_of("bert", values) == config
+
+
+NARROW = {
+    "per encoder": ((17, 23, 7), (5, 2, 3)),
+    "neurons alone, the same in each": ((17, 17, 17), None),
+}
+
+
+@pytest.mark.parametrize("widths", NARROW.values(), ids=NARROW)
+@pytest.mark.parametrize("name", ["bert", "albert v2"])
+@pytest.mark.parametrize("form", [hugging_face, google])
+def test_a_narrowed_model_is_filled_up_with_zeros_and_comes_back_narrow(form, name, widths, tmp_path):
+    write_family_checkpoint(tmp_path / "source", KINDS[name])
+    source = load_classifier(tmp_path / "source", NUM_LABELS, N, (0.9, 0.5, 0.1))
+    if name == "albert v2":  # all encoders are one
+        widths = [width and width[-1:] * len(width) for width in widths]
+    model = prefix(source, *widths)
+    (tmp_path / "written").mkdir()
+    form.write_checkpoint(tmp_path / "written", model)
+    wide = load_classifier(tmp_path / "written", NUM_LABELS, N, (0.9, 0.5, 0.1))
+    assert (wide.config.intermediate_size, wide.config.num_attention_heads) == (max(widths[0]), 5)
+    inputs = inputs_for(KINDS[name])
+    np.testing.assert_allclose(ours(wide, inputs), ours(model, inputs), atol=1e-5)
+    assert same_weights(prefix(wide, *widths), model)
+
+
+def test_transformers_reads_a_narrowed_model(tmp_path):
+    pytest.importorskip("transformers")
+    from transformers import AutoModelForSequenceClassification
+
+    write_family_checkpoint(tmp_path / "source", KINDS["bert"])
+    model = prefix(load_classifier(tmp_path / "source", NUM_LABELS, N), *NARROW["per encoder"])
+    (tmp_path / "written").mkdir()
+    hugging_face.write_checkpoint(tmp_path / "written", model)
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "written").eval()
+    inputs = inputs_for(KINDS["bert"])
+    np.testing.assert_allclose(logits_of(theirs, KINDS["bert"], inputs), ours(model, inputs), atol=1e-5)
 
 
 def test_files_can_be_read_by_others(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.config import BertConfig
-from powerbert_tf.models.narrow import head_columns, prefix, take_widths
+from powerbert_tf.models.narrow import head_columns, num_removed, prefix, take_widths, widened
 from tests.layer_checks import Output, check_layer
 from tests.tiny_bert import tiny_config
 
@@ -134,6 +134,29 @@ def test_encoders_that_share_weights_share_their_widths():
         closed.gates[name][0].fraction.assign(width / closed.gates[name][0].size)
     expected = logits_of(prefix(model, (7,) * 3, (2,) * 3), inputs)
     np.testing.assert_allclose(logits_of(closed, inputs), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("intermediate_size", [None, 31])
+def test_widening_is_the_inverse_of_narrowing(intermediate_size):
+    narrowed, inputs = prefix(classifier(), NEURONS, HEADS), inputs_of()
+    rows = (0.9, 0.5, 0.1)
+
+    wide = widened(with_retention(narrowed, rows), intermediate_size)
+
+    np.testing.assert_allclose(logits_of(wide, inputs), logits_of(with_retention(narrowed, rows), inputs), atol=1e-6)
+    assert wide.config == BertConfig(**tiny_config(dropout=0.0, intermediate_size=intermediate_size or 29))
+    again = prefix(wide, NEURONS, HEADS)
+    for found, expected in zip(again.get_weights(), narrowed.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("shares_encoders", [False, True])
+def test_removed_weights_are_counted(shares_encoders):
+    model = classifier(shares_encoders=shares_encoders)
+    widths = ((7,) * 3, (2,) * 3) if shares_encoders else (NEURONS, HEADS)
+    narrowed = prefix(model, *widths)
+    assert num_removed(narrowed.config) == model.count_params() - narrowed.count_params() > 0
+    assert num_removed(model.config) == 0
 
 
 def test_a_narrowed_classifier_does_what_every_model_must(tmp_path):
