@@ -13,7 +13,7 @@ The file accompanies weights in other formats, which do not say what a model kee
 `kind` is `counts` or `fractions`, `values` has one entry per encoder, and `selection` names the score by which
 word-vectors are ranked. `n` counts tokens without padding. Weights for several budgets have `budgets`, a list of
 objects with `target_speedup`, `kind` and `values`, beside the configuration of the full model. Where encoders have been
-narrowed, `neurons` and `heads` hold how many each of them has.
+narrowed, `neurons` and `heads` hold how many each of them has; a budget may have its own.
 """
 
 import dataclasses
@@ -186,6 +186,8 @@ class Retention:
         budgets: Further configurations of the same weights, by their target speed-up.
         neurons: Neurons of each encoder's feed-forward network; None for all.
         heads: Attention heads of each encoder; None for all.
+        budget_widths: `neurons` and `heads` by the target of a budget that is narrowed in them, arguments of
+            `models.narrow.prefix`.
     """
 
     values: Configuration
@@ -194,18 +196,22 @@ class Retention:
     budgets: Mapping[float, Configuration] = dataclasses.field(default_factory=dict)
     neurons: tuple[int, ...] | None = None
     heads: tuple[int, ...] | None = None
+    budget_widths: Mapping[float, Mapping[str, tuple[int, ...]]] = dataclasses.field(default_factory=dict)
 
 
 def write_retention(folder: Path, retention: Retention) -> None:
     """Writes `retention.json` into a folder."""
-    budgets = [{"target_speedup": target, **_described(values)} for target, values in sorted(retention.budgets.items())]
+    budgets = [
+        {"target_speedup": target, **_described(values), **retention.budget_widths.get(target, {})}
+        for target, values in sorted(retention.budgets.items())
+    ]
     write_json(
         folder / RETENTION_FILE,
         {
             "max_seq_length": retention.max_seq_length,
             "selection": retention.selection,
             **_described(retention.values),
-            **{name: list(widths) for name in _WIDTHS if (widths := getattr(retention, name)) is not None},
+            **{name: widths for name in _WIDTHS if (widths := getattr(retention, name)) is not None},
             **({"budgets": budgets} if budgets else {}),
         },
     )
@@ -230,8 +236,10 @@ def read_retention(folder: str | os.PathLike[str]) -> Retention:
         if isinstance(length, bool) or not isinstance(length, int) or length < 1 or selection not in score_names():
             raise ValueError(f"max_seq_length {length!r}, selection {selection!r}")
         values = _configuration(content, length)
-        budgets = {_target(budget): _configuration(budget, length) for budget in content.get("budgets", ())}
-        neurons, heads = (_widths(content, name, len(values)) for name in _WIDTHS)
+        of_budgets = {_target(budget): budget for budget in content.get("budgets", ())}
+        budgets = {target: _configuration(budget, length) for target, budget in of_budgets.items()}
+        widths = {target: found for target, budget in of_budgets.items() if (found := _widths(budget, len(values)))}
+        own = _widths(content, len(values))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected what an export writes.") from None
     except InputError as error:
@@ -241,7 +249,7 @@ def read_retention(folder: str | os.PathLike[str]) -> Retention:
             f"{path}: no retention configuration ({type(error).__name__}: {error}); expected max_seq_length, "
             f"selection ({', '.join(score_names())}), kind ({', '.join(KINDS)}) and values."
         ) from None
-    return Retention(values, length, selection, budgets, neurons, heads)
+    return Retention(values, length, selection, budgets, **own, budget_widths=widths)
 
 
 def _described(values: Sequence[float]) -> dict[str, Any]:
@@ -255,13 +263,13 @@ def _target(budget: Mapping[str, Any]) -> float:
     return float(target)
 
 
-def _widths(content: Mapping[str, Any], name: str, num_encoders: int) -> tuple[int, ...] | None:
-    widths = content.get(name)
-    if widths is None:
-        return None
-    if not isinstance(widths, list) or len(widths) != num_encoders or any(type(w) is not int or w < 1 for w in widths):
-        raise ValueError(f"{name} {widths!r}")
-    return tuple(widths)
+def _widths(content: Mapping[str, Any], num_encoders: int) -> dict[str, tuple[int, ...]]:
+    found = {name: content[name] for name in _WIDTHS if content.get(name) is not None}
+    for name, widths in found.items():
+        is_list = isinstance(widths, list) and len(widths) == num_encoders
+        if not is_list or any(type(width) is not int or width < 1 for width in widths):
+            raise ValueError(f"{name} {widths!r}")
+    return {name: tuple(widths) for name, widths in found.items()}
 
 
 def _configuration(content: Mapping[str, Any], max_seq_length: int) -> Configuration:

@@ -140,6 +140,13 @@ def test_keeping_everything_costs_what_plain_bert_costs():
         ({"budgets": [{"target_speedup": "2", "kind": "fractions", "values": [1]}]}, r"target_speedup '2'"),
         ({"budgets": [{"target_speedup": float("nan"), "kind": "fractions", "values": [1]}]}, r"target_speedup nan"),
         ({"values": [10**400]}, r"OverflowError"),
+        ({"neurons": [17]}, r"ValueError: neurons \[17\]"),
+        ({"heads": [5, 0]}, r"ValueError: heads \[5, 0\]"),
+        ({"heads": [5, True]}, r"ValueError: heads \[5, True\]"),
+        (
+            {"budgets": [{"target_speedup": 2, "kind": "fractions", "values": [1, 0.5], "neurons": [17, 11, 7]}]},
+            r"ValueError: neurons \[17, 11, 7\]",
+        ),
         ({"kind": "counts", "values": [True]}, r"values \[True\]"),
         ({"kind": "fractions", "values": [True]}, r"True beside counts"),
         ({"kind": "fractions", "values": ["0.5"]}, r"'0\.5' beside counts"),
@@ -169,3 +176,20 @@ def test_whole_fractions_stay_fractions(tmp_path):
 def test_counts_come_back(tmp_path):
     write_retention(tmp_path, Retention((13, 7, 2), 23))
     assert read_retention(tmp_path) == Retention((13, 7, 2), 23)
+
+
+def test_widths_come_back_and_each_budget_has_its_own(tmp_path):
+    retention = Retention(
+        (0.9, 0.5),
+        23,
+        budgets={1.5: (0.5, 0.25), 2.0: (0.25, 0.13)},
+        neurons=(17, 11),
+        budget_widths={2.0: {"neurons": (13, 7), "heads": (3, 2)}},
+    )
+    write_retention(tmp_path, retention)
+    assert read_retention(tmp_path) == retention
+    budgets = json.loads((tmp_path / "retention.json").read_text())["budgets"]
+    assert budgets == [
+        {"target_speedup": 1.5, "kind": "fractions", "values": [0.5, 0.25]},
+        {"target_speedup": 2.0, "kind": "fractions", "values": [0.25, 0.13], "neurons": [13, 7], "heads": [3, 2]},
+    ]
