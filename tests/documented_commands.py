@@ -386,6 +386,9 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
             "is compared there", "test_export_formats::test_transformers_takes_classes_and_tokenizer"
         ),
         "    selection=retention.selection,": Run(),
+        "model = prefix(model, retention.neurons, retention.heads)": Elsewhere(
+            "needs a narrowed model", "test_export_formats::test_a_narrowed_model_is_described_and_comes_back"
+        ),
         '{"max_seq_length": 128, "selection": "attention", "kind": "fractions", "values": [0.9, 0.6, 0.6, 0.2, 0.2, '
         "0.1]}": Run(instead={"": "described/retention.json"}),
     },

@@ -1,4 +1,4 @@
-"""Model cards, in Markdown: the card of a SavedModel, and the card of a model for another runtime."""
+"""Model cards, in Markdown: of a SavedModel, of a model for another runtime, and of a narrowed checkpoint."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,14 +6,17 @@ from typing import Any
 
 from powerbert_tf.common.markdown import markdown_table
 from powerbert_tf.data.metrics import format_metrics
+from powerbert_tf.elimination.reduction import WIDTHS, format_widths
 from powerbert_tf.elimination.retention import format_configuration
 from powerbert_tf.export.expected_answers import EXAMPLES, IDS, TEXT
 from powerbert_tf.export.formats import EXPORT_FORMATS
-from powerbert_tf.export.request import ExportRequest
+from powerbert_tf.export.request import ExportRequest, describe_reduction
 from powerbert_tf.export.settings import ServingShapes
 from powerbert_tf.export.signatures import text_inputs
+from powerbert_tf.models.narrow import num_removed
 
 CARD_FILE = "README.md"
+ONE_WIDTH = "stored with one width for all encoders, filled up with zeros; retention.json has the width of each"
 _DATA = {
     "sample": "a small generated sample, so figures on it mean nothing",
     "tsv": "files of the user",
@@ -75,7 +78,7 @@ def format_runtime_card(request: ExportRequest, name: str, files: Mapping[str, M
                 f"`{path}`",
                 "int8" if file["int8"] else "float32",
                 str(file["max_length"]),
-                _kept(file["retention_configuration"]),
+                _kept(file),
                 f"{file['largest_difference']:.1g}",
             )
             for path, file in files.items()
@@ -111,16 +114,49 @@ Measured in Keras on TensorFlow, in float32.
 """
 
 
+def format_checkpoint_card(request: ExportRequest) -> str:
+    """The card of a narrowed model in a format that has one width for all encoders."""
+    model = request.models[""]
+    return f"""# {request.task.name}, PoWER-BERT
+
+- Each encoder keeps {_kept(describe_reduction(model))}.
+- These weights are {ONE_WIDTH}. The answers are the same; the speed of the narrowed model comes with its widths:
+
+```python
+from powerbert_tf import load_classifier, read_retention
+from powerbert_tf.models.narrow import prefix
+
+retention = read_retention(folder)
+wide = load_classifier(
+    folder, {model.num_classes}, retention.max_seq_length, retention.values, selection=retention.selection
+)
+model = prefix(wide, retention.neurons, retention.heads)
+```
+
+## Quality and speed
+
+{_quality(request)}
+"""
+
+
 def _case(request: ExportRequest) -> str:
     return "uncased" if request.tokenizer.lower_case else "cased"
 
 
 def _quality(request: ExportRequest) -> str:
-    return "\n".join(quality_rows(request.settings.export_model, request.evaluated, request.elastic))
+    rows = quality_rows(request.settings.export_model, request.evaluated, request.elastic)
+    model = request.models[""]
+    if model.config.is_narrowed:
+        weights, removed = model.count_params(), num_removed(model.config)
+        rows += ["", f"{weights:,} weights, of {weights + removed:,} before neurons and heads were removed."]
+    return "\n".join(rows)
 
 
-def _kept(configuration: Any) -> str:
-    return format_configuration(configuration) if configuration else "all"
+def _kept(described: Mapping[str, Any]) -> str:
+    """What a model keeps, from `describe_reduction`."""
+    rows = described["retention_configuration"]
+    widths = [f"{name} {format_widths(described[name])}" for name in WIDTHS if name in described]
+    return "; ".join([format_configuration(rows) if rows else "all", *widths])
 
 
 def _kind(request: ExportRequest) -> str:
@@ -146,7 +182,7 @@ def _signature_table(request: ExportRequest) -> str:
         EXAMPLES: f"`inputs`: `tf.Example`s with {texts}",
     }
     rows = [
-        (f"`{signature}{suffix}`", given, _kept(model.retention_configuration))
+        (f"`{signature}{suffix}`", given, _kept(describe_reduction(model)))
         for suffix, model in request.models.items()
         for signature, given in inputs.items()
     ]

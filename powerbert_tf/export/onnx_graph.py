@@ -18,6 +18,7 @@ from powerbert_tf.elimination.extract import Extract
 from powerbert_tf.elimination.retention import PARTS, parts_of
 from powerbert_tf.elimination.significance import RANKED_FIRST, RANKED_LAST, find_score
 from powerbert_tf.models.classifier import INPUTS, BertClassifier
+from powerbert_tf.models.config import BertConfig
 
 OPSET = 20  # the first with Gelu
 _IR_VERSION = 9  # that came with it: readers of that age take the file
@@ -250,25 +251,25 @@ class _Writer:
         vectors = self._layer_norm(layer.layer_norm, vectors)
         return self._dense(layer.projection, vectors) if config.has_projection else vectors
 
-    def _heads(self, projected: str, parts: int, size: int | str) -> list[str]:
-        """`[B, F, parts * H]` -> a list of `[B, A, F, D]`, with one transposition for all."""
-        graph, heads = self._graph, self._config.num_attention_heads
-        split = graph.reshape(projected, -1, size, parts * heads, self._config.hidden_size // heads)
+    def _heads(self, projected: str, config: BertConfig, parts: int, size: int | str) -> list[str]:
+        """`[B, F, parts * A * D]` -> a list of `[B, A, F, D]`, with one transposition for all."""
+        graph, heads = self._graph, config.num_attention_heads
+        split = graph.reshape(projected, -1, size, parts * heads, config.head_columns)
         split = graph.node("Transpose", split, perm=[0, 2, 1, 3])
         return graph.nodes("Split", parts, split, axis=1, num_outputs=parts) if parts > 1 else [split]
 
     def _query_key_value(self, encoder: Any, rows: _Rows) -> list[str]:
         """`[B, A, Q, D]`, and twice `[B, A, F, D]`. The weights of the query include its scale."""
-        graph, hidden_size = self._graph, self._config.hidden_size
-        layer = encoder.attention.query_key_value
-        scale = np.ones(3 * hidden_size, "float32")
-        scale[:hidden_size] = (hidden_size // self._config.num_attention_heads) ** -0.5
+        graph, config = self._graph, encoder.config
+        layer, columns = encoder.attention.query_key_value, config.attention_size
+        scale = np.ones(3 * columns, "float32")
+        scale[:columns] = config.head_columns**-0.5
         if not encoder.cls_only:
-            return self._heads(self._product(layer, rows.vectors, scale=scale), 3, rows.size)
+            return self._heads(self._product(layer, rows.vectors, scale=scale), config, 3, rows.size)
         cls = graph.node("Gather", rows.vectors, graph.constant([0]), axis=1)
-        query = self._heads(self._product(layer, cls, slice(0, hidden_size), scale), 1, 1)
-        key_value = self._product(layer, rows.vectors, slice(hidden_size, 3 * hidden_size), scale)
-        return query + self._heads(key_value, 2, rows.size)
+        query = self._heads(self._product(layer, cls, slice(0, columns), scale), config, 1, 1)
+        key_value = self._product(layer, rows.vectors, slice(columns, 3 * columns), scale)
+        return query + self._heads(key_value, config, 2, rows.size)
 
     def _encoder(self, encoder: Any, rows: _Rows, length: str, own: str) -> _Rows:
         graph = self._graph
@@ -286,9 +287,9 @@ class _Writer:
         elif encoder.extract is None:
             kept = rows
         else:
-            probs, kept = self._extract(encoder.extract, probs, value, rows, length, own)
+            probs, kept = self._extract(encoder, probs, value, rows, length, own)
         context = graph.node("Transpose", graph.node("MatMul", probs, value), perm=[0, 2, 1, 3])  # [B, K, A, D]
-        context = graph.reshape(context, -1, kept.size, self._config.hidden_size)
+        context = graph.reshape(context, -1, kept.size, encoder.config.attention_size)
         attended = self._product(encoder.attention.output_projection, context)
         vectors = self._layer_norm(encoder.attention_layer_norm, graph.node("Add", attended, kept.vectors))
         update = self._dense(encoder.intermediate, vectors, self._config.hidden_act)
@@ -296,8 +297,9 @@ class _Writer:
         vectors = self._layer_norm(encoder.output_layer_norm, graph.node("Add", update, vectors))
         return dataclasses.replace(kept, vectors=vectors)
 
-    def _extract(self, slot: Any, probs: str, value: str, rows: _Rows, length: str, own: str) -> tuple[str, _Rows]:
+    def _extract(self, encoder: Any, probs: str, value: str, rows: _Rows, length: str, own: str) -> tuple[str, _Rows]:
         """The rows that stay, and their attention probabilities, `[B, A, K, F]`."""
+        slot = encoder.extract
         if not isinstance(slot, Extract):
             raise ValueError(f"slot {type(slot).__name__}; expected Extract: models of a search cannot be exported.")
         graph = self._graph
@@ -317,7 +319,7 @@ class _Writer:
             order = self._top(self._ranking_scores(slot, probs, value, rows), num_kept, largest=1)[1]
             numbers = self._top(order, num_kept, largest=0)[0]
             mask = graph.node("GatherElements", rows.mask, numbers, axis=1)
-        batch, heads = graph.size(rows.mask, 0), self._config.num_attention_heads
+        batch, heads = graph.size(rows.mask, 0), encoder.config.num_attention_heads
         vectors = self._pick(rows.vectors, self._config.hidden_size, numbers, [batch], rows.size)
         probs = self._pick(probs, rows.size, graph.unsqueeze(numbers, 1), [batch, heads], rows.size)
         return probs, _Rows(vectors, mask, num_kept)

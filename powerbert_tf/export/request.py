@@ -20,6 +20,11 @@ from powerbert_tf.tokenizers.word_pieces import Tokenizer
 _TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 0.1}  # by the precision of the computation
 
 
+def describe_reduction(model: BertClassifier) -> dict[str, Any]:
+    """What a model keeps, for `result.json`: `Reduction.to_json`, with a `retention_configuration` of None for all."""
+    return {**model.reduction.to_json(), "retention_configuration": model.retention_configuration}
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ExportRequest:
     """What every writer gets.

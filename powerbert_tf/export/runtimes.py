@@ -21,7 +21,7 @@ from powerbert_tf.common.files import write_json
 from powerbert_tf.data.tasks import TASK_FILE
 from powerbert_tf.export.cards import CARD_FILE, format_runtime_card
 from powerbert_tf.export.expected_answers import ExpectedAnswers
-from powerbert_tf.export.request import ExportRequest
+from powerbert_tf.export.request import ExportRequest, describe_reduction
 from powerbert_tf.export.settings import ServingShapes
 from powerbert_tf.export.signatures import in_precision
 
@@ -63,7 +63,7 @@ def write_runtime(request: ExportRequest, folder: Path, name: str) -> dict[str, 
                     f"{folder / file}: gives other answers, off by {off:.2g}; expected at most {expected.tolerance:g}."
                 )
             files[file] = {
-                "retention_configuration": model.retention_configuration,
+                **describe_reduction(model),
                 "int8": is_int8,
                 "max_length": longest,
                 "largest_difference": off,

@@ -13,7 +13,7 @@ from powerbert_tf.common.locks import exclusive
 from powerbert_tf.data.tasks import TASK_FILE
 from powerbert_tf.export.cards import CARD_FILE, format_card
 from powerbert_tf.export.expected_answers import check_answers
-from powerbert_tf.export.request import ExportRequest
+from powerbert_tf.export.request import ExportRequest, describe_reduction
 from powerbert_tf.export.serving_files import write_server_files, write_warmup_requests
 from powerbert_tf.export.signatures import build_signatures, in_precision
 
@@ -33,7 +33,7 @@ def write_saved_model(request: ExportRequest, folder: Path) -> Iterator[dict[str
     versions.
 
     Yields:
-        The entry of `result.json`: number and path of the version, and the retention configuration of the last model.
+        The entry of `result.json`: number and path of the version, and what the last model keeps.
 
     Raises:
         InputError: Another process exports into the folder.
@@ -65,11 +65,11 @@ def write_saved_model(request: ExportRequest, folder: Path) -> Iterator[dict[str
         write_json(partial / TASK_FILE, dict(request.description))
         _sync(partial)
         write_server_files(folder, task.name, shapes)
-        *_, last = (model.retention_configuration for model in request.models.values())
+        *_, last = request.models.values()
         yield {
             "version": int(version.name),
             "path": f"{folder.name}/{version.name}",
-            "retention_configuration": None if last is None else list(last),
+            **describe_reduction(last),
         }
         partial.rename(version)
 

@@ -18,6 +18,7 @@ from powerbert_tf.data.tasks import Task
 from powerbert_tf.export.expected_answers import EXAMPLES, IDS, TEXT
 from powerbert_tf.export.settings import ServingShapes
 from powerbert_tf.models.classifier import INPUTS, BertClassifier
+from powerbert_tf.models.config import BertConfig
 from powerbert_tf.models.precision import computing_in
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
@@ -37,21 +38,22 @@ def budget_suffix(target_speedup: float) -> str:
 
 
 def in_precision(models: Mapping[str, BertClassifier], precision: str) -> dict[str, BertClassifier]:
-    """Copies the models, which share their weights, to another precision (a Keras dtype); the copies share theirs."""
-    first, *_ = models.values()
+    """Copies the models to another precision (a Keras dtype); those of one width share their weights, as before."""
+    copies: dict[BertConfig, BertClassifier] = {}
+    found = {}
     with computing_in(precision):
-        base = BertClassifier.from_config(first.get_config())
-        base.set_weights(first.get_weights())
-        return {
-            suffix: base
-            if model is first
-            else base.with_slots(
-                retention_configuration=model.retention_configuration,
-                custom_slots=model.custom_slots,
-                selection=model.selection,
-            )
-            for suffix, model in models.items()
-        }
+        for suffix, model in models.items():
+            base = copies.get(model.config)
+            if base is None:
+                base = found[suffix] = copies[model.config] = BertClassifier.from_config(model.get_config())
+                base.set_weights(model.get_weights())
+            else:
+                found[suffix] = base.with_slots(
+                    retention_configuration=model.retention_configuration,
+                    custom_slots=model.custom_slots,
+                    selection=model.selection,
+                )
+    return found
 
 
 class _ModelCall:

@@ -10,8 +10,11 @@ from powerbert_tf.checkpoints import google, hugging_face
 from powerbert_tf.checkpoints.config_files import google_config
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import write_json
+from powerbert_tf.common.reporting import say
 from powerbert_tf.data.tasks import TASK_FILE
+from powerbert_tf.elimination.reduction import WIDTHS
 from powerbert_tf.elimination.retention import Retention, write_retention
+from powerbert_tf.export.cards import CARD_FILE, ONE_WIDTH, format_checkpoint_card
 from powerbert_tf.export.formats import DEFAULT_FORMAT, EXPORT_FORMATS
 from powerbert_tf.export.request import ExportRequest
 from powerbert_tf.export.runtimes import write_runtime
@@ -43,20 +46,32 @@ def write_google(request: ExportRequest, folder: Path) -> dict[str, Any]:
 
 
 def _describe(request: ExportRequest, folder: Path) -> dict[str, Any]:
-    """Adds `retention.json` and `task.json` to a checkpoint, whose own format knows no elimination.
+    """Adds `retention.json` and `task.json` to a checkpoint, whose own format knows no elimination and one width.
 
-    A tool that does not read `retention.json` sees a dense model with the weights of the reduced one.
+    A tool that does not read `retention.json` sees a dense model with the weights of the reduced one, filled up with
+    zeros where it is narrowed; a card says so.
     """
     model = request.models[""]
     if model.custom_slots:
         raise ValueError("custom_slots are given; expected extract layers, which retention.json describes.")
-    # A model that eliminates nothing retains everything; the elastic weights also have smaller budgets.
-    values = model.retention_configuration or (1.0,) * model.config.num_hidden_layers
+    reduction = model.reduction  # without elimination, everything; the elastic weights also have smaller budgets
     budgets = request.elastic["budgets"] if request.elastic else []
-    configurations = {budget["target_speedup"]: tuple(budget["retention_configuration"]) for budget in budgets}
-    write_retention(folder, Retention(values, model.max_seq_length, model.selection, configurations))
+    retention = Retention(
+        reduction.rows,
+        model.max_seq_length,
+        model.selection,
+        budgets={budget["target_speedup"]: budget["retention_configuration"] for budget in budgets},
+        budget_widths={
+            budget["target_speedup"]: {name: budget[name] for name in WIDTHS if budget.get(name)} for budget in budgets
+        },
+        **reduction.widths,
+    )
+    write_retention(folder, retention)
     write_json(folder / TASK_FILE, dict(request.description))
-    return {"retention_configuration": list(values)}
+    if reduction.is_narrowed:
+        say(f"  {folder.name}: {ONE_WIDTH}")
+        (folder / CARD_FILE).write_text(format_checkpoint_card(request), encoding="utf-8")
+    return reduction.to_json()
 
 
 # Each fills a new, empty folder. The versioned format has a context manager instead, `saved_model.write_saved_model`.

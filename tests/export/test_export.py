@@ -25,8 +25,10 @@ from powerbert_tf.export.expected_answers import ExpectedAnswers
 from powerbert_tf.export.request import ExportRequest
 from powerbert_tf.export.saved_model import next_version, write_saved_model
 from powerbert_tf.export.settings import ExportSettings, ServingShapes
-from powerbert_tf.models.classifier import BertClassifier
+from powerbert_tf.export.signatures import in_precision
+from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.config import BertConfig
+from powerbert_tf.models.narrow import prefix
 from powerbert_tf.tokenizers.files import load_tokenizer
 from powerbert_tf.tokenizers.word_pieces import read_vocabulary
 
@@ -81,6 +83,7 @@ def write(checkpoint, folder, task="MRPC", budgets=None, **flags):
     task = TASKS[task]
     model = load_classifier(checkpoint, task.num_outputs, N)
     models = {suffix: model.with_slots(retention_configuration=kept) for suffix, kept in (budgets or (("", KEPT),))}
+    models |= {suffix: prefix(model, (17, 29, 7), (5, 2, 3)) for suffix, model in models.items() if "narrow" in suffix}
     return models, write_version(folder, models, task, find_checkpoint(checkpoint), **flags)
 
 
@@ -226,6 +229,33 @@ def test_budgets_share_one_set_of_weights(exported):
     weights = sum(path.stat().st_size for path in (version / "variables").iterdir())
     alone = sum(path.stat().st_size for path in (exported()[1] / "variables").iterdir())
     assert weights < 1.1 * alone
+
+
+def test_a_narrowed_model_answers_as_in_keras_and_takes_less_room(exported, tmp_path, run_python):
+    models, version = exported(budgets=(("", None), ("_narrow", KEPT)))
+    inputs = random_inputs(CONFIG, batch=7, length=19, seed=11)
+    np.savez(tmp_path / "requests.npz", **{f"{name}0": values for name, values in inputs.items()})
+    code = SERVE.replace('"serving_default"', '"serving_default_narrow"')
+    (served,) = json.loads(run_python(code, version, tmp_path / "requests.npz", 1).stdout)
+    np.testing.assert_allclose(served["probabilities"], answers_of(models["_narrow"], inputs), atol=1e-5)
+    assert models["_narrow"].count_params() < models[""].count_params()
+    card = (version / "README.md").read_text()
+    assert "| `serving_default_narrow` | `token_ids`, `segment_ids`, `padding_mask` | 0.61,0.31,0.13; neurons " in card
+
+
+def test_half_precision_copies_each_width_once():
+    base = BertClassifier(BertConfig(**CONFIG), 2, N)
+    narrow = prefix(base, (17, 29, 7), (5, 2, 3))
+    models = {"": base, "_2x": with_retention(base, KEPT), "_3x": narrow, "_4x": with_retention(narrow, KEPT)}
+    copies = in_precision(models, "mixed_bfloat16")
+    assert list(copies) == list(models)
+    for one, other in (("", "_2x"), ("_3x", "_4x")):
+        assert copies[one].weights[0] is copies[other].weights[0]
+        assert copies[other].retention_configuration == KEPT
+    for suffix, model in models.items():
+        assert copies[suffix].encoders[0].compute_dtype == "bfloat16"
+        for copied, weight in zip(copies[suffix].get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(copied, weight)
 
 
 def test_what_a_server_needs_is_there(exported, checkpoint):

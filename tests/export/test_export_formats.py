@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
-from tiny_bert import random_inputs
+from tiny_bert import random_inputs, random_weights, tiny_config, write_google_checkpoint
 from tiny_family import SIZE, write_albert, write_roberta
 from tiny_pieces import sample_texts
 from tiny_task import write_data
@@ -15,12 +16,18 @@ from tiny_task import write_data
 from powerbert_tf import load_classifier, read_retention
 from powerbert_tf.checkpoints import find_checkpoint
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.tasks import get_task
+from powerbert_tf.elimination.reduction import Reduction
+from powerbert_tf.elimination.retention import Retention
 from powerbert_tf.export.formats import EXPORT_FORMATS
+from powerbert_tf.export.request import ExportRequest
 from powerbert_tf.export.settings import ExportSettings
 from powerbert_tf.export.writers import WRITERS
+from powerbert_tf.models.narrow import prefix
 from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.preparation import prepare
 from powerbert_tf.runs.settings import resolve_settings
+from powerbert_tf.runs.stages import export
 from powerbert_tf.tokenizers.files import load_tokenizer
 
 BOTH = "google,hugging_face"
@@ -148,6 +155,68 @@ def test_elastic_weights_tell_their_budgets(tiny_run, tmp_path):
     assert retention.values == (1.0, 1.0)
     budgets = {b["target_speedup"]: tuple(b["retention_configuration"]) for b in result(folder, "elastic")["budgets"]}
     assert retention.budgets == budgets
+
+
+NARROW = {"neurons": (17, 23, 7), "heads": (5, 2, 3)}
+
+
+def narrow_request(folder, elastic=None, **flags):
+    """A request to export a model of three encoders that are narrowed, or whose budgets are."""
+    write_google_checkpoint(folder / "source", tiny_config(), random_weights(tiny_config(), 2))
+    checkpoint = find_checkpoint(folder / "source")
+    full = load_classifier(checkpoint, 2, 23, KEPT, selection="weighted")
+    return ExportRequest(
+        models={"": full.with_slots() if elastic else prefix(full, **NARROW)},
+        task=get_task("SST-2"),
+        tokenizer=load_tokenizer(checkpoint, "uncased"),
+        checkpoint=checkpoint,
+        settings=ExportSettings(**flags),
+        truncation="head",
+        samples=[("a b c",)],
+        description={"name": "SST-2"},
+        origin={"data": "sample", "fingerprint": "0a1b"},
+        elastic=elastic,
+    )
+
+
+@pytest.mark.parametrize("name", ["hugging_face", "google"])
+def test_a_narrowed_model_is_described_and_comes_back(name, tmp_path, capsys):
+    request, folder = narrow_request(tmp_path), tmp_path / name
+    folder.mkdir()
+    result = WRITERS[name](request, folder)
+    assert result == {"retention_configuration": list(KEPT), **{name: list(own) for name, own in NARROW.items()}}
+    assert read_retention(folder) == Retention(KEPT, 23, "weighted", **NARROW)
+    said = f"{name}: stored with one width for all encoders, filled up with zeros; retention.json has the width of each"
+    assert said in capsys.readouterr().out
+    card = (folder / "README.md").read_text()
+    assert "Each encoder keeps 0.61,0.31,0.13; neurons 17,23,7; heads 5,2,3." in card
+    model = request.models[""]
+    assert f"{model.count_params():,} weights, of " in card
+    found = {"folder": folder}
+    exec(card.split("```python\n")[1].split("```")[0], found)
+    inputs = random_inputs(tiny_config(), batch=5, length=19)
+    expected = ops.convert_to_numpy(model(inputs))
+    np.testing.assert_array_equal(ops.convert_to_numpy(found["model"](inputs)), expected)
+    np.testing.assert_allclose(ops.convert_to_numpy(found["wide"](inputs)), expected, atol=1e-5)
+
+
+def test_budgets_may_be_narrowed_each_in_its_own_way(tmp_path):
+    wide = {"target_speedup": 1.5, "retention_configuration": list(KEPT), "metrics": {"accuracy": 0.9}}
+    narrow = {**wide, "target_speedup": 2.0, **{name: list(own) for name, own in NARROW.items()}}
+    elastic = {"metrics": {"accuracy": 0.9}, "budgets": [wide, narrow]}
+    request = narrow_request(tmp_path, elastic, export_model="elastic")
+    (tmp_path / "hugging_face").mkdir()
+    WRITERS["hugging_face"](request, tmp_path / "hugging_face")
+    retention = read_retention(tmp_path / "hugging_face")
+    assert retention.budgets == {1.5: KEPT, 2.0: KEPT}
+    assert retention.budget_widths == {2.0: NARROW}
+    assert not (tmp_path / "hugging_face" / "README.md").exists()
+    full = request.models[""]
+    models = export._models(SimpleNamespace(load_model=lambda _: full), elastic)
+    assert list(models) == ["", "_1.5x", "_2x"]
+    assert models["_1.5x"].weights[0] is full.weights[0]
+    assert models["_2x"].reduction == Reduction(KEPT, **NARROW)
+    assert models["_1.5x"].reduction == Reduction(KEPT)
 
 
 def test_what_tensorflow_traces_is_not_exported_from_another_backend(tiny_run, tmp_path, monkeypatch):
