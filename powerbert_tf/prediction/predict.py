@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,6 +44,7 @@ class PredictRequest:
         settings: What is read and written.
         data: How tables are quoted, and what happens to rows that cannot be used.
         texts: Columns of the texts; an empty name for one that no flag gives.
+        widths: Neurons and heads of the model, by `reduction.WIDTHS`, where they were removed.
     """
 
     load_model: Callable[[], BertClassifier]
@@ -58,6 +59,7 @@ class PredictRequest:
     settings: PredictSettings
     data: DataSettings
     texts: tuple[str, ...]
+    widths: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
 
     def identify(self, source: InputRows) -> dict[str, Any]:
         """Everything that the answers to some rows depend on, ready for JSON."""
@@ -69,6 +71,7 @@ class PredictRequest:
             "predict_shard_rows": self.settings.predict_shard_rows,
             "model": sha256(self.weights),
             "retention_configuration": list(self.retention_configuration),
+            **{name: list(own) for name, own in self.widths.items()},
             "tokenizer": self.tokenizer.fingerprint,
             "classes": list(self.task.classes),
             "max_seq_length": self.max_seq_length,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from powerbert_tf.data.metrics import METRICS, format_metrics
+from powerbert_tf.elimination.reduction import WIDTHS, Reduction, format_widths
 from powerbert_tf.elimination.retention import format_configuration
 
 _LEAST_GAIN = 1.05  # times faster; measurements vary by less
@@ -32,6 +33,8 @@ class AccelerationReport:
         examples: Of the dev split.
         retrained: Whether weights were trained.
         no_gain: Why the reduced model is not worth having; empty if it is.
+        neurons: Neurons of each encoder's feed-forward network; None for all.
+        heads: Attention heads of each encoder; None for all.
     """
 
     metric: str
@@ -49,14 +52,18 @@ class AccelerationReport:
     examples: int
     retrained: bool
     no_gain: str
+    neurons: tuple[int, ...] | None = None
+    heads: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
+        widths = Reduction(self.retention_configuration, self.neurons, self.heads).widths
         trained = "re-trained" if self.retrained else "nothing trained"
         lines = [
             f"original: {format_metrics(self.original)}",
             f"reduced ({trained}): {format_metrics(self.reduced)}; agrees with the original {self.agreement:.1%}, "
             f"on {self.examples} dev examples",
             f"keeps {format_configuration(self.retention_configuration)} of each example's length",
+            *(f"{name} of each encoder: {format_widths(own)}" for name, own in widths.items()),
             f"{self.measured_speedup:.2f}x faster on length-grouped batches of {self.batch_size} (predicted "
             f"{self.predicted_speedup:.2f}x), {self.measured_speedup_over_padded:.2f}x faster than padded to "
             f"{self.max_seq_length}; {self.device}",
@@ -99,6 +106,7 @@ def make_report(
         examples=evaluated["examples"],
         retrained=retrained,
         no_gain="",
+        **{name: tuple(evaluated[name]) for name in WIDTHS if evaluated.get(name)},
     )
     return dataclasses.replace(report, no_gain=reason or _why_no_gain(report, labels, is_regression))
 

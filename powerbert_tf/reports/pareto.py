@@ -16,7 +16,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from powerbert_tf.common.files import replacing
 from powerbert_tf.common.markdown import markdown_table
-from powerbert_tf.elimination.retention import Configuration, format_configuration
+from powerbert_tf.elimination.reduction import WIDTHS, Reduction
+from powerbert_tf.elimination.retention import Configuration
 from powerbert_tf.latency.costs import GROUPED
 from powerbert_tf.reports.figures import DASHES, MARKERS
 
@@ -38,6 +39,8 @@ class Point:
         speedup_padded: Measured against the dense model padded to N.
         metric: On the dev split.
         seed: Of the run.
+        neurons: Neurons of each encoder's feed-forward network; None for all.
+        heads: Attention heads of each encoder; None for all.
     """
 
     strategy: str
@@ -48,6 +51,8 @@ class Point:
     speedup_padded: float
     metric: float
     seed: int = 0
+    neurons: tuple[int, ...] | None = None
+    heads: tuple[int, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,8 +135,9 @@ def pareto_table(points: Sequence[Point], metric: str = "metric", baselines: Seq
 
 def _point_rows(points: Sequence[Point]) -> pd.DataFrame:
     rows = pd.DataFrame(map(dataclasses.asdict, points), columns=[field.name for field in dataclasses.fields(Point)])
-    rows["configuration"] = [format_configuration(point.configuration) for point in points]
-    return rows.astype(dict.fromkeys(_MEASURED, "float64"))
+    # One column for all three dimensions.
+    rows["configuration"] = [str(Reduction(point.configuration, point.neurons, point.heads)) for point in points]
+    return rows.drop(columns=list(WIDTHS)).astype(dict.fromkeys(_MEASURED, "float64"))
 
 
 def _configurations(group: pd.DataFrame) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from powerbert_tf.elimination.reduction import WIDTHS
 from powerbert_tf.elimination.retention import is_fractional
 from powerbert_tf.reports.figures import (
     draw_bars,
@@ -84,6 +85,7 @@ def _summary(content: Mapping[str, Any]) -> Iterator[Block]:
         ("task", content["task"]),
         ("checkpoint", content["checkpoint"]),
         ("keeps", f"{', '.join(f'{kept:g}' for kept in configuration)} ({kind}, one entry per encoder)"),
+        *((name, ", ".join(map(str, content[name]))) for name in WIDTHS if content.get(name)),
         ("measured on", f"{speedup['device']}, batches of {speedup['batch_size']}"),
         ("against padded to N, the paper's way", f"{speedup['padded']:.2f} times faster"),
         ("predicted, grouped by length", f"{speedup['predicted']:.2f} times faster"),
@@ -219,6 +221,8 @@ def _search(content: Mapping[str, Any]) -> Iterator[Block]:
     for key, name, title, unit in (
         ("masses", "masses", "Masses", "mass, word-vectors"),
         ("retention_configuration", "configurations", "Retention configuration", "kept by the encoder"),
+        ("neurons", "neurons", "Neurons", "neurons of the encoder"),
+        ("heads", "heads", "Heads", "heads of the encoder"),
     ):
         if rows and all(key in row for row in rows):
             lines = [list(line) for line in zip(*(row[key] for row in rows), strict=True)]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from powerbert_tf.elimination.reduction import WIDTHS
 from powerbert_tf.elimination.retention import is_fractional
 from powerbert_tf.latency.costs import GROUPED
 
@@ -21,16 +22,13 @@ def format_summary(task: str, source: str, max_seq_length: int, evaluated: Mappi
         columns=["dev metric", "fine-tuned", "reduced", "difference"],
     )
     encoders = pd.DataFrame(
-        [
-            (number, str(kept), cost["mean_length"], mean)
-            for number, (kept, mean) in enumerate(zip(configuration, cost["kept"], strict=True), start=1)
-        ],
-        columns=[
-            "encoder",
-            "keeps (share)" if is_fractional(configuration) else "keeps at most",
-            "mean tokens",
-            "mean tokens kept",
-        ],
+        {
+            "encoder": range(1, len(configuration) + 1),
+            "keeps (share)" if is_fractional(configuration) else "keeps at most": map(str, configuration),
+            "mean tokens": cost["mean_length"],
+            "mean tokens kept": cost["kept"],
+            **{name: evaluated[name] for name in WIDTHS if evaluated.get(name)},
+        }
     )
     labels = {
         "padded": f"both padded to N = {max_seq_length} (the paper's way)",

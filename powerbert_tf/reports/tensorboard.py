@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from powerbert_tf.elimination.reduction import WIDTHS
+
 # What tf.summary.scalar adds. That function itself needs TensorBoard, which writing does not.
 _SCALAR = tf.compat.v1.SummaryMetadata(
     plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"), data_class="DATA_CLASS_SCALAR"
@@ -13,7 +15,7 @@ _SCALAR = tf.compat.v1.SummaryMetadata(
 
 
 def write_tensorboard(folder: Path, curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Writes event files, one folder per stage: loss, dev metrics, and the masses and configurations of a search.
+    """Writes event files, one folder per stage: loss, dev metrics, and what a search finds: masses, what encoders keep.
 
     `curves` holds the rows of `log.jsonl` by stage; the epoch is the step.
     """
@@ -29,7 +31,7 @@ def write_tensorboard(folder: Path, curves: Mapping[str, Sequence[Mapping[str, A
 def _scalars(row: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of an epoch, by their names in TensorBoard."""
     found = {"loss": row["loss"], **{f"dev/{name}": value for name, value in row["metrics"].items()}}
-    for key in ("masses", "retention_configuration", "fractions"):
+    for key in ("masses", "retention_configuration", "fractions", *WIDTHS):
         for encoder, value in enumerate(row.get(key, ()), start=1):
             found[f"{key}/encoder_{encoder}"] = value
     for key in ("speedup", "multiplier", "train_seconds"):

@@ -8,6 +8,7 @@ from powerbert_tf.data.own_data import OwnData, load_own_data
 from powerbert_tf.data.settings import DataSettings
 from powerbert_tf.data.tables import STANDARD_INPUT
 from powerbert_tf.data.tasks import TASK_FILE, OwnTask
+from powerbert_tf.elimination.reduction import WIDTHS
 from powerbert_tf.export.signatures import TEXTS
 from powerbert_tf.prediction.predict import PredictRequest
 from powerbert_tf.prediction.settings import PredictSettings
@@ -83,6 +84,7 @@ def read_predict_request(settings: PredictSettings, given: Mapping[str, Any]) ->
         root=run.folder.root,
         settings=settings,
         data=DataSettings(**{**recorded, **data_flags}),
+        widths={name: own for name in WIDTHS if (own := run.folder.finished("retrain").get(name))},
         texts=tuple(data_flags.get(name) or text for name, text in zip(columns, texts, strict=False)),
     )
 

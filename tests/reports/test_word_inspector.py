@@ -10,6 +10,7 @@ from tiny_bert import random_inputs, tiny_config, vocabulary
 
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.config import BertConfig
+from powerbert_tf.models.narrow import prefix
 from powerbert_tf.reports.word_inspector import (
     Explanation,
     explain_batches,
@@ -40,9 +41,10 @@ def example(**changes):
     return Explanation(**{**values, **changes})
 
 
-def test_examples_come_in_the_order_of_the_batches_with_both_models_answers():
+@pytest.mark.parametrize("widths", [{}, {"neurons": (17, 29, 7), "heads": (5, 2, 3)}], ids=["rows", "rows, widths"])
+def test_examples_come_in_the_order_of_the_batches_with_both_models_answers(widths):
     dense = BertClassifier(BertConfig(**CONFIG), 7, N)
-    reduced = with_retention(dense, (11, 5, 1))
+    reduced = with_retention(prefix(dense, **widths), (11, 5, 1))
     batches = [random_inputs(CONFIG, batch=count, length=19, seed=count) for count in (5, 3)]
     numbers = np.array([4, 1, 7, 0, 2, 6, 3, 5])
     labels = np.arange(8) % 7

@@ -10,7 +10,7 @@ from powerbert_tf.batches.padded_batches import prediction_batches
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.splits import Split
-from powerbert_tf.elimination.retention import format_configuration
+from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.reports.word_inspector import (
     Explanation,
     explain_batches,
@@ -59,7 +59,8 @@ def explain(run: Run, folder: Path) -> dict[str, Any]:
         if len(shown) > _PRINTED:
             say(f"  … and {len(shown) - _PRINTED} more in {file}")
     else:
-        page = inspector_page(explanations, f"{run.task.name}: what the model reads", _facts(run), run.task.classes)
+        title = f"{run.task.name}: what the model reads"
+        page = inspector_page(explanations, title, _facts(run, reduced), run.task.classes)
         (folder / file).write_text(page, encoding="utf-8")
     return {"examples": len(explanations), "file": file, "disagreements": _disagreements(run, explanations)}
 
@@ -84,8 +85,8 @@ def _dev_examples(run: Run) -> EncodedSplit:
     return dev.take(np.linspace(0, len(dev) - 1, count).round().astype(int)) if count < len(dev) else dev
 
 
-def _facts(run: Run) -> list[str]:
-    facts = [run.checkpoint.name, f"keeps {format_configuration(run.configuration())}"]
+def _facts(run: Run, reduced: BertClassifier) -> list[str]:
+    facts = [run.checkpoint.name, f"keeps {reduced.reduction}"]
     evaluated = run.folder.result("evaluate")
     if evaluated is not None:
         main = evaluated["metric"]

@@ -87,13 +87,12 @@ def _gather(run: Run) -> dict[str, Any]:
     """
     evaluated = run.folder.finished("evaluate")
     dev = run.split("dev")
-    logits = {
-        name: predict_logits(model, dev, run.settings.inference)
-        for name, model in (("dense", run.dense_model()), ("reduced", run.reduced_model()))
-    }
-    configuration = run.configuration()
+    models = {"dense": run.dense_model(), "reduced": run.reduced_model()}
+    logits = {name: predict_logits(model, dev, run.settings.inference) for name, model in models.items()}
+    reduction = models["reduced"].reduction
+    narrowed = models["reduced"].config.encoder_size if reduction.is_narrowed else None
     max_seq_length = run.settings.inputs.max_seq_length
-    steps = saving_steps(run.checkpoint.config.encoder_size, configuration, dev.lengths, max_seq_length)
+    steps = saving_steps(run.checkpoint.config.encoder_size, reduction.rows, dev.lengths, max_seq_length, narrowed)
     search = run.folder.result("search") if run.settings.search.searches else None
     before = (run.folder.result("retrain") or {}).get("metrics_before", {})
     answers = _compare_numbers if run.task.is_regression else _compare_classes
@@ -106,7 +105,7 @@ def _gather(run: Run) -> dict[str, Any]:
         "curves": {stage: rows for stage in TRAINING_STAGES if (rows := _read_log(run.folder.stage(stage)))},
         "kept_epochs": {stage: (run.folder.result(stage) or {}).get("epoch") for stage in ("finetune", "retrain")},
         "search": search and {name: value for name, value in search.items() if name != "settings"},
-        "retention_configuration": list(configuration),
+        **reduction.to_json(),
         "metric": evaluated["metric"],
         "metrics": [
             {"name": name, "dense": dense, "before": before.get(name), "reduced": evaluated["reduced"]["metrics"][name]}
