@@ -168,6 +168,8 @@ def build_onnx(model: BertClassifier, is_regression: bool = False) -> onnx.Model
     """
     if model.slots:
         check_score(model.selection)
+    if model.gates:
+        raise ValueError(f"gates on {', '.join(model.gates)}; expected none: models of a search cannot be exported.")
     if model.custom_slots:
         raise ValueError("custom_slots are given; expected extract layers: ONNX cannot hold layers of your own.")
     return _Writer(model).write(is_regression)

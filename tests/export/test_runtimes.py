@@ -152,6 +152,8 @@ def test_a_search_is_not_exported(models):
 
     with pytest.raises(ValueError, match="slot SoftExtract; expected Extract: models of a search cannot be exported"):
         build_onnx(models["dense"].with_slots(soft_extract=True))
+    with pytest.raises(ValueError, match="gates on neurons; expected none"):
+        build_onnx(models["dense"].with_slots(gate_width=0.3, gated=("neurons",)))
 
 
 @pytest.fixture(scope="module")
