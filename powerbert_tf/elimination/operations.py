@@ -21,6 +21,7 @@ class EncoderSize:
         attention_size: Columns of the outputs of all heads of an encoder; None for H.
         neurons: I of each encoder, where they differ; else None.
         attention_sizes: `attention_size` of each encoder, where they differ; else None.
+        num_heads: A, heads whose outputs these are; what fewer heads cost can be counted only where it is known.
     """
 
     num_encoders: int
@@ -29,6 +30,7 @@ class EncoderSize:
     attention_size: int | None = None
     neurons: tuple[int, ...] | None = None
     attention_sizes: tuple[int, ...] | None = None
+    num_heads: int = 1
 
     @property
     def columns(self) -> int:

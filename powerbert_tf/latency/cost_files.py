@@ -1,5 +1,6 @@
 """Measured costs, kept in a file per device and checked against whole models before they are used."""
 
+import dataclasses
 import datetime
 import hashlib
 import json
@@ -12,15 +13,17 @@ from absl import logging
 
 from powerbert_tf.common.files import read_object, write_json
 from powerbert_tf.elimination.retention import geometric_schedule
-from powerbert_tf.latency.costs import PART_NAMES, Costs, CostTable
-from powerbert_tf.latency.encoder_costs import measure_costs, num_chained, random_batch
+from powerbert_tf.latency.costs import NARROWED, PART_NAMES, Costs, CostTable
+from powerbert_tf.latency.encoder_costs import known_widths, measure_costs, num_chained, random_batch
 from powerbert_tf.latency.timing import device_name, measure_latency
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.config import BertConfig
+from powerbert_tf.models.narrow import prefix
 
-_FORMAT = 2  # of the file; changes when what is measured changes
+_FORMAT = 3  # of the file; changes when what is measured changes
 _TOLERANCE = 0.15  # of predicted speed-ups; repeated checks of a table on an idle machine differ by up to 0.1
 _KEEP = 0.1  # fraction that the last encoder of the geometric schedule keeps, in the check
+_KEEP_NARROWED = 0.3  # the same, of the model of the check whose encoders are narrower
 _PARTS_OF_N = (8, 4, 2)  # lengths of the check: N / 8 and so on
 
 
@@ -41,7 +44,7 @@ def load_costs(
     key = _key(config, max_seq_length, batch_size, jit_compile)
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     path = folder / f"costs-{digest[:12]}.json"
-    table = _read_costs(path, key)
+    table = _read_costs(path, key, config)
     if table is not None:
         error = prediction_error(table, config, max_seq_length, jit_compile=jit_compile)
         if error <= _TOLERANCE:
@@ -79,38 +82,43 @@ def _key(config: BertConfig, max_seq_length: int, batch_size: int, jit_compile: 
     }
 
 
-def _read_costs(path: Path, key: Mapping[str, Any]) -> CostTable | None:
+def _read_costs(path: Path, key: Mapping[str, Any], config: BertConfig) -> CostTable | None:
     """The table in a file, or None if it has to be measured."""
     try:
         stored = read_object(path)
         if {name: stored[name] for name in key} != key:
             raise ValueError("it was measured for something else")
         table = CostTable.from_json(stored)
-        _check(table)
+        _check(table, config)
         return table
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         logging.warning("%s: not usable (%s: %s); measuring anew.", path, type(error).__name__, error)
         return None
 
 
-def _check(table: CostTable) -> None:
+def _check(table: CostTable, config: BertConfig) -> None:
     rows = table.rows
     if rows.ndim != 1 or not len(rows) or (np.diff(rows) <= 0).any():
         raise ValueError(f"rows {rows.tolist()} are not increasing")
     for times in (getattr(table, name) for name in PART_NAMES):
         if times.shape != rows.shape or not (np.isfinite(times) & (times > 0)).all():
             raise ValueError(f"expected {len(rows)} positive times, found {times.tolist()}")
+    for name, widths in known_widths(config).items():
+        if not np.array_equal(table.widths[name], widths):
+            raise ValueError(f"expected {name} {widths.tolist()}, found {table.widths[name].tolist()}")
+        for ratios in (table.ratios[name][part] for part in NARROWED[name]):
+            fits = ratios.shape == (len(widths), len(rows)) and (ratios > 0).all() and (ratios[-1] == 1).all()
+            if not fits or not (np.diff(ratios, axis=0) >= 0).all():
+                raise ValueError(f"expected ratios of {len(widths)} {name} that rise to 1, found {ratios.tolist()}")
 
 
 def _write_costs(path: Path, key: Mapping[str, Any], table: CostTable) -> None:
     stored = {
         **key,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "unit": table.unit,
-        "rows": table.rows.tolist(),
-        **{name: getattr(table, name).tolist() for name in PART_NAMES},
+        **table.to_json(),
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,17 +130,29 @@ def _write_costs(path: Path, key: Mapping[str, Any], table: CostTable) -> None:
 def prediction_error(
     table: CostTable, config: BertConfig, max_seq_length: int, repeats: int = 5, jit_compile: bool = False
 ) -> float:
-    """By how much the predicted speed-up is off the measured one: 0.1 for 10 % too high or too low.
+    """By how much predicted speed-ups are off the measured ones: 0.1 for 10 % too high or too low.
 
-    A model that eliminates by a geometric schedule takes turns with one that does not, at three lengths; the mean of
-    the factors counts. Arguments and errors are those of `measure_costs`.
+    Two models take turns with the dense one at three lengths: one eliminates by a geometric schedule, the other by a
+    milder one in encoders of a third of the neurons and two thirds of the heads. The mean of the factors of a model
+    counts, of the model for which it is worse. Arguments and errors are those of `measure_costs`.
     """
+    config = dataclasses.replace(config, neurons=None, heads=None)
+    encoders = config.num_hidden_layers
     lengths = [max(max_seq_length // part, 1) for part in _PARTS_OF_N]
     dense = BertClassifier(config, num_classes=2, max_seq_length=max_seq_length)
-    schedule = geometric_schedule(_KEEP, config.num_hidden_layers)
-    models = {"dense": dense, "reduced": with_retention(dense, schedule)}
+    neurons, heads = max(config.intermediate_size // 3, 1), max(2 * config.num_attention_heads // 3, 1)
+    narrow = prefix(dense, [neurons] * encoders, [heads] * encoders)
+    models = {
+        "dense": dense,
+        "reduced": with_retention(dense, geometric_schedule(_KEEP, encoders)),
+        "narrowed": with_retention(narrow, geometric_schedule(_KEEP_NARROWED, encoders)),
+    }
     batches = [random_batch(config, table.batch_size, length) for length in lengths]
     times = measure_latency(models, batches, repeats, jit_compile)
-    predicted = [Costs(table, np.array([length]), config.num_hidden_layers).speedup(schedule) for length in lengths]
-    factors = np.log(predicted) - np.log(times["dense"] / times["reduced"])
-    return float(np.expm1(abs(np.mean(factors))))
+
+    def error(name: str) -> float:
+        reduction = models[name].reduction
+        predicted = [Costs(table, np.array([length]), encoders).speedup(reduction) for length in lengths]
+        return abs(float(np.mean(np.log(predicted) - np.log(times["dense"] / times[name]))))
+
+    return float(np.expm1(max(error("reduced"), error("narrowed"))))

@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,29 +56,34 @@ def interleaved_times(
     is_enough: Callable[[int, float], bool],
     title: str,
     rounds: int,
+    only: Mapping[str, Collection[int]] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Milliseconds of each function on each input in each round, `[inputs, rounds]`.
+    """Milliseconds of each function on each of its inputs in each round, `[inputs, rounds]`.
 
     All functions take turns in a round, so that drift and noise affect them alike. `is_enough` takes the number of
-    rounds done and the seconds they took, and says whether to stop; the progress bar expects `rounds`.
+    rounds done and the seconds they took, and says whether to stop; the progress bar expects `rounds`. `only` has the
+    indices of the inputs of those functions that do not take all of them.
     """
     names = list(functions)
-    times: dict[str, list[list[float]]] = {name: [[] for _ in inputs] for name in names}
-    total = (1 + rounds) * len(names) * len(inputs)
+    indices = {name: range(len(inputs)) for name in names} | dict(only or {})
+    times: dict[str, dict[int, list[float]]] = {name: {index: [] for index in indices[name]} for name in names}
+    total = (1 + rounds) * sum(map(len, times.values()))
     with open_bar(total=total, desc=title, unit="call", leave=False, disable=None) as bar:
-        for given in inputs:  # the first call, which compiles and allocates, is not measured
+        for index, given in enumerate(inputs):  # the first call, which compiles and allocates, is not measured
             for name in names:
-                _milliseconds(functions[name], given)
-                bar.update()
+                if index in times[name]:
+                    _milliseconds(functions[name], given)
+                    bar.update()
         start, done = time.perf_counter(), 0
         while not is_enough(done, time.perf_counter() - start):
             first = done % len(names)
             for index, given in enumerate(inputs):
                 for name in names[first:] + names[:first]:
-                    times[name][index].append(_milliseconds(functions[name], given))
-                    bar.update()
+                    if index in times[name]:
+                        times[name][index].append(_milliseconds(functions[name], given))
+                        bar.update()
             done += 1
-    return {name: np.array(of_inputs) for name, of_inputs in times.items()}
+    return {name: np.array(list(of_inputs.values())) for name, of_inputs in times.items()}
 
 
 def input_tensors(batch: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -212,7 +212,13 @@ class BertConfig:
         """The sizes that `elimination.operations` needs."""
         heads = None if self.heads is None else tuple(number * self.head_columns for number in self.heads)
         return EncoderSize(
-            self.num_hidden_layers, self.hidden_size, self.intermediate_size, self.attention_size, self.neurons, heads
+            self.num_hidden_layers,
+            self.hidden_size,
+            self.intermediate_size,
+            self.attention_size,
+            self.neurons,
+            heads,
+            self.num_attention_heads,
         )
 
 

@@ -1,8 +1,12 @@
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.elimination.operations import EncoderSize, multiply_adds
+from powerbert_tf.elimination.reduction import Reduction
 from powerbert_tf.elimination.retention import CLS_ALONE, geometric_schedule, validate_configuration
 from powerbert_tf.latency.costs import (
     Costs,
@@ -14,7 +18,7 @@ from powerbert_tf.latency.costs import (
     speedup_for_latency,
 )
 
-SIZE = EncoderSize(num_encoders=3, hidden_size=35, intermediate_size=29)
+SIZE = EncoderSize(num_encoders=3, hidden_size=35, intermediate_size=29, num_heads=5)
 N = 23
 LENGTHS = np.array([5, 11, 19, 23])
 CONFIGURATIONS = (
@@ -38,6 +42,19 @@ TABLE = CostTable(
     update=np.array([1.0, 3.0, 11.0]),
     last=np.array([1.0, 2.0, 4.0]),
     outside=np.array([0.5, 0.7, 1.1]),
+    widths={"neurons": np.array([8, 16, 32]), "heads": np.array([2, 5])},
+    ratios={
+        "neurons": {
+            "update": np.array([[0.6, 0.5, 0.4], [0.8, 0.75, 0.7], [1.0, 1.0, 1.0]]),
+            "last": np.array([[0.9, 0.8, 0.8], [0.95, 0.9, 0.9], [1.0, 1.0, 1.0]]),
+        },
+        "heads": {
+            "attention": np.array([[0.7, 0.4, 0.4], [1.0, 1.0, 1.0]]),
+            "extracting_attention": np.array([[0.7, 0.4, 0.4], [1.0, 1.0, 1.0]]),
+            "update": np.array([[0.7, 0.7, 0.7], [1.0, 1.0, 1.0]]),
+            "last": np.array([[0.4, 0.4, 0.4], [1.0, 1.0, 1.0]]),
+        },
+    },
 )
 HAND = Costs(TABLE, np.array([3, 7]), num_encoders=3)
 
@@ -110,6 +127,69 @@ def test_costs_by_hand():
     assert HAND.largest_speedup == pytest.approx(91.8 / 44.8)
 
 
+def test_costs_of_narrower_encoders_by_hand():
+    # At 3 rows, half of the neurons: update 3 * 0.75. Two heads of five: attention 6 * 0.4, update 3 * 0.7.
+    assert TABLE.encoder(3, 3, False, neurons=16) == pytest.approx(6 + 2.25)
+    assert TABLE.encoder(3, 3, False, heads=2) == pytest.approx(2.4 + 2.1)
+    assert TABLE.encoder(3, 3, True, heads=2) == pytest.approx(8 * 0.4 + 2.1)
+    # What both save adds up: 1 - 0.25 - 0.3.
+    assert TABLE.encoder(3, 3, False, neurons=16, heads=2) == pytest.approx(2.4 + 3 * 0.45)
+    assert TABLE.last_encoder(3, neurons=16, heads=2) == pytest.approx(2 * 0.3)
+    # Between known widths, 24 and 12 neurons, and 3 heads, a third of the way from 2 to 5; below, 4 neurons and 1 head.
+    assert TABLE.encoder(3, 3, False, neurons=24) == pytest.approx(6 + 3 * 0.875)
+    assert TABLE.encoder(3, 3, False, neurons=12) == pytest.approx(6 + 3 * 0.625)
+    assert TABLE.encoder(3, 3, False, heads=3) == pytest.approx(6 * 0.6 + 3 * 0.8)
+    assert TABLE.encoder(3, 3, False, neurons=4) == pytest.approx(6 + 3 * 0.375)
+    assert TABLE.encoder(3, 3, False, heads=1) == pytest.approx(6 * 0.2 + 3 * 0.6)
+    # 5 rows leave, midway between 3 and 7: 7 * 0.725.
+    assert TABLE.encoder(7, 5, True, neurons=16) == pytest.approx(25 + 7 * 0.725)
+    # Nothing is free: one neuron and one head would save more than the last encoder costs.
+    assert TABLE.last_encoder(3, neurons=1, heads=1) == pytest.approx(2 * 0.02)
+
+
+def test_costs_of_a_reduction_by_hand():
+    narrow = Reduction((0.5, 0.5, 0.5), neurons=(16, 32, 8), heads=(5, 2, 5))
+    # As `test_costs_by_hand`, batch by batch: 2 of 3 rows stay, and 4 of 7; at 2 rows ratios are midway from 1 to 3.
+    short = 0.7 + 8 + 2 * 0.775 + 4 * 0.55 + 2 * 0.7 + 1.5 * 0.85
+    long = 1.1 + 25 + 5 * 0.7375 + 10 * 0.4 + 5 * 0.7 + 2.5 * 0.8
+    assert HAND.of(narrow) == pytest.approx((short + long) / 2)
+    assert HAND.speedup(narrow) == pytest.approx(91.8 / (short + long))
+
+
+@pytest.mark.parametrize("rows", [(1.0, 1.0, 1.0), (5, 3, 1), (0.8, 0.45, 0.13)])
+def test_full_width_changes_no_bit(rows):
+    assert HAND.of(Reduction(rows)) == HAND.of(rows)
+    assert HAND.of(Reduction(rows, (32,) * 3, (5,) * 3)) == HAND.of(rows)
+    assert HAND.speedup(Reduction((1.0,) * 3, (32,) * 3, (5,) * 3)) == 1.0
+
+
+def test_rows_and_widths_are_broadcast():
+    rows, neurons, heads = np.array([1, 2, 5, 7])[:, None, None], np.array([3, 8, 31])[:, None], np.array([1, 5])
+    found = TABLE.encoder(rows, rows, True, neurons=neurons, heads=heads)
+    last = TABLE.last_encoder(rows, neurons=neurons, heads=heads)
+    assert found.shape == last.shape == (4, 3, 2)
+    for index in np.ndindex(found.shape):
+        row, widths = rows[index[0], 0, 0], {"neurons": neurons[index[1], 0], "heads": heads[index[2]]}
+        assert found[index] == TABLE.encoder(row, row, True, **widths)
+        assert last[index] == TABLE.last_encoder(row, **widths)
+
+
+def test_an_entry_of_each_encoder_is_needed():
+    with pytest.raises(ValueError, match="argument 2 is longer"):
+        HAND.of(Reduction((1.0,) * 3, neurons=(16, 16), heads=(2, 2, 2)))
+
+
+def test_costs_come_back_from_json():
+    costs = Costs(TABLE, HAND.lengths, 3, fewest_neurons=8)
+    stored = json.dumps(dataclasses.asdict(costs), default=lambda array: array.tolist())
+    again = Costs.from_json(json.loads(stored))
+    narrow = Reduction((5, 3, 1), (13, 29, 7), (2, 5, 3))
+    assert again.of(narrow) == costs.of(narrow)
+    assert (again.fewest_neurons, again.fewest_heads) == (8, None)
+    assert CostTable.from_json(TABLE.to_json()).to_json() == TABLE.to_json()
+    assert again.table.to_json() == TABLE.to_json()
+
+
 @pytest.mark.parametrize("kept", [None, (23, 23, 23), (1.0, 1.0, 1.0)])
 def test_keeping_all_is_no_faster(kept):
     assert Costs(random_table(), LENGTHS, SIZE.num_encoders).speedup(kept) == 1.0
@@ -125,6 +205,24 @@ def test_counted_costs_are_multiply_adds(configuration):
     assert costs.of(configuration) == pytest.approx(5 * np.mean(expected), rel=rel)
     assert costs.speedup(configuration) == pytest.approx(sum(dense) / sum(expected), rel=rel)
     assert costs.table.unit == "multiply-adds"
+
+
+@pytest.mark.parametrize("rows", [(1.0, 1.0, 1.0), (13, 7, 2), (0.8, 0.45, 0.13)])
+@pytest.mark.parametrize("heads", [None, (5, 2, 1), (1, 3, 4)])
+@pytest.mark.parametrize("neurons", [None, (29, 13, 1), (7, 11, 23)])
+def test_counted_costs_are_multiply_adds_of_narrower_encoders(rows, neurons, heads):
+    columns = heads and tuple(7 * number for number in heads)  # heads of 7 columns
+    narrowed = dataclasses.replace(SIZE, neurons=neurons, attention_sizes=columns)
+    expected = [multiply_adds(narrowed, int(length), rows) for length in LENGTHS]
+    costs = Costs(count_costs(SIZE, N, batch_size=5), LENGTHS, SIZE.num_encoders)
+    # See above: exact where no encoder extracts.
+    rel = 1e-12 if rows == (1.0, 1.0, 1.0) else 0.06
+    assert costs.of(Reduction(rows, neurons, heads)) == pytest.approx(5 * np.mean(expected), rel=rel)
+
+
+def test_encoders_of_one_neuron_and_one_head_are_counted():
+    table = count_costs(EncoderSize(3, 35, 1), N, batch_size=5)
+    assert table.encoder(7, 3, True, neurons=1, heads=1) == table.encoder(7, 3, True)
 
 
 def test_no_configuration_is_faster_than_cls_alone():
@@ -165,6 +263,27 @@ def test_targets_out_of_reach(target):
         require_reachable(HAND, "target_speedup", target)
 
 
+@pytest.mark.parametrize(
+    ("fewest", "words"),
+    [
+        ({"fewest_neurons": 8}, "8 neurons"),
+        ({"fewest_heads": 2}, "2 heads"),
+        ({"fewest_neurons": 8, "fewest_heads": 2}, "8 neurons and 2 heads"),
+    ],
+)
+def test_what_is_in_reach_where_widths_are_searched_too(fewest, words):
+    costs = dataclasses.replace(HAND, **fewest)
+    widths = [None if name not in fewest else (fewest[name],) * 3 for name in ("fewest_neurons", "fewest_heads")]
+    assert costs.largest_speedup == costs.speedup(Reduction((1, 1, 1), *widths)) > HAND.largest_speedup
+    require_reachable(costs, "target_speedup", costs.largest_speedup)
+    message = rf"to {costs.largest_speedup:.2f}, which keeping \[CLS\] only from the first encoder on, in encoders of "
+    with pytest.raises(InputError, match=rf"{message}{words} would give\.$"):
+        require_reachable(costs, "target_speedup", 100.0)
+    assert speedup_for_latency(costs, costs.dense / costs.largest_speedup) == pytest.approx(costs.largest_speedup)
+    with pytest.raises(InputError, match=rf"the first encoder on, in encoders of {words}\) to 45\.9 ms"):
+        speedup_for_latency(costs, 1.0)
+
+
 def test_speedup_for_a_latency():
     assert speedup_for_latency(HAND, 30.0) == pytest.approx(45.9 / 30)
     assert speedup_for_latency(HAND, HAND.dense) == 1.0
@@ -201,7 +320,7 @@ STARTS = {
 
 def five_encoders():
     lengths = np.random.default_rng(1).integers(11, LONGEST + 1, size=101)
-    return Costs(count_costs(EncoderSize(5, 35, 29), LONGEST, 7), lengths, 5)
+    return Costs(count_costs(EncoderSize(5, 35, 29, num_heads=7), LONGEST, 7), lengths, 5)
 
 
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
@@ -239,3 +358,16 @@ def test_fitting_scales_by_a_power():
     # Nothing to scale gives the geometric schedule.
     fitted = fit_to_budget((1.0,) * 5, costs, 2.0)
     np.testing.assert_allclose(fitted[:-1], geometric_schedule(fitted[-2], 4), atol=2e-4)
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+def test_rows_are_fitted_to_given_widths(start):
+    costs, widths = five_encoders(), {"neurons": (29, 17, 11, 7, 5), "heads": (7, 5, 3, 2, 2)}
+    alone = costs.speedup(Reduction((1.0,) * 5, **widths))
+    assert alone > 1.3
+    for target in (1.0, 1.3, alone):  # widths alone are fast enough
+        assert fit_to_budget(start, costs, target, **widths) == (1.0, 1.0, 1.0, 1.0, CLS_ALONE)
+    for target in (1.1 * alone, 2 * alone):
+        rows = fit_to_budget(start, costs, target, **widths)
+        found = costs.speedup(Reduction(validate_configuration(rows, 5, LONGEST), **widths))
+        assert target * (1 - 1e-9) <= found <= target * (1.01 + 0.005 * target)
