@@ -115,11 +115,8 @@ def _check(table: CostTable, config: BertConfig) -> None:
 
 
 def _write_costs(path: Path, key: Mapping[str, Any], table: CostTable) -> None:
-    stored = {
-        **key,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        **table.to_json(),
-    }
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    stored = {**table.to_json(), **key, "date": date}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, stored)

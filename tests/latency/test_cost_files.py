@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 from tiny_bert import tiny_config
 
-from powerbert_tf.latency import cost_files, timing
-from powerbert_tf.latency.costs import PART_NAMES, CostTable
+from powerbert_tf.latency import cost_files, encoder_costs, timing
+from powerbert_tf.latency.costs import NARROWED, PART_NAMES, CostTable
 from powerbert_tf.models.config import BertConfig
 
 CONFIG = BertConfig(**tiny_config())  # 3 encoders
 N = 23
 B = 5
+WIDTHS = {"neurons": [7, 14, 29], "heads": [1, 2, 5]}
+RATIOS = [[0.1, 0.2, 1 / 7], [0.1, 0.3, 1 / 3], [1.0, 1.0, 1.0]]
 
 
 @pytest.fixture
@@ -29,7 +31,13 @@ def measured(monkeypatch):
     def measure(config, max_seq_length, batch_size, jit_compile):
         seen.append((config, max_seq_length, batch_size, *["XLA"] * jit_compile))
         curves = {name: np.array([0.1, 0.2, 1 / 3]) * len(seen) for name in PART_NAMES}
-        return CostTable("ms", timing.device_name(jit_compile), batch_size, np.array([1, 7, max_seq_length]), **curves)
+        rows, device = np.array([1, 7, max_seq_length]), timing.device_name(jit_compile)
+        widths = {name: np.array(encoder_costs.known_widths(config)[name]) for name in NARROWED}
+        ratios = {
+            name: {part: np.array([*RATIOS[: len(widths[name]) - 1], RATIOS[-1]]) for part in parts}
+            for name, parts in NARROWED.items()
+        }
+        return CostTable("ms", device, batch_size, rows, **curves, widths=widths, ratios=ratios)
 
     monkeypatch.setattr(cost_files, "measure_costs", measure)
     return seen
@@ -44,9 +52,7 @@ def off(monkeypatch):
 
 
 def assert_same(table, other):
-    assert (table.unit, table.device, table.batch_size) == (other.unit, other.device, other.batch_size)
-    for name in ("rows", *PART_NAMES):
-        np.testing.assert_array_equal(getattr(table, name), getattr(other, name))
+    assert table.to_json() == other.to_json()
 
 
 def test_costs_are_measured_once(measured, tmp_path, warnings_logged):
@@ -94,6 +100,14 @@ def stored_with(**changes):
     return change
 
 
+def stored_ratios(values):
+    def change(path):
+        ratios = json.loads(path.read_text())["ratios"]
+        stored_with(ratios={**ratios, "neurons": {**ratios["neurons"], "last": values}})(path)
+
+    return change
+
+
 def without_rows(path):
     path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "rows"}))
 
@@ -113,6 +127,14 @@ def without_rows(path):
         (stored_with(attention=[0.1, 0.2]), "expected 3 positive times"),
         (stored_with(outside=[0.1, 0.2, -0.3]), "expected 3 positive times"),
         (stored_with(outside=[0.1, 0.2, float("nan")]), "expected 3 positive times"),
+        (stored_with(widths={**WIDTHS, "heads": [1, 3, 5]}), r"expected heads [1, 2, 5], found [1, 3, 5]"),
+        (stored_with(widths={"heads": [1, 2, 5]}), "KeyError: 'neurons'"),
+        (stored_with(widths=[1, 2, 5]), "AttributeError"),
+        (stored_ratios(RATIOS[1:]), "expected ratios of 3 neurons that rise to 1"),
+        (stored_ratios([RATIOS[1], RATIOS[0], RATIOS[2]]), "expected ratios of 3 neurons that rise to 1"),
+        (stored_ratios([[0.0, 0.1, 0.1], *RATIOS[1:]]), "expected ratios of 3 neurons that rise to 1"),
+        (stored_ratios([*RATIOS[:2], [1.0, 1.0, 0.9]]), "expected ratios of 3 neurons that rise to 1"),
+        (stored_ratios([["a"] * 3, *RATIOS[1:]]), "ValueError"),
         (stored_with(update=["a", "b", "c"]), "ValueError"),
         (stored_with(update=[{}, [], None]), "Error"),
     ],
@@ -127,6 +149,14 @@ def test_a_file_that_is_not_usable_is_measured_anew(measured, tmp_path, warnings
     assert str(path) in warnings_logged[0]
     assert reason in warnings_logged[0]
     assert_same(cost_files.load_costs(CONFIG, N, B, tmp_path), second)
+    assert len(measured) == 2
+
+
+def test_a_file_of_an_earlier_format_is_measured_anew(measured, tmp_path, monkeypatch):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(cost_files, "_FORMAT", 2)
+        cost_files.load_costs(CONFIG, N, B, tmp_path)
+    cost_files.load_costs(CONFIG, N, B, tmp_path)
     assert len(measured) == 2
 
 

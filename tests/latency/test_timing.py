@@ -47,6 +47,16 @@ def test_models_are_called_in_turn_on_each_batch_and_begin_in_turn(clock):
     assert clock.calls == [(name, length) for turn in turns for length in (13, 17) for name in turn]
 
 
+def test_some_functions_are_called_on_some_inputs_only(clock):
+    functions = {name: clock.function(name, lambda length, call: length) for name in "ab"}
+    inputs = [batch(length) for length in (13, 17, 19)]
+    times = timing.interleaved_times(functions, inputs, lambda rounds, seconds: rounds == 2, "", 2, {"b": [0, 2]})
+    np.testing.assert_allclose(times["a"], [[13, 13], [17, 17], [19, 19]])
+    np.testing.assert_allclose(times["b"], [[13, 13], [19, 19]])
+    turn = [("a", 13), ("b", 13), ("a", 17), ("a", 19), ("b", 19)]
+    assert clock.calls == turn + turn + [("b", 13), ("a", 13), ("a", 17), ("b", 19), ("a", 19)]
+
+
 @pytest.mark.parametrize("kept", [None, (13, 7, 2), (0.8, 0.45, 0.13)])
 def test_compiled_models_give_the_same_and_are_traced_once(kept):
     model = with_retention(BertClassifier(CONFIG, 11, N), kept)
