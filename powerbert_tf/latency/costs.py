@@ -88,14 +88,15 @@ class CostTable:
         An encoder that extracts ranks its rows even if it eliminates none, as in a short sentence. Rows and widths are
         numbers or arrays, broadcast against each other; widths of None are full.
         """
-        attention = self._part("extracting_attention" if extracts else "attention", entering, heads=heads)
-        return attention + self._part("update", leaving, neurons=neurons, heads=heads)
+        attention = self.part("extracting_attention" if extracts else "attention", entering, heads=heads)
+        return attention + self.part("update", leaving, neurons=neurons, heads=heads)
 
     def last_encoder(self, entering: Any, *, neurons: Any = None, heads: Any = None) -> Any:
         """Cost of the last encoder, for batches of `entering` rows; see `encoder`."""
-        return self._part("last", entering, neurons=neurons, heads=heads)
+        return self.part("last", entering, neurons=neurons, heads=heads)
 
-    def _part(self, part: str, rows: Any, **widths: Any) -> Any:
+    def part(self, part: str, rows: Any, **widths: Any) -> Any:
+        """Cost of one of `PART_NAMES` by its rows, and by `neurons` and `heads` as in `encoder`."""
         saved = sum(self._saved(part, name, width, rows) for name, width in widths.items() if width is not None)
         return np.interp(rows, self.rows, getattr(self, part)) * np.maximum(1.0 - saved, _SMALLEST_SHARE)
 
