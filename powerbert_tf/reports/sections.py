@@ -85,7 +85,7 @@ def _summary(content: Mapping[str, Any]) -> Iterator[Block]:
         ("task", content["task"]),
         ("checkpoint", content["checkpoint"]),
         ("keeps", f"{', '.join(f'{kept:g}' for kept in configuration)} ({kind}, one entry per encoder)"),
-        *((name, ", ".join(map(str, content[name]))) for name in WIDTHS if content.get(name)),
+        *_widths(content),
         ("measured on", f"{speedup['device']}, batches of {speedup['batch_size']}"),
         ("against padded to N, the paper's way", f"{speedup['padded']:.2f} times faster"),
         ("predicted, grouped by length", f"{speedup['predicted']:.2f} times faster"),
@@ -93,6 +93,16 @@ def _summary(content: Mapping[str, Any]) -> Iterator[Block]:
     if content["seeds"] is None:
         facts.append(("seeds", f"{content['settings']['seed']} alone: spread unknown"))
     yield Table(("", "this run"), facts, "The run", numbers=False)
+
+
+def _widths(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Facts on a narrowed model; none on another."""
+    widths = [name for name in WIDTHS if content.get(name)]
+    for name in widths:
+        yield name, ", ".join(map(str, content[name]))
+    if widths:
+        weights = content["weights"]
+        yield "weights", f"{weights['reduced']:,}, of {weights['dense']:,} in the fine-tuned model"
 
 
 def _metrics(content: Mapping[str, Any]) -> Iterator[Block]:

@@ -9,6 +9,7 @@ from keras import ops
 from tiny_bert import random_inputs, random_weights, tiny_config, write_hugging_face_checkpoint
 
 from powerbert_tf import load_classifier
+from powerbert_tf.models.narrow import prefix
 
 CONFIG = tiny_config()
 N = 23
@@ -19,11 +20,16 @@ KINDS = {
     "fractions": {"retention_configuration": (0.8, 0.45, 0.13)},
     "weighted": {"retention_configuration": (0.8, 0.45, 0.13), "selection": "weighted"},
     "random": {"retention_configuration": (13, 7, 2), "selection": "random"},
+    "narrowed": {
+        "retention_configuration": (0.8, 0.45, 0.13),
+        "selection": "weighted",
+        "widths": [[17, 29, 7], [5, 2, 3]],
+    },
     "original": {"retention_configuration": (13, 7, 2), "padding_queries_vote": True},
 }
 
-# Some that cover gates on ranks, gathers and shares, for a backend that takes seconds to compile each of them.
-FEW = ("soft", "fractions")
+# Some that cover gates on ranks, gathers, shares and widths, for a backend that takes seconds to compile each of them.
+FEW = ("soft", "fractions", "narrowed")
 
 LOGITS = """
 import json, sys
@@ -31,12 +37,14 @@ import numpy as np
 import keras
 from powerbert_tf import load_classifier
 from powerbert_tf.models.compilation import compiled
+from powerbert_tf.models.narrow import prefix
 assert "tensorflow" not in sys.modules, "model code imports TensorFlow"
 inputs = dict(np.load(sys.argv[2]))
 lengths = inputs["padding_mask"].sum(axis=1)
 padded = {key: np.pad(values, ((0, 0), (0, 4))) for key, values in inputs.items()}
 for name, kwargs in json.loads(sys.argv[4]).items():
-    model = load_classifier(sys.argv[1], 7, 23, **kwargs)
+    widths = kwargs.pop("widths", ())
+    model = prefix(load_classifier(sys.argv[1], 7, 23, **kwargs), *widths)
     for j, encoder in enumerate(model.encoders):
         if kwargs.get("soft_extract"):
             encoder.extract.retention_parameters.assign(np.linspace(1, 0.1 * j, 23))
@@ -74,9 +82,34 @@ def test_logits_equal_those_of_tensorflow(backend, kinds, tmp_path, run_python):
     given = {name: KINDS[name] for name in kinds}
     run_python(LOGITS, tmp_path, tmp_path / "inputs.npz", tmp_path, json.dumps(given), **quick)
     for name, kwargs in given.items():
-        model = load_classifier(tmp_path, 7, N, **kwargs)
+        kwargs = dict(kwargs)
+        widths = kwargs.pop("widths", ())
+        model = prefix(load_classifier(tmp_path, 7, N, **kwargs), *widths)
         for j, encoder in enumerate(model.encoders):
             if kwargs.get("soft_extract"):
                 encoder.extract.retention_parameters.assign(np.linspace(1, 0.1 * j, N))
         expected = ops.convert_to_numpy(model(inputs))
         np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), expected, atol=1e-5, err_msg=name)
+
+
+LOADED = """
+import sys
+import keras, numpy as np
+import powerbert_tf.models.classifier
+model = keras.saving.load_model(sys.argv[1])
+assert model.config.neurons == (17, 29, 7) and model.config.heads == (5, 2, 3)
+np.save(sys.argv[3], model.predict(dict(np.load(sys.argv[2])), verbose=0))
+"""
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_a_narrowed_model_comes_back_from_its_file_in_another_process(backend, tmp_path, run_python):
+    pytest.importorskip(backend)
+    write_hugging_face_checkpoint(tmp_path, CONFIG, random_weights(CONFIG, 7))
+    model = prefix(load_classifier(tmp_path, 7, N, (0.8, 0.45, 0.13)), *KINDS["narrowed"]["widths"])
+    model.save(tmp_path / "narrowed.keras")
+    inputs = random_inputs(CONFIG, batch=3, length=19)
+    np.savez(tmp_path / "inputs.npz", **inputs)
+    paths = (tmp_path / name for name in ("narrowed.keras", "inputs.npz", "logits.npy"))
+    run_python(LOADED, *paths, KERAS_BACKEND=backend)
+    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), ops.convert_to_numpy(model(inputs)), atol=1e-5)

@@ -1,12 +1,14 @@
 """`--predict_file` on the run of a tiny model, whose training data is gone."""
 
 import csv
+import dataclasses
 import functools
 import json
 import os
 import random
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -328,6 +330,15 @@ def test_xla_compiles_few_lengths_and_changes_little(answer):
 def test_what_does_not_fit_is_named(answer, flags, message):
     with pytest.raises(InputError, match=message):
         answer(**flags)
+
+
+def test_answers_of_a_narrowed_model_are_told_apart(world):
+    given = {"task": "verdicts", "output_dir": str(world / "runs")}
+    request = read_predict_request(PredictSettings(predict_file=str(world / "new.csv")), given)
+    narrowed = dataclasses.replace(request, widths={"neurons": (17, 11)})
+    source = SimpleNamespace(describe=lambda: [], texts=("review",))
+    assert request.widths == {}
+    assert narrowed.identify(source) == {**request.identify(source), "neurons": [17, 11]}
 
 
 @pytest.mark.parametrize("task", ["runs/verdicts", "runs/verdicts/task.json"])

@@ -85,9 +85,12 @@ def test_tensorboard_has_a_curve_for_each_encoder():
 @pytest.mark.parametrize("widths", [{}, {"neurons": NEURONS, "heads": HEADS}])
 def test_the_report_tells_widths_beside_what_is_kept(widths):
     content = {**evaluated(), **widths, "task": "SST-2", "checkpoint": "tiny", "seeds": None, "settings": {"seed": 0}}
+    content["weights"] = {"dense": 17_011, "reduced": 11_003}
     content |= {"data": {"source": "tsv"}, "metrics": [{"name": "accuracy", "dense": 0.75, "reduced": 0.75}]}
     (table,) = (block for block in _summary(content) if isinstance(block, Table))
     names = [name for name, _ in table.rows]
-    assert names[2:5] == (["keeps", "neurons", "heads"] if widths else ["keeps", "measured on", names[4]])
+    values = dict(table.rows)
+    assert names[2 : names.index("measured on")] == ["keeps", *widths, *(["weights"] if widths else [])]
     if widths:
-        assert [value for _, value in table.rows][3:5] == ["17, 29, 7", "5, 2, 3"]
+        assert (values["neurons"], values["heads"]) == ("17, 29, 7", "5, 2, 3")
+        assert values["weights"] == "11,003, of 17,011 in the fine-tuned model"

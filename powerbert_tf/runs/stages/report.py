@@ -106,6 +106,7 @@ def _gather(run: Run) -> dict[str, Any]:
         "kept_epochs": {stage: (run.folder.result(stage) or {}).get("epoch") for stage in ("finetune", "retrain")},
         "search": search and {name: value for name, value in search.items() if name != "settings"},
         **reduction.to_json(),
+        "weights": {name: model.count_params() for name, model in models.items()},
         "metric": evaluated["metric"],
         "metrics": [
             {"name": name, "dense": dense, "before": before.get(name), "reduced": evaluated["reduced"]["metrics"][name]}
