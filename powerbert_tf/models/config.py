@@ -205,7 +205,7 @@ class BertConfig:
             4 * self.hidden_size * size.columns + 2 * self.hidden_size * size.intermediate_size
             for size in self.encoder_size.encoders
         ]
-        return rows * self.embedding_width + sum(encoders[: self.num_encoder_weights]) + self.hidden_size**2
+        return rows * self.embedding_width + sum(encoders[: self.num_encoder_weights]) + max(encoders)
 
     @property
     def encoder_size(self) -> EncoderSize:

@@ -18,7 +18,9 @@ from powerbert_tf.models.config import BertConfig
 from powerbert_tf.models.encoder import EncoderBlock
 
 
-def take_widths(model: BertClassifier, neurons: Sequence[np.ndarray], heads: Sequence[np.ndarray]) -> BertClassifier:
+def take_widths(
+    model: BertClassifier, neurons: Sequence[Sequence[int]], heads: Sequence[Sequence[int]]
+) -> BertClassifier:
     """A classifier with weights of its own, whose encoders have some neurons and heads of another's.
 
     Args:
@@ -49,8 +51,8 @@ def prefix(
     config = model.config
     return take_widths(
         model,
-        [np.arange(width) for width in neurons or config.encoder_neurons],
-        [np.arange(width) for width in heads or config.encoder_heads],
+        [range(width) for width in neurons or config.encoder_neurons],
+        [range(width) for width in heads or config.encoder_heads],
     )
 
 
@@ -94,7 +96,7 @@ def num_removed(config: BertConfig) -> int:
     return sum(removed[: config.num_encoder_weights])
 
 
-def _take(source: EncoderBlock, target: EncoderBlock, neurons: np.ndarray, heads: np.ndarray) -> None:
+def _take(source: EncoderBlock, target: EncoderBlock, neurons: Sequence[int], heads: Sequence[int]) -> None:
     attention, config = source.attention, source.config
     columns = head_columns(heads, config.head_columns)
     projected = (3, config.num_attention_heads * config.head_columns)
@@ -111,11 +113,11 @@ def _take(source: EncoderBlock, target: EncoderBlock, neurons: np.ndarray, heads
             values(attention.output_projection.bias),
         ),
         target.intermediate: (
-            values(source.intermediate.kernel)[:, neurons],
-            values(source.intermediate.bias)[neurons],
+            values(source.intermediate.kernel)[:, list(neurons)],
+            values(source.intermediate.bias)[list(neurons)],
         ),
         target.feed_forward_output: (
-            values(source.feed_forward_output.kernel)[neurons],
+            values(source.feed_forward_output.kernel)[list(neurons)],
             values(source.feed_forward_output.bias),
         ),
         target.attention_layer_norm: source.attention_layer_norm.get_weights(),
@@ -125,6 +127,6 @@ def _take(source: EncoderBlock, target: EncoderBlock, neurons: np.ndarray, heads
         layer.set_weights(weights)
 
 
-def head_columns(heads: np.ndarray, head_size: int) -> np.ndarray:
+def head_columns(heads: Sequence[int], head_size: int) -> np.ndarray:
     """The columns of some heads among those of all, `[len(heads) * D]`."""
     return (np.asarray(heads)[:, None] * head_size + np.arange(head_size)).ravel()

@@ -14,9 +14,10 @@ import numpy as np
 from keras import ops
 
 from powerbert_tf.common.reporting import open_bar
-from powerbert_tf.models.classifier import BertClassifier
+from powerbert_tf.elimination.reduction import Reduction
+from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.encoder import EncoderBlock
-from powerbert_tf.models.narrow import head_columns, take_widths
+from powerbert_tf.models.narrow import head_columns, prefix, take_widths
 from powerbert_tf.search.importance import order_by_reconstruction
 from powerbert_tf.search.reconstruction import Moments, rebuild
 
@@ -44,46 +45,98 @@ class RebuiltWidths:
 
     Args:
         model: A `BertClassifier` that keeps all rows.
-        batches: Inputs of the calibration text, arrays `[B, T]` by name.
+        batches: Inputs of the calibration text, arrays `[B, T]` by name; none for a model that was trained to be sliced
+            (`training.elastic`), whose order and weights stay as they are.
     """
 
     def __init__(self, model: BertClassifier, batches: Sequence[Batch]):
-        moments = dense_moments(model, batches)
-        distinct = model.config.num_encoder_weights
-        neurons, heads = [], []
-        for encoder, found in zip(model.encoders[:distinct], moments, strict=True):
-            kernel = ops.convert_to_numpy(encoder.feed_forward_output.kernel)
-            neurons.append(order_by_reconstruction(found.neurons.gram, kernel))
-            kernel = ops.convert_to_numpy(encoder.attention.output_projection.kernel)
-            heads.append(order_by_reconstruction(found.heads.gram, kernel, model.config.head_columns))
-        repeats = len(model.encoders) // distinct
-        self.model = take_widths(model, neurons * repeats, heads * repeats)
+        self._rebuilt: dict[tuple[int, str, int], tuple[np.ndarray, np.ndarray]] = {}
+        self._scratch: BertClassifier | None = None
+        self._moments: list[EncoderMoments] = []
+        self.model = model
+        if batches:
+            self._order(dense_moments(model, batches))
+
+    def _order(self, moments: Sequence[EncoderMoments]) -> None:
+        model = self.model
+        neurons, heads = importance_orders(model, moments)
+        self.model = take_widths(model, neurons, heads)
         size = model.config.head_columns
         self._moments = [
-            EncoderMoments(found.heads.of(head_columns(of_heads, size)), found.neurons.of(of_neurons))
-            for found, of_neurons, of_heads in zip(moments, neurons, heads, strict=True)
+            EncoderMoments(found.heads.of(head_columns(of_heads, size)), found.neurons.of(np.array(of_neurons)))
+            for found, of_neurons, of_heads in zip(moments, neurons, heads, strict=False)
         ]
-        self._rebuilt: dict[tuple[int, str, int], tuple[np.ndarray, np.ndarray]] = {}
 
-    def narrowed(self, neurons: Sequence[int], heads: Sequence[int]) -> BertClassifier:
-        """The model of some widths, each encoder rebuilt from the dense model's own inputs."""
+    def narrowed(self, neurons: Sequence[int] | None, heads: Sequence[int] | None) -> BertClassifier:
+        """The model of some widths, all where None, each encoder rebuilt from the dense model's own inputs."""
         config = self.model.config
-        model = take_widths(self.model, [np.arange(width) for width in neurons], [np.arange(width) for width in heads])
+        model = prefix(self.model, neurons, heads)
         for index, encoder in enumerate(model.encoders[: config.num_encoder_weights]):
-            if heads[index] < config.num_attention_heads:
-                projection = encoder.attention.output_projection
-                projection.set_weights(self._solution(index, "heads", heads[index] * config.head_columns, projection))
-            if neurons[index] < config.intermediate_size:
-                output = encoder.feed_forward_output
-                output.set_weights(self._solution(index, "neurons", neurons[index], output))
+            for part, full in (("heads", config.attention_size), ("neurons", config.intermediate_size)):
+                product = _product(encoder, part)
+                kernel, bias = product.get_weights()
+                if len(kernel) < full:
+                    product.set_weights(self._solution(index, part, kernel, bias))
         return model
 
-    def _solution(self, index: int, part: str, width: int, layer: Any) -> tuple[np.ndarray, np.ndarray]:
-        key = (index, part, width)
+    def zero_filled(self, neurons: Sequence[int], heads: Sequence[int]) -> BertClassifier:
+        """What `narrowed` computes, at full width: removed neurons and heads have outgoing weights of 0.
+
+        All calls return the same model, with other weights: it is for trying many widths, of which none is kept.
+        """
+        config = self.model.config
+        if self._scratch is None:
+            self._scratch = prefix(self.model)  # a copy
+        for index in range(config.num_encoder_weights):
+            self._fill(self._scratch.encoders[index], index, "neurons", neurons[index])
+            self._fill(self._scratch.encoders[index], index, "heads", heads[index])
+        return self._scratch
+
+    def zero_filled_encoder(self, index: int, name: str, width: int) -> EncoderBlock:
+        """One encoder of `zero_filled`, with `width` neurons or heads, as `name` says, and all of the other."""
+        config = self.model.config
+        widths = {"neurons": list(config.encoder_neurons), "heads": list(config.encoder_heads)}
+        widths[name][index % config.num_encoder_weights] = width
+        return self.zero_filled(**widths).encoders[index]
+
+    def _fill(self, encoder: EncoderBlock, index: int, part: str, width: int) -> None:
+        original = _product(self.model.encoders[index], part)
+        columns = width * (1 if part == "neurons" else self.model.config.head_columns)
+        kernel, bias = original.get_weights()
+        if columns < len(kernel):
+            rebuilt, bias = self._solution(index, part, kernel[:columns], bias)
+            kernel = np.concatenate([rebuilt, np.zeros_like(kernel[columns:])])
+        _product(encoder, part).set_weights([kernel, bias])
+
+    def _solution(self, index: int, part: str, kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Kernel and bias of the first columns of a product, which had these before the others left."""
+        if not self._moments:
+            return kernel, bias
+        key = (index, part, len(kernel))
         if key not in self._rebuilt:
-            moments = getattr(self._moments[index], part).of(np.arange(width))
-            self._rebuilt[key] = rebuild(moments, ops.convert_to_numpy(layer.kernel))
+            moments = getattr(self._moments[index], part).of(np.arange(len(kernel)))
+            self._rebuilt[key] = rebuild(moments, kernel)
         return self._rebuilt[key]
+
+
+def _product(encoder: EncoderBlock, part: str) -> Any:
+    """The dense layer that `"heads"` or `"neurons"` go into."""
+    return encoder.attention.output_projection if part == "heads" else encoder.feed_forward_output
+
+
+def importance_orders(
+    model: BertClassifier, moments: Sequence[EncoderMoments]
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Numbers of the neurons and of the heads of each encoder, the most important first."""
+    config = model.config
+    neurons, heads = [], []
+    for encoder, found in zip(model.encoders, moments, strict=False):
+        kernel = ops.convert_to_numpy(encoder.feed_forward_output.kernel)
+        neurons.append(order_by_reconstruction(found.neurons.gram, kernel).tolist())
+        kernel = ops.convert_to_numpy(encoder.attention.output_projection.kernel)
+        heads.append(order_by_reconstruction(found.heads.gram, kernel, config.head_columns).tolist())
+    repeats = config.num_hidden_layers // config.num_encoder_weights
+    return neurons * repeats, heads * repeats
 
 
 def dense_moments(model: BertClassifier, batches: Sequence[Batch]) -> list[EncoderMoments]:
@@ -135,6 +188,9 @@ def _steps(model: BertClassifier, batch: Batch) -> Iterator[_Step]:
 def rebuild_in_sequence(dense: BertClassifier, reduced: BertClassifier, batches: Sequence[Batch]) -> None:
     """Rebuilds each encoder of a reduced model from its own inputs, the first one first.
 
+    The last encoder stays as it is: it has one row for each example, [CLS], too few to tell what the encoders before it
+    have changed.
+
     The target of a row is what the dense model has in its place before LayerNorm, so that each product also makes up
     for what the encoders before it, and the rows that left, have changed.
 
@@ -144,8 +200,8 @@ def rebuild_in_sequence(dense: BertClassifier, reduced: BertClassifier, batches:
         batches: Inputs of the calibration text, arrays `[B, T]` by name.
     """
     states = [_Pair(dense, reduced, batch) for batch in batches]
-    with open_bar(total=2 * len(reduced.encoders), desc="rebuild", unit="product") as bar:
-        for full, narrow in zip(dense.encoders, reduced.encoders, strict=True):
+    with open_bar(total=2 * len(reduced.encoders) - 2, desc="rebuild", unit="product") as bar:
+        for full, narrow in zip(dense.encoders[:-1], reduced.encoders, strict=False):
             for state in states:
                 state.attend(full, narrow)
             _solve(narrow.attention.output_projection, [state.projection_rows() for state in states])
@@ -156,6 +212,30 @@ def rebuild_in_sequence(dense: BertClassifier, reduced: BertClassifier, batches:
             bar.update()
             for state in states:
                 state.feed_forward(full, narrow)
+
+
+def with_reduction(
+    model: BertClassifier, reduction: Reduction, batches: Sequence[Batch] = (), **kwargs
+) -> BertClassifier:
+    """A model whose encoders keep some of another's word-vectors, neurons and heads.
+
+    Args:
+        model: A `BertClassifier` at full width that keeps all rows.
+        reduction: What each encoder keeps.
+        batches: Inputs of some text, `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` each, some 10,000
+            tokens in all. With it, the neurons and heads that matter least leave, and what they contributed is rebuilt
+            by least squares; without it, the last ones leave.
+        **kwargs: Such as `selection`; the others stay as they are.
+
+    Returns:
+        A `BertClassifier`. If it is narrower it has weights of its own, otherwise it shares those of `model`.
+
+    Raises:
+        InputError: `reduction` does not fit.
+    """
+    if reduction.is_narrowed:
+        model = RebuiltWidths(model, batches).narrowed(reduction.neurons, reduction.heads)
+    return with_retention(model, reduction.rows, **kwargs)
 
 
 def _solve(layer: Any, rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -189,8 +269,6 @@ class _Pair:
         self._context = narrow.attention.gather_heads(probs, value)
         if "rows" in stays:
             self._places = np.take_along_axis(self._places, ops.convert_to_numpy(stays["rows"]), axis=1)
-        elif narrow.cls_only:
-            self._places = self._places[:, :1]
         self._real = ops.convert_to_numpy(self._mask).ravel() > 0
 
     def projection_rows(self) -> tuple[np.ndarray, np.ndarray]:

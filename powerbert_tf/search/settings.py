@@ -4,8 +4,10 @@ import dataclasses
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.flags import AT_LEAST_1, NOT_NEGATIVE, CheckedSettings, require, setting
+from powerbert_tf.elimination.reduction import DIMENSIONS, WIDTHS, parse_widths
 from powerbert_tf.elimination.significance import score_names
 
+GIVEN = ("retention_configuration", *WIDTHS)  # what encoders keep, instead of a search
 TARGETS = ("target_speedup", "target_latency_ms", "max_loss")
 
 
@@ -15,20 +17,22 @@ class SearchMethod:
 
     Attributes:
         description: A sentence for the report.
-        trains: Whether it writes weights, which re-training then starts from.
+        trains: Whether it trains, and writes weights, which re-training then starts from.
+        widths: Whether it can narrow encoders, and not only eliminate rows.
         has_target: Whether one of `TARGETS` is its goal.
         depends_on: Flags that its result depends on, beside the target, what costs are measured by, and the score.
     """
 
     description: str
     trains: bool = True
+    widths: bool = True
     has_target: bool = True
     depends_on: tuple[str, ...] = ()
 
 
 SEARCH_METHODS: dict[str, SearchMethod] = {
     "calibrate": SearchMethod(
-        "No training: one encoder at a time eliminated, and the change of the answers was measured as its damage.",
+        "No training: one encoder at a time was reduced, and the change of the answers was measured as its damage.",
         trains=False,
         depends_on=("calibration_examples",),
     ),
@@ -38,6 +42,7 @@ SEARCH_METHODS: dict[str, SearchMethod] = {
     ),
     "paper": SearchMethod(
         "Retention parameters were learned with the weights, while lambda pushed their masses down.",
+        widths=False,
         has_target=False,
         depends_on=("learning_rate_soft_extract", "lambda_"),
     ),
@@ -46,7 +51,7 @@ SEARCH_METHODS: dict[str, SearchMethod] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchSettings(CheckedSettings):
-    """The retention configuration and its target."""
+    """What encoders keep, and the target of the search for it."""
 
     search_method: str = setting(
         "calibrate (no training: measure what elimination changes, then eliminate where it hurts least), soft (learn "
@@ -62,6 +67,21 @@ class SearchSettings(CheckedSettings):
     retention_configuration: str = setting(
         "Word-vectors that each encoder keeps, such as 64,48,32, or their share of each example, such as 0.8,0.5,0.3, "
         "instead of a search; empty to search.",
+        default="",
+    )
+    neurons: str = setting(
+        "Neurons that the feed-forward network of each encoder keeps, such as 768,512,512, instead of a search; empty "
+        "for all of them, or to search.",
+        default="",
+    )
+    heads: str = setting(
+        "Attention heads that each encoder keeps, such as 12,10,8, instead of a search; empty for all of them, or to "
+        "search.",
+        default="",
+    )
+    search_over: str = setting(
+        "What the search may reduce, separated by commas: rows (word-vectors), neurons, heads. Default: all three; "
+        "rows with --search_method=paper.",
         default="",
     )
     target_speedup: float = setting(
@@ -98,11 +118,24 @@ class SearchSettings(CheckedSettings):
         if len(given) > 1:
             raise InputError(f"--{' and --'.join(given)} are given; expected one target.")
         if given and not self.searches:
-            raise InputError(f"--{given[0]} and --retention_configuration are given; expected one of them.")
+            fixed = next(name for name in GIVEN if getattr(self, name))
+            raise InputError(f"--{given[0]} and --{fixed} are given; expected one of them.")
         if given and not SEARCH_METHODS[self.search_method].has_target:
             raise InputError(f"--{given[0]}: the paper's search has lambda for a knob; expected another search method.")
         if self.max_loss and self.search_method == "soft":
             raise InputError("--max_loss: the soft search goes to a speed-up; expected --search_method=calibrate.")
+        unknown = [name for name in self.dimensions if name not in DIMENSIONS]
+        if unknown or len(set(self.dimensions)) < len(self.dimensions):
+            raise InputError(f"--search_over={self.search_over}: expected some of {', '.join(DIMENSIONS)}, each once.")
+        if self.dimensions != ("rows",) and not SEARCH_METHODS[self.search_method].widths:
+            raise InputError(
+                f"--search_over={self.search_over}: the paper's search eliminates word-vectors only; expected rows, or "
+                "another search method."
+            )
+        if self.search_method == "soft" and "rows" not in self.dimensions:
+            raise InputError(f"--search_over={self.search_over}: the soft search needs rows; expected rows, too.")
+        for name in WIDTHS:
+            parse_widths(name, getattr(self, name))  # raises where it cannot be read
         self.pareto_targets()  # raises where it cannot be read
 
     def pareto_targets(self) -> tuple[float, ...]:
@@ -125,5 +158,12 @@ class SearchSettings(CheckedSettings):
 
     @property
     def searches(self) -> bool:
-        """Whether the retention configuration comes from a search."""
-        return not self.retention_configuration
+        """Whether what encoders keep comes from a search."""
+        return not any(getattr(self, name) for name in GIVEN)
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """What the search may reduce."""
+        if self.search_over:
+            return tuple(self.search_over.split(","))
+        return DIMENSIONS if SEARCH_METHODS[self.search_method].widths else DIMENSIONS[:1]

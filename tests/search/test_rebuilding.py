@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+import powerbert_tf
+from powerbert_tf.elimination.reduction import Reduction
 from powerbert_tf.models.classifier import with_retention
 from powerbert_tf.models.narrow import prefix, take_widths
 from powerbert_tf.search.rebuilding import RebuiltWidths, rebuild_in_sequence
@@ -29,12 +31,48 @@ def test_rebuilding_in_sequence_makes_up_for_rows_that_leave():
     model = classifier()
     batches = [inputs_of(length, examples=29, seed=length) for length in (7, 13, 19)]
     reduced = with_retention(RebuiltWidths(model, batches).narrowed(NEURONS, HEADS), (0.9, 0.5, 0.1))
-    before = [np.abs(logits_of(reduced, batch) - logits_of(model, batch)).mean() for batch in batches]
+
+    def cls_before_the_last_encoder(one, batch):
+        word_vectors = one.get_layer("embeddings")(batch["token_ids"], batch["segment_ids"])
+        mask = batch["padding_mask"]
+        for encoder in one.encoders[:-1]:
+            word_vectors, mask = encoder(word_vectors, mask, batch["padding_mask"])
+        return np.asarray(word_vectors[:, 0])
+
+    def distance():
+        states = [[cls_before_the_last_encoder(one, batch) for one in (model, reduced)] for batch in batches]
+        return np.mean([np.mean((full - own) ** 2) for full, own in states])
+
+    before, last = distance(), reduced.encoders[-1].get_weights()
 
     rebuild_in_sequence(model, reduced, batches)
 
-    after = [np.abs(logits_of(reduced, batch) - logits_of(model, batch)).mean() for batch in batches]
-    assert np.mean(after) < 0.9 * np.mean(before)
+    assert distance() < 0.8 * before
+    np.testing.assert_equal(reduced.encoders[-1].get_weights(), last)
+
+
+def test_a_model_is_reduced_in_one_call():
+    model = classifier()
+    batches = [inputs_of(length, seed=length) for length in (7, 13, 19)]
+    reduction = Reduction((0.9, 0.5, 0.1), NEURONS, HEADS)
+
+    reduced = powerbert_tf.with_reduction(model, reduction, batches, selection="weighted")
+
+    assert reduced.reduction == reduction
+    assert reduced.selection == "weighted"
+    widths = RebuiltWidths(model, batches).narrowed(NEURONS, HEADS)
+    expected = with_retention(widths, reduction.rows, selection="weighted")
+    np.testing.assert_allclose(logits_of(reduced, batches[1]), logits_of(expected, batches[1]), atol=1e-6)
+
+    first_ones = powerbert_tf.with_reduction(model, reduction)  # without text
+    expected = with_retention(prefix(model, NEURONS, HEADS), reduction.rows)
+    np.testing.assert_array_equal(logits_of(first_ones, batches[1]), logits_of(expected, batches[1]))
+
+
+def test_without_widths_weights_are_shared():
+    model = classifier()
+    reduced = powerbert_tf.with_reduction(model, Reduction((0.9, 0.5, 0.1)))
+    assert reduced.encoders[0].intermediate is model.encoders[0].intermediate
 
 
 def test_rebuilding_the_model_itself_in_sequence_changes_nothing():
