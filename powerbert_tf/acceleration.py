@@ -35,10 +35,11 @@ from powerbert_tf.runs.trained_classifier import (
     keep_weights,
     load_labeled,
 )
+from powerbert_tf.search.settings import GIVEN
 from powerbert_tf.training.evaluation import predict_logits
 
 # Settings that `accelerate` has arguments for, or sets itself.
-_NOT_SETTINGS = ("task", "checkpoint", "output_dir", "data_dir", "target_speedup", "retention_configuration")
+_NOT_SETTINGS = ("task", "checkpoint", "output_dir", "data_dir", "target_speedup", *GIVEN)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -129,7 +130,7 @@ def accelerate(
     verbose: int = 1,
     **settings: Any,
 ) -> Accelerated:
-    """Makes a trained classifier faster: each encoder eliminates the word-vectors that matter least.
+    """Makes a trained classifier faster: each encoder keeps the word-vectors, neurons and heads that matter most.
 
     The search needs no training and takes minutes. Re-training then brings the answers of the reduced model back
     towards the original's on the training texts.
@@ -142,7 +143,7 @@ def accelerate(
             their numbers from 0; for a model with one output, the numbers that it predicts.
         target_speedup: Times faster than the original on the same length-grouped batches; None if the settings have
             `max_loss` or `target_latency_ms` instead.
-        retrain: Whether to train the reduced model; if not, no weight changes.
+        retrain: Whether to train the reduced model; if not, only encoders that are narrowed change, by least squares.
         dev_data: Data to measure on, of any of these kinds; without it, a share of the data is split off.
         classes: Names of the classes in the order of the model's outputs; by default the model's own.
         text_column: Column of the texts in a table or data frame; by default `text` in a data frame.

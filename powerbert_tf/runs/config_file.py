@@ -13,7 +13,7 @@ from powerbert_tf.common.flags import flag_name
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.tasks import TASK_FILE
 from powerbert_tf.runs.task_file import RUN_FLAGS, checkpoint_flag, read_settings_file, typed_settings
-from powerbert_tf.search.settings import TARGETS
+from powerbert_tf.search.settings import GIVEN, TARGETS
 
 OWN_DATA = "own_data"  # whether `task.json` beside the file says where the data is
 _PACKAGES = ("tensorflow", "tensorflow-text", "keras", "numpy", "scipy", "safetensors")
@@ -90,7 +90,7 @@ def repeated(path: str | os.PathLike, given: Mapping[str, Any]) -> tuple[dict[st
     recorded = read_config(path)
     now = {name: value for name, value in given.items() if value is not None}
     before = dict(recorded.settings)
-    targets = (*TARGETS, "retention_configuration")  # only one of them may be given
+    targets = (*TARGETS, *GIVEN)  # only one of them may be given
     if any(name in now for name in targets):
         for name in targets:
             before.pop(name, None)

@@ -9,7 +9,7 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.flags import flag_name
 from powerbert_tf.data.datasets import Dataset
 from powerbert_tf.data.tasks import PUBLISHED, TASK_FILE, OwnTask, Task
-from powerbert_tf.elimination.retention import Configuration, validate_configuration
+from powerbert_tf.elimination.reduction import Reduction
 from powerbert_tf.runs.folder import RESULT_FILE, RunFolder
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import resolve_settings
@@ -24,9 +24,9 @@ _FREE = ("task", "checkpoint", "output_dir", "padding", "precision")
 class FinishedRun(Run):
     """A run without data, whose retention configuration is the one that its reduced model was trained with."""
 
-    def configuration(self) -> Configuration:
-        return validate_configuration(
-            self.folder.finished(_STAGE)["retention_configuration"],
+    def reduction(self) -> Reduction:
+        return Reduction.from_json(
+            self.folder.finished(_STAGE),
             self.checkpoint.config.num_hidden_layers,
             self.settings.inputs.max_seq_length,
         )
@@ -94,7 +94,7 @@ def load_finished_run(folder: Path, given: Mapping[str, Any]) -> FinishedRun:
     tokenizer = load_tokenizer(checkpoint, settings.inputs.case, settings.inputs.truncation)
     no_data = Dataset(str(result["settings"].get("data", "")), str(folder), {})
     run = FinishedRun(settings, task, checkpoint, tokenizer, no_data, RunFolder(folder))
-    run.configuration()  # raises if it does not fit the checkpoint
+    run.reduction()  # raises if it does not fit the checkpoint
     return run
 
 

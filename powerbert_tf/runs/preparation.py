@@ -17,6 +17,7 @@ from powerbert_tf.data.labels import balanced_weights
 from powerbert_tf.data.metrics import with_metrics
 from powerbert_tf.data.own_data import OwnData
 from powerbert_tf.data.tasks import ChoiceTask, GlueTask, Task, get_task
+from powerbert_tf.elimination.reduction import WIDTHS, parse_widths
 from powerbert_tf.elimination.retention import parse_configuration
 from powerbert_tf.export.formats import DEFAULT_FORMAT, EXPORT_FORMATS
 from powerbert_tf.export.writers import check_format
@@ -76,8 +77,14 @@ def _check_length(settings: Settings, task: Task, checkpoint: Checkpoint, tokeni
             f"--max_seq_length={length}: {checkpoint.name} has position embeddings for {config.max_length} tokens; "
             "expected at most that."
         )
-    if not settings.search.searches:
-        parse_configuration(settings.search.retention_configuration, config.num_hidden_layers, length)
+    search = settings.search
+    if search.retention_configuration:
+        parse_configuration(search.retention_configuration, config.num_hidden_layers, length)
+    try:
+        neurons, heads = (parse_widths(name, getattr(search, name)) for name in WIDTHS)
+        dataclasses.replace(config, neurons=neurons, heads=heads)
+    except InputError as error:
+        raise InputError(f"--{error}") from None
     lowest = tokenizer.num_special_tokens(1 + task.is_pair)
     if length <= lowest:
         raise InputError(f"--max_seq_length={length}: leaves no room for words; expected at least {lowest + 1}.")

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.elimination.reduction import WIDTHS
 from powerbert_tf.elimination.retention import validate_configuration
 
 _LARGEST = 1e300  # JSON can spell integers that no float holds
@@ -60,6 +61,9 @@ _TEXT = _Kind("a text", lambda value: isinstance(value, str) and "\0" not in val
 _PLACE = _Kind("a path below the run's folder", _is_below)
 _CONFIGURATION = _Kind("a retention configuration", _is_configuration)
 
+_WIDTHS = {f"{name}?": Each(_COUNT) for name in WIDTHS}
+_REDUCTION = {"retention_configuration": _CONFIGURATION, **_WIDTHS}
+
 _METRICS = Each(_NUMBER, dict)
 _MODEL = {"metrics": _METRICS}
 _MAIN = {"metric": _TEXT, "metrics": _METRICS}
@@ -78,14 +82,14 @@ RESULT_SCHEMAS: Mapping[str, Any] = MappingProxyType(
         "finetune": {**_MAIN, "epoch?": _COUNT},
         "search": {
             **_MAIN,
-            "retention_configuration": _CONFIGURATION,
+            **_REDUCTION,
             "search_method?": _TEXT,
             **dict.fromkeys(_SPEEDUPS, _NUMBER),
             "profile?": {"fractions": Each(_NUMBER), "damages": Each(Each(_NUMBER))},
         },
         "retrain": {
             **_MAIN,
-            "retention_configuration": _CONFIGURATION,
+            **_REDUCTION,
             "metrics_before?": _METRICS,
             "epoch?": _COUNT,
         },
@@ -97,7 +101,7 @@ RESULT_SCHEMAS: Mapping[str, Any] = MappingProxyType(
             "examples": _COUNT,
             "further?": Each({"dense": _METRICS, "reduced": _METRICS}, dict),
             "per_class?": Each({**dict.fromkeys(("precision", "recall", "f1"), _NUMBER), "examples": _COUNT}, dict),
-            "retention_configuration": _CONFIGURATION,
+            **_REDUCTION,
             "multiply_adds": {
                 **dict.fromkeys(("padded", "unpadded", "padded_to_unpadded"), _COST),
                 "kept": Each(_NUMBER),
@@ -117,7 +121,7 @@ RESULT_SCHEMAS: Mapping[str, Any] = MappingProxyType(
                     "target_speedup": _NUMBER,
                     "measured_speedup?": _NUMBER,
                     "metrics": _METRICS,
-                    "retention_configuration": _CONFIGURATION,
+                    **_REDUCTION,
                 }
             ),
         },
@@ -127,6 +131,7 @@ RESULT_SCHEMAS: Mapping[str, Any] = MappingProxyType(
                 {
                     "strategy": _TEXT,
                     "configuration": _CONFIGURATION,
+                    **_WIDTHS,
                     **dict.fromkeys(("target_speedup", "predicted_speedup", "speedup", "speedup_padded"), _POSITIVE),
                     "metric": _NUMBER,
                     "seed": _COUNT,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,24 @@ from powerbert_tf.common.errors import InputError, first_line
 from powerbert_tf.common.files import find_cache_folder
 from powerbert_tf.data.datasets import Dataset
 from powerbert_tf.data.tasks import Task
-from powerbert_tf.elimination.retention import (
-    Configuration,
-    format_configuration,
-    parse_configuration,
-    validate_configuration,
-)
+from powerbert_tf.elimination.reduction import WIDTHS, Reduction, parse_widths
+from powerbert_tf.elimination.retention import Configuration, format_configuration, parse_configuration
 from powerbert_tf.latency.cost_files import load_costs
 from powerbert_tf.latency.costs import Costs, count_costs, grouped_lengths, require_reachable, speedup_for_latency
 from powerbert_tf.latency.speed import SpeedTest
 from powerbert_tf.models.classifier import BertClassifier, with_retention
+from powerbert_tf.models.narrow import prefix
 from powerbert_tf.runs.folder import RunFolder
 from powerbert_tf.runs.settings import Settings, names_of_stage
+from powerbert_tf.search.allocation import Widths
+from powerbert_tf.search.rebuilding import with_reduction
 from powerbert_tf.search.settings import SEARCH_METHODS
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 from powerbert_tf.training.distribution.processes import by_chief, num_processes
 from powerbert_tf.training.evaluation import evaluate_model
 from powerbert_tf.training.train import TrainingSetup
+
+_REBUILDING_ROWS = 16_384  # word-vectors of training text; see docs/results.md for what more of them bring
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,14 +63,19 @@ class Run:
             self._splits[name] = load_encoded(split, self.tokenizer, inputs.max_seq_length, self.cache_folder)
         return self._splits[name]
 
-    def load_model(self, stage: str, **kwargs) -> BertClassifier:
-        """A model with the weights of a finished stage; takes arguments of `BertClassifier`.
+    def load_model(self, stage: str, narrowed: Reduction | None = None, **kwargs) -> BertClassifier:
+        """A model with the weights of a finished stage, in encoders as wide as `narrowed` says.
+
+        Takes arguments of `BertClassifier`.
 
         Raises:
             InputError: The weights cannot be read.
         """
+        config = self.checkpoint.config
+        if narrowed is not None:
+            config = dataclasses.replace(config, neurons=narrowed.neurons, heads=narrowed.heads)
         model = BertClassifier(
-            self.checkpoint.config,
+            config,
             self.task.num_outputs,
             self.settings.inputs.max_seq_length,
             selection=self.settings.search.selection,
@@ -89,27 +96,50 @@ class Run:
         return self.load_model("finetune")
 
     def searched_model(self) -> BertClassifier:
-        """The model that re-training starts from, eliminating nothing: the search's own, or the fine-tuned one."""
-        if not self.settings.search.searches or not SEARCH_METHODS[self.settings.search.search_method].trains:
-            return self.dense_model()
-        if self.settings.search.search_method == "paper":
-            return self.load_model("search", soft_extract=True).with_slots()
-        return self.load_model("search")
+        """The reduced model that re-training starts from, with the weights of the search, or the fine-tuned ones."""
+        search, reduction = self.settings.search, self.reduction()
+        if not search.searches:
+            return with_reduction(self.dense_model(), reduction, self.rebuilding_batches(), selection=search.selection)
+        if search.search_method == "paper":
+            return self.reduce(self.load_model("search", soft_extract=True), reduction)
+        if SEARCH_METHODS[search.search_method].trains:  # at full width
+            return self.reduce(self.load_model("search"), reduction)
+        # A search that trains nothing has weights of its own if it narrowed and rebuilt encoders.
+        model = self.load_model("search", reduction) if reduction.is_narrowed else self.dense_model()
+        return self.reduce(model, reduction)
 
     def reduced_model(self) -> BertClassifier:
-        return self.load_model("retrain", retention_configuration=self.configuration())
+        reduction = self.reduction()
+        return self.load_model("retrain", reduction, retention_configuration=reduction.rows)
 
-    def reduce(self, model: BertClassifier, configuration: Configuration) -> BertClassifier:
-        """A model that shares the weights of `model` and eliminates as `configuration` says."""
-        return with_retention(model, configuration, selection=self.settings.search.selection)
+    def reduce(self, model: BertClassifier, reduction: Reduction) -> BertClassifier:
+        """A model that keeps what `reduction` says of `model`: of its neurons and heads, the first ones.
+
+        It shares the weights of `model`, unless it is narrower.
+        """
+        config = model.config
+        if reduction.is_narrowed and (reduction.neurons, reduction.heads) != (config.neurons, config.heads):
+            model = prefix(model, reduction.neurons, reduction.heads)
+        return with_retention(model, reduction.rows, selection=self.settings.search.selection)
+
+    def reduction(self) -> Reduction:
+        """What each encoder keeps: what the flags say, or else what the search found."""
+        search, num_encoders = self.settings.search, self.checkpoint.config.num_hidden_layers
+        max_seq_length = self.settings.inputs.max_seq_length
+        if search.searches:
+            return self.reduction_of(self.folder.finished("search"))
+        rows = search.retention_configuration or format_configuration((1.0,) * num_encoders)
+        widths = {name: parse_widths(name, getattr(search, name)) for name in WIDTHS}
+        return Reduction(parse_configuration(rows, num_encoders, max_seq_length), **widths)
+
+    def reduction_of(self, result: Mapping[str, Any]) -> Reduction:
+        """The reduction in a result of a stage, or in one of its budgets."""
+        num_encoders, max_seq_length = self.checkpoint.config.num_hidden_layers, self.settings.inputs.max_seq_length
+        return Reduction.from_json(result, num_encoders, max_seq_length)
 
     def configuration(self) -> Configuration:
-        """The retention configuration: that of the flag, or else of the search."""
-        num_encoders, max_seq_length = self.checkpoint.config.num_hidden_layers, self.settings.inputs.max_seq_length
-        if not self.settings.search.searches:
-            return parse_configuration(self.settings.search.retention_configuration, num_encoders, max_seq_length)
-        found = self.folder.finished("search")["retention_configuration"]
-        return validate_configuration(found, num_encoders, max_seq_length)
+        """The retention configuration: how many word-vectors each encoder keeps."""
+        return self.reduction().rows
 
     def training_setup(self) -> TrainingSetup:
         """The data and settings of a training stage."""
@@ -174,7 +204,14 @@ class Run:
             table = load_costs(config, length, batch_size, self.cache_folder, settings.inference.jit_compile)
         else:
             table = count_costs(config.encoder_size, length, batch_size)
-        return Costs(table, grouped_lengths(self.split("dev").lengths, batch_size), config.num_hidden_layers)
+        widths = Widths.of(config, settings.search.dimensions)
+        return Costs(
+            table,
+            grouped_lengths(self.split("dev").lengths, batch_size),
+            config.num_hidden_layers,
+            widths.neurons[0],
+            widths.heads[0],
+        )
 
     def share_costs(self) -> None:
         """Gives all processes the chief's costs, so that all decide alike."""
@@ -208,11 +245,21 @@ class Run:
         return targets
 
     def calibration_batches(self) -> list[dict[str, np.ndarray]]:
-        """Inputs of some training examples, grouped by length."""
-        train_split = self.split("train")
-        count = min(self.settings.search.calibration_examples, len(train_split))
-        rows = np.random.default_rng(self.settings.training.seed).permutation(len(train_split))[:count]
-        batches = prediction_batches(train_split.take(rows), self.settings.inference.eval_batch_size)
+        """Inputs of the training examples that damages are measured on, grouped by length."""
+        return self._training_inputs(self._shuffled_training_rows()[: self.settings.search.calibration_examples])
+
+    def rebuilding_batches(self) -> list[dict[str, np.ndarray]]:
+        """Inputs of the training examples that narrowed encoders are rebuilt on: others, as far as there are some."""
+        rows = self._shuffled_training_rows()
+        others = np.roll(rows, -min(self.settings.search.calibration_examples, len(rows)))
+        words = np.cumsum(self.split("train").lengths[others])
+        return self._training_inputs(others[: np.searchsorted(words, _REBUILDING_ROWS) + 1])
+
+    def _shuffled_training_rows(self) -> np.ndarray:
+        return np.random.default_rng(self.settings.training.seed).permutation(len(self.split("train")))
+
+    def _training_inputs(self, rows: np.ndarray) -> list[dict[str, np.ndarray]]:
+        batches = prediction_batches(self.split("train").take(rows), self.settings.inference.eval_batch_size)
         return [inputs for inputs, _ in batches]
 
     @functools.cached_property

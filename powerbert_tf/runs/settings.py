@@ -12,7 +12,7 @@ from powerbert_tf.data.tasks import SETTING_NAMES, Task, get_task
 from powerbert_tf.export.settings import ExportSettings
 from powerbert_tf.latency.settings import MeasuringSettings
 from powerbert_tf.reports.settings import ReportSettings
-from powerbert_tf.search.settings import SEARCH_METHODS, TARGETS, SearchSettings
+from powerbert_tf.search.settings import GIVEN, SEARCH_METHODS, TARGETS, SearchSettings
 from powerbert_tf.training.settings import TrainingSettings
 
 MAIN_STAGES = ("finetune", "search", "retrain", "evaluate", "predict", "export")  # what "all" means
@@ -130,10 +130,10 @@ def resolve_settings(task: str | Task, **given: Any) -> Settings:
     method = values.get("search_method", SearchSettings.search_method)
     if method == "soft":
         values["learning_rate_soft_extract"] = given.get("learning_rate_soft_extract", _SOFT_RATE)
-    if method != "paper" and not any(values.get(name) for name in (*TARGETS, "retention_configuration")):
+    if method != "paper" and not any(values.get(name) for name in (*TARGETS, *GIVEN)):
         values["target_speedup"] = _TARGET_SPEEDUP
     if not values.get("distillation"):
-        searches = not values.get("retention_configuration")
+        searches = not any(values.get(name) for name in GIVEN)
         values["distillation"] = "none" if method == "paper" and searches else "logits"
     if not values.get("selection"):
         values["selection"] = "attention" if method == "paper" else "weighted"
@@ -159,6 +159,8 @@ _OF_ALL_STAGES = (
 )
 # Only if they are not as usual, so that results of versions without these settings stay valid.
 _OF_ALL_STAGES_UNLESS = {"truncation": "head", "metric": "", "class_weights": "none"}
+# The same, of the stages that a reduced model goes through.
+_REDUCED_UNLESS = {"neurons": "", "heads": "", "search_over": ""}
 _OF_STAGE: dict[str, tuple[str, ...]] = {
     "finetune": (),
     "search": (),
@@ -186,6 +188,8 @@ def names_of_stage(settings: Settings, stage: str) -> set[str]:
         names |= {*_OF_STAGE["export"]}
         stage = settings.export.export_model
     names |= {*_OF_STAGE[stage]}
+    if stage != "finetune":
+        names |= {name for name, usual in _REDUCED_UNLESS.items() if flat[name] != usual}
     if stage in _SEARCHED and settings.search.searches:
         method = SEARCH_METHODS[settings.search.search_method]
         names |= {"search_method", "selection", *method.depends_on, *((*TARGETS, *_COSTS) if method.has_target else ())}

@@ -104,9 +104,9 @@ def adopt_weights(run: Run) -> None:
 def keep_weights(run: Run) -> None:
     """Writes the weights as if `retrain` had run, for a model that is not re-trained."""
     searched = run.folder.finished("search")
-    metrics, configuration = searched["metrics"], searched["retention_configuration"]
-    result = {**_untrained(run, metrics), "metrics_before": metrics, "retention_configuration": configuration}
-    write_stage(run, "retrain", result, run.dense_model())
+    metrics = searched["metrics"]
+    result = {**_untrained(run, metrics), "metrics_before": metrics, **run.reduction().to_json()}
+    write_stage(run, "retrain", result, run.searched_model())
 
 
 def keep_everything(run: Run) -> None:

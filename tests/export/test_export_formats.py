@@ -13,7 +13,7 @@ from tiny_family import SIZE, write_albert, write_roberta
 from tiny_pieces import sample_texts
 from tiny_task import write_data
 
-from powerbert_tf import load_classifier, read_retention
+from powerbert_tf import load_classifier, read_retention, with_reduction
 from powerbert_tf.checkpoints import find_checkpoint
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.tasks import get_task
@@ -212,7 +212,12 @@ def test_budgets_may_be_narrowed_each_in_its_own_way(tmp_path):
     assert retention.budget_widths == {2.0: NARROW}
     assert not (tmp_path / "hugging_face" / "README.md").exists()
     full = request.models[""]
-    models = export._models(SimpleNamespace(load_model=lambda _: full), elastic)
+    run = SimpleNamespace(
+        load_model=lambda _: full,
+        reduction_of=lambda budget: Reduction.from_json(budget, len(full.encoders), full.max_seq_length),
+        reduce=with_reduction,
+    )
+    models = export._models(run, elastic)
     assert list(models) == ["", "_1.5x", "_2x"]
     assert models["_1.5x"].weights[0] is full.weights[0]
     assert models["_2x"].reduction == Reduction(KEPT, **NARROW)

@@ -81,8 +81,8 @@ def reduced(folder, frame, tmp_path_factory):
     """Nothing trained, in a folder that stays."""
     output = tmp_path_factory.mktemp("reduced")
     accelerated = powerbert_tf.accelerate(
-        folder, frame, 1.7, retrain=False, text_column="review", label_column="verdict", dev_data=frame[:37],
-        output_dir=output, **SETTINGS,
+        folder, frame, 1.7, retrain=False, search_over="rows", text_column="review", label_column="verdict",
+        dev_data=frame[:37], output_dir=output, **SETTINGS,
     )  # fmt: skip
     return accelerated, output
 

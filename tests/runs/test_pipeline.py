@@ -11,6 +11,7 @@ from made_up_rows import token_ids_of
 from tiny_task import CONFIG, NUM_ROWS
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.elimination.reduction import Reduction
 from powerbert_tf.elimination.retention import configuration_from_masses
 from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.preparation import prepare
@@ -335,7 +336,7 @@ def test_a_loss_that_is_no_number_stops_the_run(settings_for):
         pipeline.run(settings_for("STS-B", learning_rate=1e30), "finetune")
 
 
-CURVES = {"search_method": "calibrate", "target_speedups": "1.3,1.8"}
+CURVES = {"search_method": "calibrate", "target_speedups": "1.3,1.8", "search_over": "rows,neurons"}
 
 
 def test_a_search_to_a_target_needs_no_training_and_keeps_fractions(settings_for, finetuned):
@@ -387,6 +388,51 @@ def test_a_soft_search_meets_its_target_whatever_its_steps(settings_for, finetun
     assert result(folder, "retrain")["retention_configuration"] == search["retention_configuration"]
 
 
+def test_a_search_narrows_encoders_and_its_weights_go_through_all_stages(settings_for, finetuned):
+    folder = finetuned
+    pipeline.run(settings_for(search_method="calibrate", target_speedup=1.7, search_over=""), "evaluate")
+    search, retrained, evaluated = (result(folder, stage) for stage in ("search", "retrain", "evaluate"))
+    assert (folder / "search" / "model.weights.h5").exists()
+    assert search["predicted_speedup"] == pytest.approx(1.7, rel=0.1)
+    widths = {name for name in ("neurons", "heads") if name in search}
+    assert widths
+    for one in (retrained, evaluated):
+        for name in ("retention_configuration", *widths):
+            assert one[name] == search[name]
+    assert evaluated["weights"]["reduced"] < evaluated["weights"]["dense"]
+    assert retrained["metrics_before"] == search["metrics"]  # it starts from the rebuilt weights
+    assert search["profile"]["neurons"][-1] == CONFIG["intermediate_size"]
+
+
+def test_widths_can_be_given_instead_of_a_search(settings_for, finetuned):
+    folder = finetuned
+    given = {"neurons": "17,29", "heads": "2,5", "retention_configuration": "0.5,0.1"}
+    pipeline.run(settings_for(**given), "evaluate")
+    evaluated = result(folder, "evaluate")
+    assert evaluated["retention_configuration"] == [0.5, 0.1]
+    assert (evaluated["neurons"], evaluated["heads"]) == ([17, 29], [2, 5])
+    with pytest.raises(InputError, match="retrain was made with other settings: heads was '2,5'"):
+        pipeline.run(settings_for(**{**given, "heads": "3,5"}), "retrain")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"neurons": "17,7,29"}, "--neurons=17,7,29: 3 entries; expected 2"),
+        ({"heads": "5,6"}, "--heads=5,6: has 6; expected whole numbers from 1 to 5"),
+        ({"heads": "5,x"}, "--heads=5,x: expected whole numbers"),
+        ({"neurons": "17,29", "target_speedup": 2.0}, "--target_speedup and --neurons are given"),
+        ({"search_over": "rows,rows"}, "--search_over=rows,rows: expected some of rows, neurons, heads, each once"),
+        ({"search_over": "columns"}, "--search_over=columns: expected some of"),
+        ({"search_over": "heads", "search_method": "soft"}, "the soft search needs rows"),
+        ({"search_over": "rows,heads", "search_method": "paper"}, "the paper's search eliminates word-vectors only"),
+    ],
+)
+def test_widths_that_do_not_fit_are_refused_before_anything_runs(settings_for, given, message):
+    with pytest.raises(InputError, match=message):
+        pipeline.run(settings_for(**{"search_over": "", "search_method": "calibrate", **given}), "retrain")
+
+
 def test_elastic_weights_serve_every_budget_and_pareto_draws_them(settings_for, tiny_run, tmp_path):
     folder = tiny_run.copy(tmp_path / "runs", stage="elastic", **CURVES)
     pipeline.run(settings_for(**CURVES, epochs_retrain=1), "pareto")
@@ -401,7 +447,11 @@ def test_elastic_weights_serve_every_budget_and_pareto_draws_them(settings_for, 
     assert len(found["points"]) == 2 * len(strategies)
     for name in ("pareto.csv", "pareto.md", "pareto.png", "pareto.svg", "1.3x/model.weights.h5"):
         assert (folder / "pareto" / name).stat().st_size > 0, name
-    kept = {tuple(p["configuration"]) for p in found["points"] if p["strategy"] in ("calibrate", "head", "random")}
+    kept = {
+        str([p["configuration"], p["neurons"], p["heads"]])
+        for p in found["points"]
+        if p["strategy"] in ("calibrate", "head", "random")
+    }
     assert len(kept) == 2  # the static strategies keep as many
 
 
@@ -413,7 +463,7 @@ def test_elastic_weights_are_exported_with_signatures_for_each_budget(settings_f
     assert list(expected["answers"]) == ["", "_1.3x", "_1.8x"]
     card = (folder / "saved_model" / "1" / "README.md").read_text()
     for budget in result(folder, "elastic")["budgets"]:
-        kept = ",".join(map(str, budget["retention_configuration"]))
+        kept = Reduction.from_json(budget, CONFIG["num_hidden_layers"], 23)
         assert f"| `serve_text_{budget['target_speedup']:g}x` | `text` | {kept} |" in card
     with pytest.raises(InputError, match=r"export was made with other settings: .*export_model was 'elastic'"):
         pipeline.run(settings_for(**CURVES), "export")

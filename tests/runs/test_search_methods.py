@@ -1,13 +1,15 @@
+import dataclasses
 import types
 
 import numpy as np
 import pytest
 
 from powerbert_tf.elimination.operations import EncoderSize
-from powerbert_tf.latency.costs import Costs, count_costs
+from powerbert_tf.elimination.reduction import Reduction
+from powerbert_tf.latency.costs import Costs, count_costs, fit_to_budget
 from powerbert_tf.runs.stages import search
 
-COSTS = Costs(count_costs(EncoderSize(3, 35, 29), 23, 5), np.array([11, 13, 23]), 3)
+COSTS = Costs(count_costs(EncoderSize(3, 35, 29, num_heads=5), 23, 5), np.array([11, 13, 23]), 3)
 
 
 @pytest.mark.parametrize(
@@ -48,20 +50,24 @@ class _Run:
         return configuration
 
 
-START = (0.7, 0.5, 0.0001)
+START = Reduction((0.7, 0.5, 0.0001))
+
+
+def fit(reduction, target):
+    return Reduction(fit_to_budget(reduction.rows, COSTS, target))
 
 
 @pytest.mark.parametrize("factor", [0.8, 0.95, 1.2])
 def test_what_is_measured_meets_the_target_though_the_prediction_does_not(monkeypatch, factor):
     run = _Run(monkeypatch, factor)
-    found, measured = search.meet_speedup(run, None, START, 1.5)
+    found, measured = search.meet_speedup(run, None, None, START, 1.5, fit)
     assert measured == pytest.approx(1.5, rel=0.03)
     assert COSTS.speedup(found) / factor == measured
 
 
 def test_the_nearest_attempt_is_taken_where_none_is_near(monkeypatch):
     run = _Run(monkeypatch, 3.0)  # at most COSTS.largest_speedup / 3
-    _, measured = search.meet_speedup(run, None, START, 2.0)
+    _, measured = search.meet_speedup(run, None, None, START, 2.0, fit)
     assert len(run.measured) == 4
     speedups = [COSTS.speedup(configuration) / 3 for configuration in run.measured]
     assert measured == min(speedups, key=lambda speedup: abs(speedup - 2.0))
@@ -69,13 +75,13 @@ def test_the_nearest_attempt_is_taken_where_none_is_near(monkeypatch):
 
 def test_without_a_target_it_is_only_measured(monkeypatch):
     run = _Run(monkeypatch, 1.2)
-    assert search.meet_speedup(run, None, START, None) == (START, COSTS.speedup(START) / 1.2)
+    assert search.meet_speedup(run, None, None, START, None, fit) == (START, COSTS.speedup(START) / 1.2)
     assert len(run.measured) == 1
 
 
 def test_nothing_is_measured_where_nothing_is_to_be(monkeypatch):
     run = _Run(monkeypatch, 1.2, cost_model="multiply_adds")
-    assert search.meet_speedup(run, None, START, 1.5) == (START, None)
+    assert search.meet_speedup(run, None, None, START, 1.5, fit) == (START, None)
     assert not run.measured
 
 
@@ -84,9 +90,15 @@ def test_a_result_tells_both_speedups(monkeypatch, capsys):
     run.task = types.SimpleNamespace(metrics=("accuracy",))
     run.split = lambda name: range(17)
     run.evaluate_once = lambda model: {"accuracy": 0.75}
-    result = search.meet_target(run, None, START, None)
-    assert result["measured_speedup"] == result["predicted_speedup"] == COSTS.speedup(START)
+    reduced = types.SimpleNamespace(reduction=dataclasses.replace(START, heads=(5, 3, 2)))
+    run.factor = COSTS.speedup(reduced.reduction)
+    result = search.describe_search(run, None, reduced, None, run.factor)
+    assert result["measured_speedup"] == result["predicted_speedup"] == run.factor
+    assert result["retention_configuration"] == list(START.rows)
+    assert result["heads"] == [5, 3, 2]
+    assert "neurons" not in result
     assert result["measured_speedup_over_padded"] == 4.5
     assert (result["metrics"], result["examples"]) == ({"accuracy": 0.75}, 17)
     told = capsys.readouterr().out
-    assert f"measured {COSTS.speedup(START):.2f}x, 4.50x against padded to N; dev accuracy 0.7500" in told
+    assert f"measured {run.factor:.2f}x, 4.50x against padded to N; dev accuracy 0.7500" in told
+    assert "keeps 5,3,2 heads" in told

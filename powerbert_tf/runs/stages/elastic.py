@@ -1,27 +1,26 @@
 """The elastic stage: one set of weights for many budgets."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.metrics import format_metrics
-from powerbert_tf.elimination.retention import format_configuration
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.runs.run import Run
-from powerbert_tf.runs.stages.search import make_calibration, meet_speedup
+from powerbert_tf.runs.stages.search import found_by_chief, in_order, make_calibration, meet_speedup
 from powerbert_tf.training.distribution.processes import by_chief
 from powerbert_tf.training.elastic import DrawConfigurations, SandwichModel
 from powerbert_tf.training.train import Recipe, train
 
 
 def elastic(run: Run, folder: Path) -> dict[str, Any]:
-    """Trains one set of weights for every budget, see `training.elastic`; then finds a configuration per target."""
+    """Trains one set of weights for every budget, see `training.elastic`; then finds a reduction per target."""
     targets = run.pareto_targets()
-    dense = run.dense_model()
-    costs = run.costs
-    smallest = tuple(by_chief(lambda: make_calibration(run, dense).search(costs, targets[-1])))
-    model = SandwichModel(dense, run.task.is_regression, smallest)
+    dense = in_order(run, run.dense_model())  # any width is then a prefix
+    smallest = found_by_chief(run, lambda: make_calibration(run, dense, rebuilds=False).search(run.costs, targets[-1]))
+    model = SandwichModel(dense, run.task.is_regression, smallest.rows, neurons=smallest.neurons, heads=smallest.heads)
     recipe = Recipe(
         title="elastic",
         rate=run.settings.training.learning_rate_retrain,
@@ -38,21 +37,23 @@ def elastic(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def _budgets(run: Run, dense: BertClassifier, targets: Sequence[float]) -> list[dict[str, Any]]:
-    """A configuration of the elastic weights for each target."""
-    calibration = make_calibration(run, dense)
+    """A reduction of the elastic weights for each target."""
+    calibration = make_calibration(run, dense, rebuilds=False)
+    fit = functools.partial(calibration.fit, run.costs)
     budgets = []
     for target in targets:
-        configuration, measured = meet_speedup(run, dense, calibration.search(run.costs, target), target)
-        metrics = run.evaluate_once(run.reduce(dense, configuration))
+        found = calibration.search(run.costs, target)
+        reduction, measured = meet_speedup(run, dense, dense, found, target, fit)
+        metrics = run.evaluate_once(run.reduce(dense, reduction))
         budgets.append(
             {
                 "target_speedup": target,
-                "predicted_speedup": run.costs.speedup(configuration),
+                "predicted_speedup": run.costs.speedup(reduction),
                 "measured_speedup": measured,
                 "metrics": metrics,
-                "retention_configuration": list(configuration),
+                **reduction.to_json(),
             }
         )
         of_measured = "" if measured is None else f", measured {measured:.2f}x"
-        say(f"  {target:g}x{of_measured}: {format_metrics(metrics)}, keeps {format_configuration(configuration)}")
+        say(f"  {target:g}x{of_measured}: {format_metrics(metrics)}, keeps {reduction}")
     return budgets

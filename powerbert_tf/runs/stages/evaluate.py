@@ -22,7 +22,7 @@ def evaluate(run: Run, folder: Path) -> dict[str, Any]:
     logits = {name: predict_logits(model, dev, settings.inference) for name, model in models.items()}
     labels = cast(np.ndarray, dev.labels)
     metrics = {name: compute_metrics(task, labels, values) for name, values in logits.items()}
-    configuration = run.configuration()
+    reduction = run.reduction()
     speedup = by_chief(lambda: run.speed_test.compare(models["dense"], models["reduced"]))
     further = {
         split: {
@@ -43,10 +43,15 @@ def evaluate(run: Run, folder: Path) -> dict[str, Any]:
         **({"further": further} if further else {}),
         "classes": list(task.classes),
         "per_class": per_class(task, labels, logits["reduced"]),
-        "retention_configuration": list(configuration),
-        "speedup": {**speedup, "predicted": run.costs.speedup(configuration)},
+        **reduction.to_json(),
+        "weights": {name: int(model.count_params()) for name, model in models.items()},
+        "speedup": {**speedup, "predicted": run.costs.speedup(reduction)},
         "multiply_adds": summarize_cost(
-            run.checkpoint.config.encoder_size, configuration, dev.lengths, settings.inputs.max_seq_length
+            models["dense"].config.encoder_size,
+            reduction.rows,
+            dev.lengths,
+            settings.inputs.max_seq_length,
+            models["reduced"].config.encoder_size if reduction.is_narrowed else None,
         ),
         "examples": len(dev),
     }

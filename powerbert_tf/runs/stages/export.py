@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 
 from powerbert_tf.common.reporting import say
-from powerbert_tf.elimination.reduction import WIDTHS
 from powerbert_tf.export.formats import EXPORT_FORMATS
 from powerbert_tf.export.request import ExportRequest
 from powerbert_tf.export.saved_model import write_saved_model
 from powerbert_tf.export.settings import ExportSettings
 from powerbert_tf.export.signatures import budget_suffix
 from powerbert_tf.export.writers import WRITERS
-from powerbert_tf.models.classifier import BertClassifier, with_retention
-from powerbert_tf.models.narrow import prefix
+from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.task_file import describe_task
 
@@ -73,13 +71,11 @@ def _models(run: Run, elastic: dict[str, Any] | None) -> dict[str, BertClassifie
     if elastic is None:
         return {"": run.dense_model() if run.settings.export.export_model == "finetune" else run.reduced_model()}
     full = run.load_model("elastic")
-    models = {"": full}
-    for budget in elastic["budgets"]:
-        widths = {name: budget[name] for name in WIDTHS if budget.get(name)}
-        model = prefix(full, **widths) if widths else full  # of one width, models share their weights
-        suffix = budget_suffix(budget["target_speedup"])
-        models[suffix] = with_retention(model, budget["retention_configuration"])
-    return models
+    reduced = {
+        budget_suffix(budget["target_speedup"]): run.reduce(full, run.reduction_of(budget))
+        for budget in elastic["budgets"]
+    }
+    return {"": full, **reduced}
 
 
 def _sample_texts(run: Run) -> list[tuple[str, ...]]:

@@ -11,13 +11,15 @@ import numpy as np
 
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.metrics import format_metrics
-from powerbert_tf.elimination.retention import Configuration, geometric_schedule, uniform_schedule
+from powerbert_tf.elimination.reduction import Reduction
+from powerbert_tf.elimination.retention import geometric_schedule, uniform_schedule
 from powerbert_tf.latency.costs import GROUPED, fit_to_budget
 from powerbert_tf.latency.speed import BASELINES
 from powerbert_tf.models.classifier import BertClassifier, with_retention
+from powerbert_tf.models.narrow import prefix
 from powerbert_tf.reports.pareto import MAX_LOSS, Baseline, Point, write_pareto
 from powerbert_tf.runs.run import Run
-from powerbert_tf.runs.stages.search import make_calibration, meet_speedup
+from powerbert_tf.runs.stages.search import found_by_chief, make_calibration, meet_speedup
 from powerbert_tf.training.distribution.processes import by_chief, is_chief
 from powerbert_tf.training.train import retrain_model
 
@@ -42,29 +44,30 @@ def pareto(run: Run, folder: Path) -> dict[str, Any]:
             Point(
                 strategy=strategy,
                 target_speedup=target,
-                configuration=model.retention_configuration,
-                predicted_speedup=run.costs.speedup(model.retention_configuration),
+                configuration=model.reduction.rows,
+                predicted_speedup=run.costs.speedup(model.reduction),
                 speedup=speedup,
                 speedup_padded=milliseconds[BASELINES["max"]] / times["reduced"],
                 metric=metrics[main],
                 seed=settings.training.seed,
+                **model.reduction.widths,
             )
         )
         say(f"  {strategy}, {target:g}x: measured {speedup:.2f}x, {format_metrics(metrics)}")
 
-    for strategy, target, configuration, selection in _candidates(run, dense):
-        add(strategy, target, with_retention(dense, configuration, selection=selection))
+    for strategy, target, model in _candidates(run, dense):
+        add(strategy, target, model)
         if strategy == "calibrate":
-            student = with_retention(run.dense_model(), configuration, selection=selection)
             weights = folder / f"{target:g}x"
             by_chief(functools.partial(weights.mkdir, exist_ok=True))  # an interrupted run leaves checkpoints there
+            student = prefix(model)  # a copy
             retrain_model(student, dense, run.training_setup(), weights, f"retrain {target:g}x")
             add("calibrate, re-trained", target, student)
     elastic = run.folder.result("elastic")
     if elastic is not None:
         model = run.load_model("elastic")
         for budget in elastic["budgets"]:
-            add("elastic", budget["target_speedup"], with_retention(model, budget["retention_configuration"]))
+            add("elastic", budget["target_speedup"], run.reduce(model, run.reduction_of(budget)))
 
     measured_on = f"{run.speed_test.describe()}, {datetime.date.today().isoformat()}"
     if is_chief():
@@ -97,20 +100,20 @@ def _write(folder: Path, *content: Any) -> None:
     say(f"\n{(folder / 'pareto.md').read_text(encoding='utf-8')}")
 
 
-def _candidates(run: Run, dense: BertClassifier) -> Iterator[tuple[str, float, Configuration, str]]:
-    """Strategy, target, configuration and selection of each point, without re-training."""
+def _candidates(run: Run, dense: BertClassifier) -> Iterator[tuple[str, float, BertClassifier]]:
+    """Strategy, target and model of each point, without re-training."""
     calibration = make_calibration(run, dense)
-    selection = run.settings.search.selection
+    fit = functools.partial(calibration.fit, run.costs)
 
-    def search(target: float) -> Configuration:
-        return meet_speedup(run, dense, calibration.search(run.costs, target), target)[0]
+    def search(target: float) -> Reduction:
+        return meet_speedup(run, dense, calibration.model, calibration.search(run.costs, target), target, fit)[0]
 
     for target in run.pareto_targets():
-        # The chief measures, so that all processes continue with the same configuration.
-        found = tuple(by_chief(functools.partial(search, target)))
-        yield "calibrate", target, found, selection
+        found = found_by_chief(run, functools.partial(search, target))
+        model = calibration.narrowed(found, run.rebuilding_batches())
+        yield "calibrate", target, model
         for static in ("head", "random"):  # the paper's static strategies, keeping as many word-vectors
-            yield static, target, found, static
+            yield static, target, with_retention(model, found.rows, selection=static)
         for name, schedule in _SCHEDULES.items():
-            start = schedule(_SCHEDULE_END, run.costs.num_encoders)
-            yield name, target, fit_to_budget(start, run.costs, run.costs.speedup(found)), selection
+            rows = fit_to_budget(schedule(_SCHEDULE_END, run.costs.num_encoders), run.costs, run.costs.speedup(found))
+            yield name, target, run.reduce(dense, Reduction(rows))

@@ -3,6 +3,8 @@
 A method is a function `(run, folder) -> result`, with the configuration in the result.
 """
 
+import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +13,17 @@ from typing import Any, cast
 from powerbert_tf.common.errors import NoGainError
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.metrics import format_metrics
-from powerbert_tf.elimination.retention import Configuration, configuration_from_masses, format_configuration
+from powerbert_tf.elimination.reduction import WIDTHS, Reduction, format_widths
+from powerbert_tf.elimination.retention import configuration_from_masses, format_configuration
 from powerbert_tf.latency.costs import fit_to_budget
 from powerbert_tf.models.classifier import BertClassifier
+from powerbert_tf.models.narrow import take_widths
 from powerbert_tf.runs.run import Run
 from powerbert_tf.search.calibrate import Calibration, bisect_speedup
-from powerbert_tf.search.soft import WIDTH, BudgetController
+from powerbert_tf.search.rebuilding import RebuiltWidths, dense_moments, importance_orders
+from powerbert_tf.search.soft import WIDTH, BudgetController, gate_sizes
 from powerbert_tf.training.distribution.processes import by_chief
+from powerbert_tf.training.state import WEIGHTS_FILE
 from powerbert_tf.training.train import Recipe, train
 
 _TOLERANCE = 0.03  # of the logarithm of a measured speed-up
@@ -37,26 +43,29 @@ def _calibrate(run: Run, folder: Path) -> dict[str, Any]:
     dense = run.dense_model()
     calibration = make_calibration(run, dense)
     if target is None:
-        configuration = _within_loss(run, dense, calibration)
+        reduction = _within_loss(run, dense, calibration)
     else:
-        configuration = calibration.search(run.costs, target)
-    profile = calibration.profile()
-    return {
-        **meet_target(run, dense, configuration, target),
-        "profile": {"fractions": profile.fractions.tolist(), "damages": profile.damages.tolist()},
-    }
+        reduction = calibration.search(run.costs, target)
+    reduction, measured = meet_speedup(
+        run, dense, calibration.model, reduction, target, functools.partial(calibration.fit, run.costs)
+    )
+    reduced = calibration.narrowed(reduction, run.rebuilding_batches())
+    if reduction.is_narrowed:
+        reduced.save_weights(folder / WEIGHTS_FILE)
+    profile = calibration.profile().to_json()
+    return {**describe_search(run, dense, reduced, target, measured), "profile": profile}
 
 
 def _soft(run: Run, folder: Path) -> dict[str, Any]:
     """Learns fractions together with the weights; the budget is a constraint, see `search.soft`."""
     target = cast(float, run.target_speedup())  # settings refuse --max_loss for this method
-    dense = run.dense_model()
-    gated = dense.with_slots(gate_width=WIDTH)
-    controller = BudgetController(run.costs, target)
+    dense = in_order(run, run.dense_model())  # gates close in the order of importance
+    gated = dense.with_slots(gate_width=WIDTH, gated=run.settings.search.dimensions)
+    controller = BudgetController(run.costs, target, gate_sizes(gated))
 
     def log() -> dict[str, Any]:
         return {
-            "retention_configuration": list(controller.configuration),
+            **controller.reduction.to_json(),
             "fractions": list(controller.fractions),
             "speedup": controller.budget.speedup,
             "multiplier": controller.budget.multiplier,
@@ -67,7 +76,7 @@ def _soft(run: Run, folder: Path) -> dict[str, Any]:
         title="search",
         decays=False,  # the search itself finds out how long it runs
         keep_last=True,  # earlier epochs have not reached the target
-        evaluated=lambda: run.reduce(dense, controller.configuration),
+        evaluated=lambda: run.reduce(dense, controller.reduction),
         callbacks=[controller],
         log=log,
     )
@@ -78,9 +87,19 @@ def _soft(run: Run, folder: Path) -> dict[str, Any]:
             "  the search ran out of steps before its fractions converged; it meets the target nevertheless, but more "
             "--epochs may find a better configuration"
         )
+
+    def measure() -> dict[str, Any]:
+        def fit(reduction: Reduction, aim: float) -> Reduction:
+            rows = fit_to_budget(reduction.rows, run.costs, aim, reduction.neurons, reduction.heads)
+            return dataclasses.replace(reduction, rows=rows)
+
+        # The trained model is as fast as the fine-tuned one.
+        reduction, measured = meet_speedup(run, dense, dense, controller.reduction, target, fit)
+        return describe_search(run, dense, run.reduce(dense, reduction), target, measured)
+
     return {
         **result,
-        **by_chief(lambda: meet_target(run, dense, controller.configuration, target)),
+        **by_chief(measure),
         "converged": controller.budget.converged,
         "steps": controller.steps,
     }
@@ -108,55 +127,95 @@ def _paper(run: Run, folder: Path) -> dict[str, Any]:
 SEARCHES: dict[str, Callable[[Run, Path], dict[str, Any]]] = {"calibrate": _calibrate, "soft": _soft, "paper": _paper}
 
 
-def make_calibration(run: Run, model: BertClassifier) -> Calibration:
-    """The calibration of a run's model on some of its training examples."""
+def make_calibration(run: Run, model: BertClassifier, rebuilds: bool = True) -> Calibration:
+    """The calibration of a run's model on some of its training examples.
+
+    Args:
+        run: Settings and data.
+        model: The fine-tuned or elastic model.
+        rebuilds: Whether what removed neurons and heads put out is rebuilt; not in weights that serve many widths.
+    """
+    search = run.settings.search
+    rebuilt = None
+    if any(name in search.dimensions for name in WIDTHS):
+        rebuilt = RebuiltWidths(model, run.rebuilding_batches() if rebuilds else ())
     return Calibration(
         model,
         run.calibration_batches(),
         run.task.is_regression,
-        run.settings.search.selection,
+        search.selection,
         run.settings.training.seed,
+        rebuilt,
+        search.dimensions,
+    )
+
+
+def in_order(run: Run, model: BertClassifier) -> BertClassifier:
+    """The model with its neurons and heads in the order of their importance, if they may leave; else itself."""
+    if not any(name in run.settings.search.dimensions for name in WIDTHS):
+        return model
+    # The chief decides, so that all processes have the same order.
+    orders = by_chief(lambda: importance_orders(model, dense_moments(model, run.rebuilding_batches())))
+    return take_widths(model, *orders)
+
+
+def found_by_chief(run: Run, find: Callable[[], Reduction]) -> Reduction:
+    """What the chief finds, which alone measures, so that all processes continue with the same."""
+    return Reduction.from_json(
+        by_chief(lambda: find().to_json()),
+        run.checkpoint.config.num_hidden_layers,
+        run.settings.inputs.max_seq_length,
     )
 
 
 def meet_speedup(
-    run: Run, dense: BertClassifier, configuration: Configuration, target: float | None
-) -> tuple[Configuration, float | None]:
-    """Scales a configuration until the measured speed-up, not only the predicted one, meets the target.
+    run: Run,
+    dense: BertClassifier,
+    ordered: BertClassifier,
+    reduction: Reduction,
+    target: float | None,
+    fit: Callable[[Reduction, float], Reduction],
+) -> tuple[Reduction, float | None]:
+    """Changes a reduction until the measured speed-up, not only the predicted one, meets the target.
 
     Args:
         run: Settings and data.
         dense: The fine-tuned model.
-        configuration: Where to start.
-        target: The speed-up; None to measure only, and keep the configuration.
+        ordered: A model of its sizes, whose first neurons and heads are timed; their values do not matter here.
+        reduction: Where to start.
+        target: The speed-up; None to measure only, and keep the reduction.
+        fit: Brings a reduction to a predicted speed-up.
 
     Returns:
-        The configuration and its measured speed-up; None if `--cost_model=multiply_adds` asks for no measurements.
+        The reduction and its measured speed-up; None if `--cost_model=multiply_adds` asks for no measurements.
     """
     if run.settings.measuring.cost_model != "measured":
-        return configuration, None
-    tried = []
+        return reduction, None
+    tried: list[tuple[float, Reduction, float]] = []
     aim = target or 1.0
     while True:
-        measured, _ = run.speed_test.speedup(dense, run.reduce(dense, configuration))
+        measured, _ = run.speed_test.speedup(dense, run.reduce(ordered, reduction))
         if target is None:
-            return configuration, measured
-        tried.append((abs(math.log(measured / target)), configuration, measured))
+            return reduction, measured
+        tried.append((abs(math.log(measured / target)), reduction, measured))
         if tried[-1][0] <= _TOLERANCE or len(tried) == _ATTEMPTS:
-            return min(tried)[1:]
+            return min(tried, key=lambda one: one[0])[1:]
         aim = min(max(aim * target / measured, 1.0), run.costs.largest_speedup)
-        configuration = fit_to_budget(configuration, run.costs, aim)
+        reduction = fit(reduction, aim)
 
 
-def meet_target(run: Run, dense: BertClassifier, configuration: Configuration, target: float | None) -> dict[str, Any]:
-    """The result of a search with a target: its configuration, speed-ups, and metrics before re-training."""
-    configuration, measured = meet_speedup(run, dense, configuration, target)
-    reduced = run.reduce(dense, configuration)
+def describe_search(
+    run: Run, dense: BertClassifier, reduced: BertClassifier, target: float | None, measured: float | None
+) -> dict[str, Any]:
+    """The result of a search with a target: what encoders keep, speed-ups, and metrics before re-training."""
     metrics = run.evaluate_once(reduced)
-    predicted = run.costs.speedup(configuration)
+    reduction = reduced.reduction
+    predicted = run.costs.speedup(reduction)
     padded = None if measured is None else run.speed_test.speedup_over_padded(dense, reduced)
     of_measured = "" if measured is None else f", measured {measured:.2f}x, {padded:.2f}x against padded to N"
-    say(f"  keeps {format_configuration(configuration)} of each example's length")
+    say(f"  keeps {format_configuration(reduction.rows)} of each example's length")
+    for name, widths in reduction.widths.items():
+        say(f"  keeps {format_widths(widths)} {name}")
     say(f"  predicted {predicted:.2f}x{of_measured}; {format_metrics(metrics)} before re-training")
     if measured is not None and (remark := remark_on_prediction(predicted, measured)):
         say(f"  {remark}")
@@ -169,7 +228,7 @@ def meet_target(run: Run, dense: BertClassifier, configuration: Configuration, t
         "measured_speedup": measured,
         "measured_speedup_over_padded": padded,
         "latency_batch_size": run.settings.measuring.latency_batch_size,
-        "retention_configuration": list(configuration),
+        **reduction.to_json(),
     }
 
 
@@ -184,14 +243,14 @@ def remark_on_prediction(predicted: float, measured: float) -> str:
     )
 
 
-def _within_loss(run: Run, dense: BertClassifier, calibration: Calibration) -> Configuration:
-    """The fastest configuration within `--max_loss` of the fine-tuned model's dev metric."""
+def _within_loss(run: Run, dense: BertClassifier, calibration: Calibration) -> Reduction:
+    """The fastest reduction within `--max_loss` of the fine-tuned model's dev metric."""
     max_loss, main = run.settings.search.max_loss, run.task.metrics[0]
     lowest = run.evaluate_once(dense)[main] - max_loss
 
-    def metric_of(configuration: Configuration) -> float:
-        value = run.evaluate_once(run.reduce(dense, configuration))[main]
-        say(f"  {run.costs.speedup(configuration):.2f}x: dev {main} {value:.4f}, wanted {lowest:.4f}")
+    def metric_of(reduction: Reduction) -> float:
+        value = run.evaluate_once(calibration.narrowed(reduction, run.rebuilding_batches()))[main]
+        say(f"  {run.costs.speedup(reduction):.2f}x: dev {main} {value:.4f}, wanted {lowest:.4f}")
         return value
 
     found = bisect_speedup(
