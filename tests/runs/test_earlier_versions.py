@@ -23,6 +23,8 @@ from powerbert_tf.runs.settings import FIELDS
 def world(tmp_path, monkeypatch):
     with zipfile.ZipFile(REPOSITORY / "tests" / "resources" / "run_of_851b7dd.zip") as archive:
         archive.extractall(tmp_path)
+    for path in tmp_path.rglob("*.json"):  # that name the folder of the checkpoint
+        path.write_text(path.read_text().replace("<world>", str(tmp_path)))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
