@@ -308,6 +308,7 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
     },
     "docs/results.md": {
         f"{_GLUE}*": _ANOTHER_RUN,
+        "python -m benchmarks.accuracy *": Elsewhere(_HOURS, "test_accuracy::test_it_searches_measures_and_resumes"),
         "python -m benchmarks.inference *": _INFERENCE,
         "python -m benchmarks.training *": _TRAINING,
         "python -m benchmarks.inference.time_by_part *": Elsewhere(

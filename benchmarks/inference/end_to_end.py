@@ -100,12 +100,13 @@ def measure(run: Any, configuration: Any, batch_size: int, rounds: int, toleranc
         RuntimeError: Logits depend on padding.
     """
     from powerbert_tf.data.metrics import compute_metrics, predictions_from_logits
+    from powerbert_tf.models.classifier import with_retention
     from powerbert_tf.models.compilation import compiled
 
     configuration = configuration or run.configuration()
     models = {
         "fine-tuned": run.dense_model(),
-        "reduced": run.load_model("retrain", retention_configuration=configuration),
+        "reduced": with_retention(run.reduced_model(), configuration),
     }
     infer = {name: compiled(model) for name, model in models.items()}
     ways = [("fine-tuned", padding) for padding in PADDINGS] + [("reduced", _GROUPED)]

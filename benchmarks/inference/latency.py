@@ -39,11 +39,9 @@ FORMS = {"ONNX Runtime": "onnx", "OpenVINO": "openvino", "LiteRT": "litert"}  # 
 
 
 def models_of(run: Any) -> dict[str, Any]:
-    """Returns the dense model, and the reduced one: re-trained, or else with the search's configuration."""
-    dense = run.dense_model()
-    if run.folder.result("retrain") is None:
-        return {"dense": dense, "reduced": dense.with_slots(retention_configuration=run.configuration())}
-    return {"dense": dense, "reduced": run.reduced_model()}
+    """Returns the dense model, and the reduced one: re-trained, or else as the search left it."""
+    trained = run.folder.result("retrain") is not None
+    return {"dense": run.dense_model(), "reduced": run.reduced_model() if trained else run.searched_model()}
 
 
 def write_forms(run: Any, engines: Sequence[str], folder: Path) -> None:
@@ -291,6 +289,7 @@ def main(_: Sequence[str]) -> None:
         "metric": run.task.metrics[0],
         "retrained": run.folder.result("retrain") is not None,
         "retention": list(run.configuration()),
+        **run.reduction().widths,
         "batch_size": GROUPED,
         "examples": len(labels),
         "results": {engine: results[engine] for engine in ENGINES if engine in results},

@@ -1,0 +1,1 @@
+"""What is lost at a measured speed-up: rows and widths together, rows alone, widths alone."""
