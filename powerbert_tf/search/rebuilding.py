@@ -175,7 +175,7 @@ def _steps(model: BertClassifier, batch: Batch) -> Iterator[_Step]:
         real = ops.convert_to_numpy(mask).ravel() > 0
 
         def rows(tensor, real=real):
-            return ops.convert_to_numpy(ops.reshape(tensor, (-1, tensor.shape[-1])))[real]
+            return _numpy(ops.reshape(tensor, (-1, tensor.shape[-1])))[real]
 
         context = encoder.attention.gather_heads(attention_probs, value)
         attended = encoder.attention.output_projection(ops.reshape(context, (-1, context.shape[-1])))
@@ -272,7 +272,7 @@ class _Pair:
         self._real = ops.convert_to_numpy(self._mask).ravel() > 0
 
     def projection_rows(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._rows(self._context), self._rows(self._of_places(self._full_sum) - self._narrow)
+        return self._rows(self._context), self._target()
 
     def add_context(self, full: EncoderBlock, narrow: EncoderBlock) -> None:
         shape = ops.shape(self._full)
@@ -282,18 +282,25 @@ class _Pair:
         self._full_sum = self._full + ops.reshape(update, shape)
 
     def feed_forward_rows(self, narrow: EncoderBlock) -> tuple[np.ndarray, np.ndarray]:
-        active = narrow.intermediate(_flat(self._narrow))
-        return ops.convert_to_numpy(active)[self._real], self._rows(self._of_places(self._full_sum) - self._narrow)
+        return self._rows(narrow.intermediate(_flat(self._narrow))), self._target()
 
     def feed_forward(self, full: EncoderBlock, narrow: EncoderBlock) -> None:
         self._full = ops.reshape(full.output_layer_norm(_flat(self._full_sum)), ops.shape(self._full))
         self._narrow = ops.reshape(narrow.feed_forward(_flat(self._narrow)), ops.shape(self._narrow))
 
-    def _of_places(self, tensor: Any) -> Any:
-        return np.take_along_axis(ops.convert_to_numpy(tensor), self._places[:, :, None], axis=1)
+    def _target(self) -> np.ndarray:
+        """What the product of the reduced model should add to its rows, `[n, H]`."""
+        full = np.take_along_axis(_numpy(self._full_sum), self._places[:, :, None], axis=1)
+        return self._rows(full) - self._rows(self._narrow)
 
     def _rows(self, tensor: Any) -> np.ndarray:
-        return np.asarray(_flat(tensor))[self._real]
+        """Real rows alone."""
+        return _numpy(_flat(tensor))[self._real]
+
+
+def _numpy(tensor: Any) -> np.ndarray:
+    """A tensor of any precision in float32, in which NumPy multiplies."""
+    return np.asarray(ops.convert_to_numpy(tensor), "float32")
 
 
 def _flat(tensor: Any) -> Any:

@@ -7,7 +7,8 @@ import powerbert_tf
 from powerbert_tf.elimination.reduction import Reduction
 from powerbert_tf.models.classifier import with_retention
 from powerbert_tf.models.narrow import prefix, take_widths
-from powerbert_tf.search.rebuilding import RebuiltWidths, rebuild_in_sequence
+from powerbert_tf.models.precision import computing_in
+from powerbert_tf.search.rebuilding import RebuiltWidths, rebuild_in_sequence, with_reduction
 from tests.models.test_narrow import HEADS, NEURONS, classifier, inputs_of, logits_of
 
 
@@ -73,6 +74,19 @@ def test_without_widths_weights_are_shared():
     model = classifier()
     reduced = powerbert_tf.with_reduction(model, Reduction((0.9, 0.5, 0.1)))
     assert reduced.encoders[0].intermediate is model.encoders[0].intermediate
+
+
+def test_models_in_half_precision_are_rebuilt_as_well():
+    batches = [inputs_of(length, examples=29, seed=length) for length in (7, 13, 19)]
+    full = classifier()
+    with computing_in("mixed_bfloat16"):
+        half = classifier()
+        reduced = with_reduction(half, Reduction((0.9, 0.5, 0.1), NEURONS, HEADS), batches)
+        rebuild_in_sequence(half, reduced, batches)
+        found = np.asarray(logits_of(reduced, batches[1]), "float32")
+    exact = with_reduction(full, Reduction((0.9, 0.5, 0.1), NEURONS, HEADS), batches)
+    rebuild_in_sequence(full, exact, batches)
+    np.testing.assert_allclose(found, logits_of(exact, batches[1]), atol=0.05)
 
 
 def test_rebuilding_the_model_itself_in_sequence_changes_nothing():
