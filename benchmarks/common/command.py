@@ -67,7 +67,9 @@ def output_path(name: str) -> Path:
 
 def surroundings(module: str) -> dict[str, Any]:
     """Returns how something is measured: command, date, versions, threads and precision."""
-    given = [flag for flag in sys.argv[1:] if not flag.startswith(("--output", "--scratch"))]  # paths of one machine
+    given = [
+        flag for flag in sys.argv[1:] if not flag.startswith(("--output", "--scratch", "--data_dir"))
+    ]  # paths of one machine
     versions = {found.name.lower().replace("_", "-"): found.version for found in importlib.metadata.distributions()}
     backend = os.environ.get("KERAS_BACKEND", "")
     prefix = [f"KERAS_BACKEND={backend}"] if backend else []
