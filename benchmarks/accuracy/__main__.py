@@ -36,7 +36,8 @@ def run_of(task: str, target: float, seed: int, dimensions: str, root: Path) -> 
     def settings(folder: Path) -> Any:
         given = {**_RECIPE, **RECIPES.get(task, {}), "search_over": dimensions, "target_speedup": target, "seed": seed}
         places = {"checkpoint": FLAGS.checkpoint, "data_dir": FLAGS.data_dir, "output_dir": str(folder)}
-        return resolve_settings(task, **given, **places)
+        costs = {"cost_model": FLAGS.cost_model, "max_seq_length": FLAGS.max_seq_length or None}
+        return resolve_settings(task, **given, **places, **costs)
 
     shared, folder = root / "finetuned", root / f"{dimensions.replace(',', '-')}-{target:g}x"
     pipeline.run(settings(shared), "finetune")
@@ -142,6 +143,8 @@ if __name__ == "__main__":
     flags.DEFINE_integer("seeds", 1, "How many seeds, from 0.", lower_bound=1)
     flags.DEFINE_bool("retrain", False, "Re-train each reduced model.")
     flags.DEFINE_string("checkpoint", "", "A checkpoint, as for run_glue.py; empty for MiniLM.")
+    flags.DEFINE_integer("max_seq_length", 0, "N; 0 for the task's.", lower_bound=0)
+    flags.DEFINE_string("cost_model", "measured", "What targets refer to, as for run_glue.py.")
     flags.DEFINE_string("data_dir", "glue_data", "Folder with <TASK>/train.tsv and dev.tsv.")
     flags.DEFINE_string("output_dir", "runs/accuracy", "Folder of the runs.")
     define_output_flag()

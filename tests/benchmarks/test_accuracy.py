@@ -43,6 +43,7 @@ def test_it_searches_measures_and_resumes(tmp_path):
             "--targets=STS-B=1.3",
             "--dimensions=rows and widths,rows alone",
         ),
+        *("--max_seq_length=23", "--cost_model=multiply_adds"),
         *(f"--checkpoint={checkpoint}", f"--data_dir={tmp_path / 'data'}"),
         *(f"--output_dir={tmp_path / 'runs'}", f"--output={tmp_path / 'report'}"),
     ]
