@@ -6,7 +6,7 @@ A method is a function `(run, folder) -> result`, with the configuration in the 
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -87,19 +87,9 @@ def _soft(run: Run, folder: Path) -> dict[str, Any]:
             "  the search ran out of steps before its fractions converged; it meets the target nevertheless, but more "
             "--epochs may find a better configuration"
         )
-
-    def measure() -> dict[str, Any]:
-        def fit(reduction: Reduction, aim: float) -> Reduction:
-            rows = fit_to_budget(reduction.rows, run.costs, aim, reduction.neurons, reduction.heads)
-            return dataclasses.replace(reduction, rows=rows)
-
-        # The trained model is as fast as the fine-tuned one.
-        reduction, measured = meet_speedup(run, dense, dense, controller.reduction, target, fit)
-        return describe_search(run, dense, run.reduce(dense, reduction), target, measured)
-
     return {
         **result,
-        **by_chief(measure),
+        **by_chief(lambda: meet_target(run, dense, controller.reduction, target)),
         "converged": controller.budget.converged,
         "steps": controller.steps,
     }
@@ -202,6 +192,27 @@ def meet_speedup(
             return min(tried, key=lambda one: one[0])[1:]
         aim = min(max(aim * target / measured, 1.0), run.costs.largest_speedup)
         reduction = fit(reduction, aim)
+
+
+def meet_target(
+    run: Run, dense: BertClassifier, found: Reduction | Sequence[float], target: float | None
+) -> dict[str, Any]:
+    """The result of a search whose widths stay: its rows are scaled until the measured speed-up meets the target.
+
+    Args:
+        run: Settings and data.
+        dense: The model that is reduced, as fast as the fine-tuned one.
+        found: What encoders keep, or a retention configuration.
+        target: The speed-up; None to measure only.
+    """
+
+    def fit(reduction: Reduction, aim: float) -> Reduction:
+        rows = fit_to_budget(reduction.rows, run.costs, aim, reduction.neurons, reduction.heads)
+        return dataclasses.replace(reduction, rows=rows)
+
+    start = found if isinstance(found, Reduction) else Reduction(tuple(found))
+    reduction, measured = meet_speedup(run, dense, dense, start, target, fit)
+    return describe_search(run, dense, run.reduce(dense, reduction), target, measured)
 
 
 def describe_search(
