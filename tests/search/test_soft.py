@@ -246,11 +246,11 @@ def search():
     variables = [*model.variables, *model.optimizer.variables]
     values = [keras.ops.convert_to_numpy(variable) for variable in variables]
 
-    def run(num_steps, rate=RATIO * RATE):
+    def run(num_steps, rate=RATIO * RATE, target=1.9):
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
         model.optimizer.learning_rate = rate / RATIO
-        return fit(model, num_steps)
+        return fit(model, num_steps, target)
 
     run.model = model
     return run
@@ -290,15 +290,15 @@ def test_encoders_that_share_weights_are_searched_one_width():
     assert costs_of().speedup(controller.reduction) >= 1.9 * (1 - 1e-9)
 
 
-@pytest.mark.xfail(strict=False, reason="failed once since widths have gates; the cause is not known yet")
 @pytest.mark.slow
 def test_a_search_stops_when_it_has_converged_and_more_steps_change_nothing(search):
-    controller = search(3000)
+    # Rows are whole, so that speed-ups have steps, some wider than the tolerance; this target is near one of them.
+    controller = search(3000, target=1.7)
     assert controller.budget.converged
     assert 100 < controller.steps < 3000
-    assert controller.budget.speedup == pytest.approx(1.9, rel=0.05)
+    assert controller.budget.speedup == pytest.approx(1.7, rel=0.05)
     assert np.isfinite(controller.budget.multiplier)
-    again = search(9000)
+    again = search(9000, target=1.7)
     assert again.steps == pytest.approx(controller.steps, rel=0.5)
     # The plan's length does not affect the search; what differs is the order of floating-point sums.
     np.testing.assert_allclose(again.configuration, controller.configuration, atol=0.03)
