@@ -52,19 +52,9 @@ def attention_multiply_adds(size: EncoderSize, rows: int, kept: int) -> int:
     return projections + rows**2 * columns + kept * rows * columns  # scores; probabilities by values
 
 
-def projection_multiply_adds(size: EncoderSize, kept: int) -> int:
-    """Multiply-adds of the output projection, for the rows that stay."""
-    return kept * size.columns * size.hidden_size
-
-
-def feed_forward_multiply_adds(size: EncoderSize, kept: int) -> int:
-    """Multiply-adds of the feed-forward network, for the rows that stay."""
-    return 2 * kept * size.hidden_size * size.intermediate_size
-
-
 def update_multiply_adds(size: EncoderSize, kept: int) -> int:
     """Multiply-adds of the output projection and the feed-forward network, for the rows that stay."""
-    return projection_multiply_adds(size, kept) + feed_forward_multiply_adds(size, kept)
+    return kept * size.columns * size.hidden_size + 2 * kept * size.hidden_size * size.intermediate_size
 
 
 def last_multiply_adds(size: EncoderSize, rows: int) -> int:

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.elimination.retention import Configuration, format_configuration, validate_configuration
+from powerbert_tf.elimination.retention import WIDTHS, Configuration, format_configuration, validate_configuration
 
-WIDTHS = ("neurons", "heads")  # the dimensions beside rows, by their keys in files
 DIMENSIONS = ("rows", *WIDTHS)
 
 

@@ -31,7 +31,7 @@ Configuration = tuple[int, ...] | tuple[float, ...]
 
 RETENTION_FILE = "retention.json"
 KINDS = ("counts", "fractions")
-_WIDTHS = ("neurons", "heads")
+WIDTHS = ("neurons", "heads")  # what else an encoder may have fewer of, by their keys in files
 
 # Fractions are multiples of 1 / PARTS, so that ceil(f * n) is the same in Python and on every backend.
 PARTS = 10_000
@@ -211,7 +211,7 @@ def write_retention(folder: Path, retention: Retention) -> None:
             "max_seq_length": retention.max_seq_length,
             "selection": retention.selection,
             **_described(retention.values),
-            **{name: widths for name in _WIDTHS if (widths := getattr(retention, name)) is not None},
+            **{name: widths for name in WIDTHS if (widths := getattr(retention, name)) is not None},
             **({"budgets": budgets} if budgets else {}),
         },
     )
@@ -264,7 +264,7 @@ def _target(budget: Mapping[str, Any]) -> float:
 
 
 def _widths(content: Mapping[str, Any], num_encoders: int) -> dict[str, tuple[int, ...]]:
-    found = {name: content[name] for name in _WIDTHS if content.get(name) is not None}
+    found = {name: content[name] for name in WIDTHS if content.get(name) is not None}
     for name, widths in found.items():
         is_list = isinstance(widths, list) and len(widths) == num_encoders
         if not is_list or any(type(width) is not int or width < 1 for width in widths):

@@ -58,15 +58,3 @@ def order_by_reconstruction(
         kernel -= change[:, size:]
         staying = np.delete(staying, least)
     return np.array([*staying, *reversed(leaving)])
-
-
-def order_by_magnitude(mean_activation: np.ndarray, kernel: np.ndarray, group_size: int = 1) -> np.ndarray:
-    """Orders groups by mean absolute activation times the norm of their outgoing weights, the largest first.
-
-    Args:
-        mean_activation: Mean of |x|, `[d]`.
-        kernel: W, `[d, H]`.
-        group_size: Columns of a group.
-    """
-    scores = (mean_activation * np.linalg.norm(kernel, axis=1)).reshape(-1, group_size).sum(axis=1)
-    return np.argsort(-scores, kind="stable")

@@ -188,11 +188,9 @@ def _steps(model: BertClassifier, batch: Batch) -> Iterator[_Step]:
 def rebuild_in_sequence(dense: BertClassifier, reduced: BertClassifier, batches: Sequence[Batch]) -> None:
     """Rebuilds each encoder of a reduced model from its own inputs, the first one first.
 
-    The last encoder stays as it is: it has one row for each example, [CLS], too few to tell what the encoders before it
-    have changed.
-
     The target of a row is what the dense model has in its place before LayerNorm, so that each product also makes up
-    for what the encoders before it, and the rows that left, have changed.
+    for what the encoders before it, and the rows that left, have changed. The last encoder keeps its weights: it has
+    one row for each example, and would fit noise.
 
     Args:
         dense: The model before; keeps all rows.

@@ -1,6 +1,6 @@
-"""The search stage: a retention configuration, found by one of the methods of `SEARCHES`.
+"""The search stage: what each encoder keeps, found by one of the methods of `SEARCHES`.
 
-A method is a function `(run, folder) -> result`, with the configuration in the result.
+A method is a function `(run, folder) -> result`, with the entries of `Reduction.to_json` in the result.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ _LARGE_DIFFERENCE = 0.1  # of predicted and measured speed-up, relative; more is
 
 
 def search(run: Run, folder: Path) -> dict[str, Any]:
-    """Finds a retention configuration by `--search_method`; returns the content of `result.json`."""
+    """Finds what each encoder keeps by `--search_method`; returns the content of `result.json`."""
     method = run.settings.search.search_method
     return {"search_method": method, **SEARCHES[method](run, folder)}
 
