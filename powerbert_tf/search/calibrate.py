@@ -31,7 +31,8 @@ from powerbert_tf.search.rebuilding import RebuiltWidths, rebuild_in_sequence
 _PROFILED = (0.03, 0.08, 0.15, 0.25, 0.4, 0.6, 0.8)  # fractions of rows that are measured
 _PROFILED_WIDTHS = {"neurons": (0.125, 0.25, 0.5, 0.75), "heads": (0.25, 0.5, 0.75)}  # parts of the widest, the same
 _DEARNESS = (0.3, 1.0, 3.0)  # of widths against rows: weights that the allocation is asked with
-_REFINEMENTS = 20
+_REFINEMENTS = 30
+_REFINEMENTS_OF_WIDTHS = 20  # fewer, as they start from the best of several allocations, and each takes longer
 _ROOM = 1.02  # by which a reduction that eliminates nothing may be too fast before it is widened
 
 
@@ -96,11 +97,14 @@ class Calibration:
             self._profile = self._measure_profile()
         return self._profile
 
-    def search(self, costs: Costs, target_speedup: float, refinements: int = _REFINEMENTS) -> Reduction:
+    def search(self, costs: Costs, target_speedup: float, refinements: int | None = None) -> Reduction:
         """Finds a reduction of little damage whose predicted speed-up is the target or just above.
 
-        The target is reachable, see `costs.require_reachable`; `refinements` exchanges are measured.
+        The target is reachable, see `costs.require_reachable`; `refinements` exchanges are measured, None for 30, or
+        20 where widths are searched, too.
         """
+        if refinements is None:
+            refinements = _REFINEMENTS if self.rebuilt is None else _REFINEMENTS_OF_WIDTHS
         profile = self.profile()
         starts = [allocate(profile, costs, target_speedup)] if self.eliminates else []
         if self.rebuilt is not None:
@@ -132,13 +136,14 @@ class Calibration:
         return fitted
 
     def narrowed(self, reduction: Reduction, batches: Sequence[dict[str, np.ndarray]]) -> BertClassifier:
-        """The reduced model with weights of its own, rebuilt in sequence on `batches`, inputs of training text.
+        """The reduced model; if it is narrower, with weights of its own, rebuilt in sequence on `batches`.
 
-        Each encoder is rebuilt from the inputs that it has in the reduced model; where that moves the outputs more on
-        the calibration examples than the dense model's inputs do, as after too little text, those are taken.
+        `batches` are inputs of training text, arrays `[B, T]` by name. Each encoder is rebuilt from the inputs that it
+        has in the reduced model; where that moves the outputs more on the calibration examples than the dense model's
+        inputs do, as after too little text, those are taken.
         """
         widths = self.rebuilt
-        if widths is None:
+        if widths is None or not reduction.is_narrowed:
             return with_retention(self.model, reduction.rows, selection=self.selection)
         neurons, heads = self._widths_of(reduction)
 
@@ -209,7 +214,8 @@ class Calibration:
     def _measure_profile(self) -> Profile:
         """Runs each encoder's variants, and the encoders after it, from the states that enter it.
 
-        On every other batch: it is a start for what is then measured on all of them.
+        Where widths are searched, too, on every other batch: there are twice as many variants, and the profile is a
+        start for what is then measured on all batches.
         """
         encoders = self.model.encoders
         last = len(encoders) - 1
@@ -220,7 +226,7 @@ class Calibration:
         }
         damages = np.zeros((last, len(_PROFILED) + 1))
         width_damages = {name: np.zeros((len(encoders), len(own))) for name, own in widths.items()}
-        states = [_entering(self.model, batch) for batch in self.batches[::2]]
+        states = [_entering(self.model, batch) for batch in self.batches[:: 1 if self.rebuilt is None else 2]]
 
         def outputs(encoders: Sequence[EncoderBlock]) -> np.ndarray:
             return np.concatenate([_finish(self.model, encoders, state) for state in states])

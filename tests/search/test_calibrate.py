@@ -228,6 +228,15 @@ def test_a_search_over_some_dimensions_meets_its_target(model, batches, costs, r
     assert reduced.reduction == found
 
 
+def test_a_reduction_of_rows_alone_keeps_the_weights(model, batches, rebuilt):
+    search = Calibration(model, batches, False, rebuilt=rebuilt)
+    reduced = search.narrowed(Reduction((0.8, 0.5, 0.2)), batches)
+    assert reduced.encoders[0].intermediate is search.model.encoders[0].intermediate
+    found = np.concatenate([ops.convert_to_numpy(reduced(batch)) for batch in batches])
+    expected = [ops.convert_to_numpy(with_retention(model, (0.8, 0.5, 0.2))(batch)) for batch in batches]
+    np.testing.assert_allclose(found, np.concatenate(expected), atol=1e-5)
+
+
 def test_an_encoder_that_no_row_leaves_eliminates_nothing(model, batches, costs, rebuilt):
     search = Calibration(model, batches, False, rebuilt=rebuilt)
     # On a device on which scores and gathering cost something.
