@@ -190,6 +190,8 @@ def names_of_stage(settings: Settings, stage: str) -> set[str]:
     names |= {*_OF_STAGE[stage]}
     if stage != "finetune":
         names |= {name for name, usual in _REDUCED_UNLESS.items() if flat[name] != usual}
+        if settings.search.neurons or settings.search.heads:
+            names |= {"calibration_examples"}  # encoders are rebuilt on others
     if stage in _SEARCHED and settings.search.searches:
         method = SEARCH_METHODS[settings.search.search_method]
         names |= {"search_method", "selection", *method.depends_on, *((*TARGETS, *_COSTS) if method.has_target else ())}
