@@ -190,13 +190,15 @@ def rebuild_in_sequence(dense: BertClassifier, reduced: BertClassifier, batches:
 
     The target of a row is what the dense model has in its place before LayerNorm, so that each product also makes up
     for what the encoders before it, and the rows that left, have changed. The last encoder keeps its weights: it has
-    one row for each example, and would fit noise.
+    one row for each example, and would fit noise. So do encoders that share them, for which no one solution is right.
 
     Args:
         dense: The model before; keeps all rows.
         reduced: A narrower one, which may eliminate rows; its kernels and biases change.
         batches: Inputs of the calibration text, arrays `[B, T]` by name.
     """
+    if reduced.config.shares_encoders:
+        return
     states = [_Pair(dense, reduced, batch) for batch in batches]
     with open_bar(total=2 * len(reduced.encoders) - 2, desc="rebuild", unit="product") as bar:
         for full, narrow in zip(dense.encoders[:-1], reduced.encoders, strict=False):
@@ -222,7 +224,7 @@ def with_reduction(
         reduction: What each encoder keeps.
         batches: Inputs of some text, `{"token_ids", "segment_ids", "padding_mask"}` int32 `[B, T]` each, some 10,000
             tokens in all. With it, the neurons and heads that matter least leave, and what they contributed is rebuilt
-            by least squares; without it, the last ones leave.
+            by least squares, see `rebuild_in_sequence`; without it, the last ones leave.
         **kwargs: Such as `selection`; the others stay as they are.
 
     Returns:
@@ -231,9 +233,13 @@ def with_reduction(
     Raises:
         InputError: `reduction` does not fit.
     """
-    if reduction.is_narrowed:
-        model = RebuiltWidths(model, batches).narrowed(reduction.neurons, reduction.heads)
-    return with_retention(model, reduction.rows, **kwargs)
+    if not reduction.is_narrowed:
+        return with_retention(model, reduction.rows, **kwargs)
+    narrow = RebuiltWidths(model, batches).narrowed(reduction.neurons, reduction.heads)
+    reduced = with_retention(narrow, reduction.rows, **kwargs)
+    if batches:
+        rebuild_in_sequence(model, reduced, batches)
+    return reduced
 
 
 def _solve(layer: Any, rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:

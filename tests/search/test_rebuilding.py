@@ -63,6 +63,7 @@ def test_a_model_is_reduced_in_one_call():
     assert reduced.selection == "weighted"
     widths = RebuiltWidths(model, batches).narrowed(NEURONS, HEADS)
     expected = with_retention(widths, reduction.rows, selection="weighted")
+    rebuild_in_sequence(model, expected, batches)
     np.testing.assert_allclose(logits_of(reduced, batches[1]), logits_of(expected, batches[1]), atol=1e-6)
 
     first_ones = powerbert_tf.with_reduction(model, reduction)  # without text
@@ -76,16 +77,24 @@ def test_without_widths_weights_are_shared():
     assert reduced.encoders[0].intermediate is model.encoders[0].intermediate
 
 
+def test_encoders_that_share_weights_are_not_rebuilt_one_after_the_other():
+    model = classifier(shares_encoders=True)
+    batches = [inputs_of(length, seed=length) for length in (7, 13)]
+    reduction = Reduction((0.9, 0.5, 0.1), (17,) * 3, (3,) * 3)
+    reduced = with_reduction(model, reduction, batches)
+    expected = RebuiltWidths(model, batches).narrowed(reduction.neurons, reduction.heads)
+    expected = logits_of(with_retention(expected, reduction.rows), batches[0])
+    np.testing.assert_allclose(logits_of(reduced, batches[0]), expected, atol=1e-5)
+
+
 def test_models_in_half_precision_are_rebuilt_as_well():
     batches = [inputs_of(length, examples=29, seed=length) for length in (7, 13, 19)]
     full = classifier()
     with computing_in("mixed_bfloat16"):
         half = classifier()
         reduced = with_reduction(half, Reduction((0.9, 0.5, 0.1), NEURONS, HEADS), batches)
-        rebuild_in_sequence(half, reduced, batches)
         found = np.asarray(logits_of(reduced, batches[1]), "float32")
     exact = with_reduction(full, Reduction((0.9, 0.5, 0.1), NEURONS, HEADS), batches)
-    rebuild_in_sequence(full, exact, batches)
     np.testing.assert_allclose(found, logits_of(exact, batches[1]), atol=0.05)
 
 
