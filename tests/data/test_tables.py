@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from powerbert_tf.common.errors import InputError
@@ -82,6 +82,7 @@ def test_any_table_that_pandas_writes_comes_back_row_for_row(tmp_path, suffix, r
 @given(
     data=st.binary(max_size=200) | TEXTS.map(str.encode) | st.text('ab",\n\r\t{}:[]0\0', max_size=60).map(str.encode)
 )
+@example(data=b"{}")
 def test_any_bytes_are_read_or_named(tmp_path, suffix, data):
     """What cannot be read is a row with a reason or an error that names the file; nothing else is raised."""
     path = tmp_path / f"table{suffix}"

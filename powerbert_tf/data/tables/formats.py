@@ -153,6 +153,8 @@ def _json_row(path: str, number: int, line: bytes, typed: bool) -> Row:
         value = json.loads(raw)
         if not isinstance(value, dict):
             return Row(path, number, {}, f"a JSON {type(value).__name__} instead of an object", raw)
+        if not value:
+            return Row(path, number, {}, "a JSON object without fields", raw)
         cells = {key: cell_text(item) for key, item in value.items()}
     except (ValueError, RecursionError, OverflowError) as error:
         return Row(path, number, {}, f"not a JSON object ({' '.join(str(error).split())})", raw)
