@@ -37,10 +37,11 @@ def own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
-    """Runs of the tiny task, trained once in each worker; tests write to copies."""
+    """Runs of the tiny task, trained once for all workers; tests write to copies."""
     from tiny_run import TinyRun  # imports TensorFlow, which must see the variables from above
 
-    return TinyRun(tmp_path_factory.mktemp("tiny_run"))
+    own = tmp_path_factory.getbasetemp()
+    return TinyRun((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tiny_run")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """A run on the tiny task, whose stages run once for all tests that start from their results."""
 
+import contextlib
+import fcntl
 import shutil
 from pathlib import Path
 
@@ -19,10 +21,21 @@ class TinyRun:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.checkpoint = write_checkpoint(folder / "checkpoint")
+        self.checkpoint = folder / "checkpoint"
         self.data = folder / "data"
-        for task in ("SST-2", "STS-B", "QNLI"):
-            write_data(self.data, task)
+        folder.mkdir(exist_ok=True)
+        with self._locked():
+            if not self.checkpoint.exists():
+                write_checkpoint(self.checkpoint)
+                for task in ("SST-2", "STS-B", "QNLI"):
+                    write_data(self.data, task)
+
+    @contextlib.contextmanager
+    def _locked(self):
+        """A block in which no other worker trains; it waits for one that does."""
+        with (self._folder / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def settings(self, task: str, output_dir: Path, **changes) -> Settings:
         """The settings of all runs of the tiny task; another value of those of training means another fine-tuning."""
@@ -51,10 +64,18 @@ class TinyRun:
         Returns:
             The folder of the run.
         """
+        with self._locked():
+            made = self._make(task, stage, **changes)
+        return Path(shutil.copytree(made, Path(output_dir) / task))
+
+    def _make(self, task: str, stage: str, **changes) -> Path:
         name = "-".join([task, stage, *(f"{name}={value}" for name, value in sorted(changes.items()))])
         made = self._folder / name
-        if not (made / task).exists():
+        if not made.exists():
+            half = self._folder / f"{name}.half"  # where a stage failed for another test
+            shutil.rmtree(half, ignore_errors=True)
             if stage != "finetune":
-                self.copy(made, task)
-            pipeline.run(self.settings(task, made, **changes), stage, verbose=0)
-        return Path(shutil.copytree(made / task, Path(output_dir) / task))
+                shutil.copytree(self._make(task, "finetune"), half / task)
+            pipeline.run(self.settings(task, half, **changes), stage, verbose=0)
+            half.rename(made)
+        return made / task

@@ -24,9 +24,9 @@ from powerbert_tf.data.splits import Split
 from powerbert_tf.data.text_columns import in_blocks
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
-_FORMAT = 3  # of the file
+FORMAT = 3  # of the file
 _PATTERN = "encoded-{}.safetensors"
-_MOST_BYTES = 2 * 2**30  # of all files together: GLUE's take 0.2 GiB
+MOST_BYTES = 2 * 2**30  # of all files together: GLUE's take 0.2 GiB
 _DATA_AT = 1024  # byte where the arrays begin; the header before them is filled up with spaces
 _DTYPES = {"U16": "uint16", "I32": "int32", "I64": "int64"}
 
@@ -72,7 +72,7 @@ def load_encoded(split: Split, tokenizer: Tokenizer, max_seq_length: int, folder
 
 def _key(split: Split, tokenizer: Tokenizer, max_seq_length: int) -> str:
     """A hash of everything that the token ids depend on, hexadecimal."""
-    settings = [_FORMAT, tokenizer.fingerprint, tokenizer.truncation, max_seq_length, len(split), split.choices]
+    settings = [FORMAT, tokenizer.fingerprint, tokenizer.truncation, max_seq_length, len(split), split.choices]
     digest = hashlib.sha256(json.dumps(settings).encode())
     for column in split.texts:
         for block in in_blocks(column):
@@ -169,5 +169,5 @@ def _remove_oldest(folder: Path) -> None:
     total = 0
     for number, (path, status) in enumerate(sorted(files, key=lambda file: file[1].st_mtime_ns, reverse=True)):
         total += status.st_size
-        if number and total > _MOST_BYTES:
+        if number and total > MOST_BYTES:
             path.unlink(missing_ok=True)

@@ -17,9 +17,9 @@ from powerbert_tf.data.race import input_texts
 from powerbert_tf.data.splits import Split
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
-_FEWEST_AT_ONCE, _MOST_AT_ONCE = 512, 4096  # rows tokenized by one call
-_CHARACTERS_AT_ONCE = 1 << 22  # a call takes fewer rows if they are long
-_COUNTED_AT_ONCE = 64  # rows whose characters are counted together
+FEWEST_AT_ONCE, MOST_AT_ONCE = 512, 4096  # rows tokenized by one call
+CHARACTERS_AT_ONCE = 1 << 22  # a call takes fewer rows if they are long
+COUNTED_AT_ONCE = 64  # rows whose characters are counted together
 _READ_AT_ONCE = 1 << 16  # spans
 
 
@@ -116,8 +116,8 @@ def encode_chunks(split: Split, tokenizer: Tokenizer, max_seq_length: int) -> It
     encode = _encoder(tokenizer, tokenizer.generation(), len(split.texts), max_seq_length, split.choices)
     cores = usable_cores()
     # Equal shares, the same number for each core.
-    shares = math.ceil(len(split) / (cores * _MOST_AT_ONCE)) * cores
-    size = max(math.ceil(len(split) / shares), _FEWEST_AT_ONCE)
+    shares = math.ceil(len(split) / (cores * MOST_AT_ONCE)) * cores
+    size = max(math.ceil(len(split) / shares), FEWEST_AT_ONCE)
 
     def encode_rows(rows: Sequence[tuple[str, ...]]) -> tuple[np.ndarray, np.ndarray]:
         token_ids, spans = encode(*(tf.constant(column) for column in zip(*rows, strict=True)))
@@ -138,10 +138,10 @@ def _cut(split: Split, size: int) -> Iterator[list[tuple[str, ...]]]:
     texts = zip(*split.texts, strict=True)
     rows: list[tuple[str, ...]] = []
     characters = 0
-    while few := list(itertools.islice(texts, _COUNTED_AT_ONCE)):
+    while few := list(itertools.islice(texts, COUNTED_AT_ONCE)):
         rows += few
         characters += sum(map(len, itertools.chain.from_iterable(few)))
-        if len(rows) >= size or characters > _CHARACTERS_AT_ONCE:
+        if len(rows) >= size or characters > CHARACTERS_AT_ONCE:
             yield rows
             rows, characters = [], 0
     if rows:

@@ -12,9 +12,9 @@ import numpy as np
 
 from powerbert_tf.common.large_arrays import release
 
-_MOST_HELD = 1 << 25  # bytes of a column in memory
+MOST_HELD = 1 << 25  # bytes of a column in memory
 _PER_TEXT = 64  # bytes that a text takes beyond its characters
-_BLOCK = 8192  # texts that are read at once
+BLOCK = 8192  # texts that are read at once
 _SURROGATES = "surrogatepass"  # JSON can spell half of a surrogate pair, which UTF-8 cannot
 
 
@@ -42,7 +42,7 @@ class TextWriter:
             return
         self._held.append(text)
         self._held_bytes += len(text) + _PER_TEXT
-        if self._held_bytes > _MOST_HELD:
+        if self._held_bytes > MOST_HELD:
             self._move_to_files()
 
     def finish(self) -> Sequence[str]:
@@ -100,14 +100,14 @@ class StoredTexts(Sequence[str]):
         return text
 
     def __iter__(self) -> Iterator[str]:
-        for first in range(0, len(self), _BLOCK):
-            yield from self._read(slice(first, first + _BLOCK))
+        for first in range(0, len(self), BLOCK):
+            yield from self._read(slice(first, first + BLOCK))
 
     def take(self, rows: np.ndarray) -> Sequence[str]:
         """Selects texts by their numbers, `[k]`, in that order; they are in a file again if they are many."""
         writer = TextWriter()
-        for first in range(0, len(rows), _BLOCK):
-            for text in self._read(rows[first : first + _BLOCK]):
+        for first in range(0, len(rows), BLOCK):
+            for text in self._read(rows[first : first + BLOCK]):
                 writer.append(text)
         return writer.finish()
 
@@ -122,7 +122,7 @@ def take_texts(column: Sequence[str], rows: np.ndarray) -> Sequence[str]:
     return column.take(rows) if isinstance(column, StoredTexts) else [column[row] for row in rows]
 
 
-def in_blocks(column: Sequence[str], size: int = _BLOCK) -> Iterator[list[str]]:
+def in_blocks(column: Sequence[str], size: int = BLOCK) -> Iterator[list[str]]:
     """The texts of a column, `size` at a time."""
     texts = iter(column)
     while block := list(itertools.islice(texts, size)):

@@ -28,7 +28,7 @@ _FILE_SPELLINGS = {
 # TFDS retries a host that does not answer for minutes, so each host is asked first.
 _DOWNLOAD_HOST = "https://dl.fbaipublicfiles.com"
 _MORE_HOSTS = {"mrpc": ("https://firebasestorage.googleapis.com",)}
-_PROBE_SECONDS = 5.0
+PROBE_SECONDS = 5.0
 _ROWS_AT_ONCE = 1024
 
 
@@ -100,13 +100,13 @@ def newest_version(folder: Path) -> Path | None:
 
 
 def _why_no_network(urls: tuple[str, ...]) -> str | None:
-    """Asks all hosts at the same time; returns None if each of them answers within `_PROBE_SECONDS`."""
+    """Asks all hosts at the same time; returns None if each of them answers within `PROBE_SECONDS`."""
     # A key appears when its host has been asked; the value is the error, or None for an answer.
     outcomes: dict[str, str | None] = {}
 
     def ask(url: str) -> None:
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_PROBE_SECONDS):
+            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS):
                 outcomes[url] = None
         except urllib.error.HTTPError as error:
             error.close()
@@ -117,13 +117,13 @@ def _why_no_network(urls: tuple[str, ...]) -> str | None:
 
     # In threads, as the look-up of a name has no time limit; daemons, so that one that hangs does not delay the exit.
     threads = [threading.Thread(target=ask, args=(url,), daemon=True) for url in urls]
-    deadline = time.monotonic() + _PROBE_SECONDS
+    deadline = time.monotonic() + PROBE_SECONDS
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     for url in urls:
-        outcome = outcomes.get(url, f"no answer in {_PROBE_SECONDS:g} seconds")
+        outcome = outcomes.get(url, f"no answer in {PROBE_SECONDS:g} seconds")
         if outcome is not None:
             return f"{url}: {outcome}"
     return None

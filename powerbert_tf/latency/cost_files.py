@@ -20,7 +20,7 @@ from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.config import BertConfig
 from powerbert_tf.models.narrow import prefix
 
-_FORMAT = 3  # of the file; changes when what is measured changes
+FORMAT = 3  # of the file; changes when what is measured changes
 _TOLERANCE = 0.15  # of predicted speed-ups; repeated checks of a table on an idle machine differ by up to 0.1
 _KEEP = 0.1  # fraction that the last encoder of the geometric schedule keeps, in the check
 _KEEP_NARROWED = 0.3  # the same, of the model of the check whose encoders are narrower
@@ -67,7 +67,7 @@ def load_costs(
 def _key(config: BertConfig, max_seq_length: int, batch_size: int, jit_compile: bool) -> dict[str, Any]:
     """Everything a table depends on."""
     return {
-        "format": _FORMAT,
+        "format": FORMAT,
         "device": device_name(jit_compile),
         "hidden_size": config.hidden_size,
         "intermediate_size": config.intermediate_size,

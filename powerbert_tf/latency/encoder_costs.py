@@ -23,7 +23,7 @@ from powerbert_tf.models.encoder import EncoderBlock
 
 _ROWS_OF_WIDTHS = 5  # numbers of rows at which narrower encoders are timed
 _CHAINED = 4  # encoders: enough that, as in a full stack, weights do not stay in the nearest cache
-_SHORTEST_SECONDS = 4.0  # small models are measured more often
+SHORTEST_SECONDS = 4.0  # small models are measured more often
 _LONGEST_SECONDS = 60.0  # large ones less often, but not below
 _FEWEST_ROUNDS = 3
 _BUSY = 1.25  # ratio of the median call to the fastest, above which something else is running
@@ -186,7 +186,7 @@ def measure_costs(
 
     def is_enough(rounds, seconds):
         is_late = seconds > _LONGEST_SECONDS
-        return rounds >= (_FEWEST_ROUNDS if is_late else repeats) and seconds > _SHORTEST_SECONDS
+        return rounds >= (_FEWEST_ROUNDS if is_late else repeats) and seconds > SHORTEST_SECONDS
 
     rows, widths = _grid(max_seq_length), known_widths(config)
     few = np.unique(np.linspace(0, len(rows) - 1, _ROWS_OF_WIDTHS).round().astype(int))  # indices of rows

@@ -13,7 +13,7 @@ from powerbert_tf.prediction.input_rows import Place
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
 WINDOW_ROWS = 8192
-_WINDOW_CHARACTERS = 1 << 25  # a window of longer texts has fewer rows
+WINDOW_CHARACTERS = 1 << 25  # a window of longer texts has fewer rows
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ def cut_windows(rows: Iterable[tuple[Place, Row]], shard_rows: int, window_rows:
         characters += sum(len(cell) for cell in row.cells.values() if cell) + len(row.raw)
         in_shard += not row.problem
         window.ends_shard = in_shard == shard_rows
-        full = len(window.rows) + len(window.rejected) == window_rows or characters > _WINDOW_CHARACTERS
+        full = len(window.rows) + len(window.rejected) == window_rows or characters > WINDOW_CHARACTERS
         if full or window.ends_shard:
             yield window
             in_shard = 0 if window.ends_shard else in_shard

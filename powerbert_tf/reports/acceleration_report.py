@@ -10,7 +10,7 @@ from powerbert_tf.data.metrics import METRICS, format_metrics
 from powerbert_tf.elimination.reduction import WIDTHS, Reduction, format_widths
 from powerbert_tf.elimination.retention import format_configuration
 
-_LEAST_GAIN = 1.05  # times faster; measurements vary by less
+LEAST_GAIN = 1.05  # times faster; measurements vary by less
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,7 @@ def make_report(
 
 
 def _why_no_gain(report: AccelerationReport, labels: np.ndarray, is_regression: bool) -> str:
-    if report.measured_speedup < _LEAST_GAIN:
+    if report.measured_speedup < LEAST_GAIN:
         return (
             f"measured, it is {report.measured_speedup:.2f}x as fast on the same length-grouped batches, where "
             f"{report.predicted_speedup:.2f}x was predicted. Only padding is left to save: run the original on batches "

@@ -48,7 +48,7 @@ def report_sections(content: Mapping[str, Any]) -> list[Section]:
     return [
         Section(name, title, blocks)
         for name, title, section in (
-            ("summary", "Summary", _summary),
+            ("summary", "Summary", summary_section),
             ("metrics", "Metrics before and after", _metrics),
             ("speed", "Where the speed-up comes from", _speed),
             ("encoders", "What each encoder keeps", _encoders),
@@ -75,7 +75,8 @@ def headline(content: Mapping[str, Any]) -> str:
     )
 
 
-def _summary(content: Mapping[str, Any]) -> Iterator[Block]:
+def summary_section(content: Mapping[str, Any]) -> Iterator[Block]:
+    """The report in a sentence, and its figures as a table."""
     yield headline(content)
     if content["data"]["source"] == "sample":
         yield "The data is the generated sample: these figures say nothing about the task."

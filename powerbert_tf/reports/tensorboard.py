@@ -23,12 +23,12 @@ def write_tensorboard(folder: Path, curves: Mapping[str, Sequence[Mapping[str, A
         writer = tf.summary.create_file_writer(str(folder / stage))
         with writer.as_default():
             for row in rows:
-                for name, value in _scalars(row).items():
+                for name, value in scalars(row).items():
                     tf.summary.write(name, tf.constant(value, tf.float32), step=row["epoch"], metadata=_SCALAR)
         writer.close()
 
 
-def _scalars(row: Mapping[str, Any]) -> dict[str, float]:
+def scalars(row: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of an epoch, by their names in TensorBoard."""
     found = {"loss": row["loss"], **{f"dev/{name}": value for name, value in row["metrics"].items()}}
     for key in ("masses", "retention_configuration", "fractions", *WIDTHS):

@@ -91,7 +91,7 @@ def test_a_file_holds_for_everything_that_ids_depend_on(tokenized, tmp_path, war
     for arguments in given:
         assert_same(load_encoded(*arguments, tmp_path), encode_split(*arguments))
     assert len(tokenized) == len(list(tmp_path.iterdir())) == len(given)
-    monkeypatch.setattr(encoded_cache, "_FORMAT", 0)
+    monkeypatch.setattr(encoded_cache, "FORMAT", 0)
     load_encoded(SPLIT, TOKENIZER, N, tmp_path)
     assert len(tokenized) == len(given) + 1
     assert not warnings_logged
@@ -170,11 +170,11 @@ def test_the_files_unused_for_longest_go_first(tokenized, tmp_path, monkeypatch)
     load(5)  # used again: 6 is the oldest now
     # Room for three: the headers, of some hundred bytes, are most of a file.
     room = sum((tmp_path / name).stat().st_size for name in files()) + 100
-    monkeypatch.setattr(encoded_cache, "_MOST_BYTES", room)
+    monkeypatch.setattr(encoded_cache, "MOST_BYTES", room)
     load(8)
     assert names[6] not in files()
     assert {names[5], names[7]} < files()
-    monkeypatch.setattr(encoded_cache, "_MOST_BYTES", 1)
+    monkeypatch.setattr(encoded_cache, "MOST_BYTES", 1)
     load(9)
     assert len(files()) == 1
     assert (tmp_path / "costs-1.json").exists()

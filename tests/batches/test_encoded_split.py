@@ -82,9 +82,9 @@ def test_long_rows():
 
 @pytest.mark.parametrize(("rows", "characters"), [(64, 1 << 20), (512, 101)])
 def test_chunks_hold_all_rows_in_their_order(monkeypatch, rows, characters):
-    monkeypatch.setattr(encoded_split, "_FEWEST_AT_ONCE", rows)
-    monkeypatch.setattr(encoded_split, "_MOST_AT_ONCE", rows)
-    monkeypatch.setattr(encoded_split, "_CHARACTERS_AT_ONCE", characters)
+    monkeypatch.setattr(encoded_split, "FEWEST_AT_ONCE", rows)
+    monkeypatch.setattr(encoded_split, "MOST_AT_ONCE", rows)
+    monkeypatch.setattr(encoded_split, "CHARACTERS_AT_ONCE", characters)
     texts = ["a b " * (number % 7) for number in range(997)]
     split = Split((texts,), None, None)
     assert len(list(encode_chunks(split, TOKENIZER, 13))) > 7

@@ -68,6 +68,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         read_run(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_is_read_again_and_its_dev_set_answered_in_order(tiny_run, tmp_path):
     folder = tiny_run.copy(tmp_path)
     settings = tiny_run.settings("SST-2", tmp_path, epochs_retrain=1, retention_configuration="0.7,0.3")

@@ -59,6 +59,7 @@ def test_figure5(command):
     assert f"k = {found['ranks'][-1]}" in text
 
 
+@pytest.mark.slow
 def test_table4_and_its_longer_half(command):
     found, text = command("table4", retention="0.5,0.0001")
     assert [row["strategy"] for row in found["rows"]] == ["fine-tuned", *STRATEGIES]
@@ -68,6 +69,7 @@ def test_table4_and_its_longer_half(command):
     assert len({(row["all"], row["longer"]) for row in kept_all["rows"]}) == 1  # whoever eliminates nothing is the same
 
 
+@pytest.mark.slow
 def test_ablation_at_equal_cost(command):
     found, text = command("ablation", targets=[1.0, 1.2])
     assert [(row["strategy"], row["target"]) for row in found["rows"][:5]] == [

@@ -252,8 +252,8 @@ def test_unknown_label_names_of_tfds(tfds_dir, downloads):
 
 
 def test_network_that_does_not_answer_costs_the_time_of_one_probe(monkeypatch):
-    assert tfds_data._PROBE_SECONDS < 10
-    monkeypatch.setattr(tfds_data, "_PROBE_SECONDS", 0.5)
+    assert tfds_data.PROBE_SECONDS < 10
+    monkeypatch.setattr(tfds_data, "PROBE_SECONDS", 0.5)
     released = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(60) and [])
     start = time.monotonic()

@@ -209,6 +209,7 @@ def settings_for(world, output, **given):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_all_stages(world, tmp_path, capsys):
     pipeline.run(settings_for(world, tmp_path))
     pipeline.run(settings_for(world, tmp_path), "report")

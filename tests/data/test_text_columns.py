@@ -16,7 +16,7 @@ def column(count, most_held=1, seed=0):
     texts = [draw.choice(SPELLINGS) + str(number) for number in range(count)]
     writer = TextWriter()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_columns, "_MOST_HELD", most_held)
+        patch.setattr(text_columns, "MOST_HELD", most_held)
         for number, text in enumerate(texts):
             assert len(writer) == number
             writer.append(text)
@@ -26,7 +26,7 @@ def column(count, most_held=1, seed=0):
 @pytest.fixture(params=[1, 5, 8192])
 def small_blocks(request, monkeypatch):
     """Texts read at once."""
-    monkeypatch.setattr(text_columns, "_BLOCK", request.param)
+    monkeypatch.setattr(text_columns, "BLOCK", request.param)
 
 
 def test_small_columns_are_lists():
@@ -52,7 +52,7 @@ def test_a_file_gives_back_what_was_written(small_blocks, count):
 
 @pytest.mark.parametrize("most_held", [1, 1 << 20])
 def test_some_rows_in_any_order(monkeypatch, most_held):
-    monkeypatch.setattr(text_columns, "_MOST_HELD", most_held)
+    monkeypatch.setattr(text_columns, "MOST_HELD", most_held)
     texts, written = column(211)
     draw = np.random.default_rng(0)
     for rows in (
@@ -75,7 +75,7 @@ def test_two_readers_do_not_disturb_each_other():
 
 
 def test_a_column_grows_while_it_is_read(monkeypatch):
-    monkeypatch.setattr(text_columns, "_MOST_HELD", 1)
+    monkeypatch.setattr(text_columns, "MOST_HELD", 1)
     writer = TextWriter()
     for number in range(7):
         writer.append("")

@@ -117,7 +117,8 @@ def signatures_of(version):
     return tf.saved_model.load(str(version)).signatures
 
 
-@pytest.mark.parametrize("task", ["MRPC", pytest.param("STS-B", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["MRPC", "STS-B"])
 def test_another_process_gets_the_same_answers_at_any_batch_and_length(task, exported, tmp_path, run_python):
     models, version = exported(task)
     requests = [
@@ -406,7 +407,7 @@ def test_an_export_with_other_answers_is_refused(checkpoint, tmp_path, monkeypat
     assert list((tmp_path / "saved_model").iterdir()) == []
 
 
-@pytest.mark.parametrize("task", ["SST-2", "MRPC"])
+@pytest.mark.parametrize("task", [pytest.param("SST-2", marks=pytest.mark.slow), "MRPC"])
 def test_dev_texts_get_the_answers_of_their_ids(task, tokenizer_of_minilm, tmp_path):
     """`serve_text` equals tokenise-then-ids exactly, on real texts and a real vocabulary."""
     if not GLUE.is_dir():

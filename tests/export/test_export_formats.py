@@ -59,7 +59,8 @@ def albert(tmp_path_factory):
     """A run of a tiny ALBERT that was written in both formats, to copy."""
     folder = tmp_path_factory.mktemp("albert")
     write_albert(folder / "checkpoint")
-    pipeline.run(settings_for(folder, "QNLI", retention_configuration=",".join(map(str, KEPT))), "export")
+    kept = ",".join(map(str, KEPT))
+    pipeline.run(settings_for(folder, "QNLI", retention_configuration=kept, epochs_retrain=1), "export")
     return folder
 
 
@@ -112,7 +113,8 @@ def test_the_result_tells_where_each_is(albert):
 def test_a_written_folder_is_a_checkpoint(name, albert):
     folder = albert / "runs" / "QNLI"
     run = prepare(
-        settings_for(albert, "QNLI", retention_configuration=",".join(map(str, KEPT))), albert / "runs" / "QNLI"
+        settings_for(albert, "QNLI", retention_configuration=",".join(map(str, KEPT)), epochs_retrain=1),
+        albert / "runs" / "QNLI",
     )
     inputs = random_inputs({"vocab_size": SIZE, "max_position_embeddings": 31}, batch=5, length=19)
     retention = read_retention(folder / name)
@@ -147,6 +149,7 @@ def test_what_is_kept_is_described(albert, written):
     assert (task["classes"], task["case"]) == (["entailment", "not_entailment"], "uncased")
 
 
+@pytest.mark.slow
 def test_elastic_weights_tell_their_budgets(tiny_run, tmp_path):
     folder = tiny_run.copy(tmp_path, stage="elastic", target_speedups="1.3,1.8")
     changes = {"target_speedups": "1.3,1.8", "export_model": "elastic", "export_format": "hugging_face"}

@@ -64,7 +64,7 @@ def requests(longest):
     ("form", "kept"),
     [("onnx", kept) for kept in KEPT]
     # OpenVINO reads the graph of ONNX, and takes seconds for each.
-    + [pytest.param("openvino", kept, marks=() if kept == "narrowed" else pytest.mark.slow) for kept in KEPT],
+    + [pytest.param("openvino", kept, marks=pytest.mark.slow) for kept in KEPT],
 )
 def test_answers_are_the_models(form, kept, models, tmp_path):
     module = form_module(form)
@@ -91,9 +91,8 @@ def test_what_is_kept_of_an_example_depends_on_its_own_length(form, models, tmp_
     np.testing.assert_allclose(serve(inputs), answers_of(model, inputs), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "kept", ["narrowed", *(pytest.param(kept, marks=pytest.mark.slow) for kept in ("dense", "counts", "weighted"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", ["dense", "counts", "weighted", "narrowed"])
 def test_answers_of_litert_are_the_models_at_each_length(kept, models, tmp_path):
     module = form_module("litert")
     written = module.write(models[kept], False, LENGTHS, tmp_path, "model", False)

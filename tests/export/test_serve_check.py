@@ -33,6 +33,7 @@ def version(tmp_path_factory):
     return version
 
 
+@pytest.mark.slow
 def test_a_fresh_process_finds_nothing_wrong(version, run_python):
     out = run_python(WITHOUT_MODEL_CODE, version).stdout
     assert "signatures serve_examples, serve_examples_2x, serve_text" in out

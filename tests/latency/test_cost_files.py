@@ -154,7 +154,7 @@ def test_a_file_that_is_not_usable_is_measured_anew(measured, tmp_path, warnings
 
 def test_a_file_of_an_earlier_format_is_measured_anew(measured, tmp_path, monkeypatch):
     with monkeypatch.context() as earlier:
-        earlier.setattr(cost_files, "_FORMAT", 2)
+        earlier.setattr(cost_files, "FORMAT", 2)
         cost_files.load_costs(CONFIG, N, B, tmp_path)
     cost_files.load_costs(CONFIG, N, B, tmp_path)
     assert len(measured) == 2

@@ -262,7 +262,7 @@ def test_parts_of_narrower_encoders_are_those_of_a_narrower_model(shares_encoder
 
 
 def test_real_costs(monkeypatch):
-    monkeypatch.setattr(encoder_costs, "_SHORTEST_SECONDS", 0.0)
+    monkeypatch.setattr(encoder_costs, "SHORTEST_SECONDS", 0.0)
     table = encoder_costs.measure_costs(CONFIG, N, B, repeats=1)
     for name in PART_NAMES:
         curve = getattr(table, name)

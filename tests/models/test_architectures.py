@@ -139,7 +139,9 @@ def test_albert_is_saved_once(albert, tmp_path):
     assert sum(sizes) == model.count_params()
 
 
-@pytest.mark.parametrize("name", ["albert v2", "distilbert", "roberta", "electra, wide embeddings"])
+@pytest.mark.parametrize(
+    "name", ["albert v2", "distilbert", "roberta", pytest.param("electra, wide embeddings", marks=pytest.mark.slow)]
+)
 def test_each_architecture_is_a_model(name, tmp_path):
     write_family_checkpoint(tmp_path, KINDS[name])
     config = find_checkpoint(tmp_path).config

@@ -209,7 +209,13 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# Their layers are among those of other kinds, and are checked by themselves.
+COVERED = ("soft-extract", "extract", "head", "random", "gates")
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind in COVERED else ()) for kind in KINDS]
+)
 def test_each_kind_is_a_model(kind, tmp_path):
     inputs = random_inputs(CONFIG, batch=5, length=19)
     config = BertConfig(**CONFIG)

@@ -368,6 +368,7 @@ def test_flags_that_go_together(flags, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_of_glue_answers_other_files(tiny_run, tmp_path, standard_input):
     """A pair of texts, a regression, without the data: STS-B."""
     tiny_run.copy(tmp_path / "runs", "STS-B")

@@ -152,7 +152,7 @@ def test_no_window_reaches_over_the_end_of_a_shard():
 
 
 def test_a_window_of_long_texts_has_fewer_rows(monkeypatch):
-    monkeypatch.setattr("powerbert_tf.prediction.windows._WINDOW_CHARACTERS", 13)
+    monkeypatch.setattr("powerbert_tf.prediction.windows.WINDOW_CHARACTERS", 13)
     assert cut([""] * 7, shard_rows=100, window_rows=5) == [(3, 0, 3, False), (3, 0, 6, False), (1, 0, 7, False)]
 
 

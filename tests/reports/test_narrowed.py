@@ -10,9 +10,9 @@ from powerbert_tf.latency.costs import GROUPED
 from powerbert_tf.reports.acceleration_report import make_report
 from powerbert_tf.reports.page import Table
 from powerbert_tf.reports.pareto import pareto_table, write_pareto
-from powerbert_tf.reports.sections import _summary
+from powerbert_tf.reports.sections import summary_section
 from powerbert_tf.reports.summary import DENSE_SPEEDUPS, format_summary
-from powerbert_tf.reports.tensorboard import _scalars
+from powerbert_tf.reports.tensorboard import scalars
 
 NEURONS, HEADS = [17, 29, 7], [5, 2, 3]
 
@@ -76,10 +76,10 @@ def test_the_pareto_table_has_all_dimensions_in_one_column(tmp_path):
 
 def test_tensorboard_has_a_curve_for_each_encoder():
     row = {"loss": 0.5, "metrics": {}, "neurons": NEURONS, "heads": HEADS}
-    found = _scalars(row)
+    found = scalars(row)
     assert [found[f"neurons/encoder_{encoder}"] for encoder in (1, 2, 3)] == NEURONS
     assert [found[f"heads/encoder_{encoder}"] for encoder in (1, 2, 3)] == HEADS
-    assert _scalars({"loss": 0.5, "metrics": {}}) == {"loss": 0.5}
+    assert scalars({"loss": 0.5, "metrics": {}}) == {"loss": 0.5}
 
 
 @pytest.mark.parametrize("widths", [{}, {"neurons": NEURONS, "heads": HEADS}])
@@ -87,7 +87,7 @@ def test_the_report_tells_widths_beside_what_is_kept(widths):
     content = {**evaluated(), **widths, "task": "SST-2", "checkpoint": "tiny", "seeds": None, "settings": {"seed": 0}}
     content["weights"] = {"dense": 17_011, "reduced": 11_003}
     content |= {"data": {"source": "tsv"}, "metrics": [{"name": "accuracy", "dense": 0.75, "reduced": 0.75}]}
-    (table,) = (block for block in _summary(content) if isinstance(block, Table))
+    (table,) = (block for block in summary_section(content) if isinstance(block, Table))
     names = [name for name, _ in table.rows]
     values = dict(table.rows)
     assert names[2 : names.index("measured on")] == ["keeps", *widths, *(["weights"] if widths else [])]

@@ -210,6 +210,7 @@ def test_names_that_are_no_utf_8_are_told_all_the_same(monkeypatch):
     assert written.buffer.getvalue() == b"runs\\udcff\n"
 
 
+@pytest.mark.slow
 def test_a_new_process_gives_the_same_line_and_code(world, run_python):
     process = run_python(COMMAND_LINE, "--task=nope", expected=2)
     assert process.stderr.splitlines()[-1].startswith("error: --task=nope: no such task; expected one of CoLA")

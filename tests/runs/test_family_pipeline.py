@@ -33,7 +33,7 @@ def settings_for(tmp_path):
             cost_model="multiply_adds",
             latency_batch_size=5,
             calibration_examples=11,
-            **{"target_speedup": 1.3, **changes},
+            **{"target_speedup": 1.3, "search_over": "rows", **changes},
         )
 
     return settings
@@ -43,6 +43,7 @@ def result(folder, stage):
     return json.loads((folder / stage / "result.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_albert_from_googles_files(settings_for, tmp_path):
     write_albert(tmp_path / "checkpoint")
     pipeline.run(settings_for("QNLI"))
@@ -93,11 +94,16 @@ def tokenizer_of(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["elastic", "pareto"])
-def test_albert_for_many_budgets(stage, settings_for, tmp_path):
+def test_albert_for_many_budgets(settings_for, tmp_path):
     write_albert(tmp_path / "checkpoint")
-    pipeline.run(settings_for("SST-2", target_speedups="1.3", target_speedup=None), stage)
-    assert (tmp_path / "runs" / "SST-2" / stage / "result.json").is_file()
+    settings = settings_for("SST-2", target_speedups="1.3", target_speedup=None, search_over="")
+    pipeline.run(settings, "elastic")
+    pipeline.run(settings, "pareto")
+    folder = tmp_path / "runs" / "SST-2"
+    (budget,) = result(folder, "elastic")["budgets"]
+    points = {point["strategy"]: point for point in result(folder, "pareto")["points"]}
+    assert points["elastic"]["configuration"] == budget["retention_configuration"]
+    assert len(points["calibrate"]["configuration"]) == 3
 
 
 @pytest.mark.slow

@@ -34,12 +34,12 @@ def in_files(monkeypatch):
     """Turns on that nothing is held; the data of the tests would be."""
 
     def turn_on():
-        monkeypatch.setattr(text_columns, "_MOST_HELD", 1)
-        monkeypatch.setattr(text_columns, "_BLOCK", 7)
-        monkeypatch.setattr(encoded_split, "_FEWEST_AT_ONCE", 11)
-        monkeypatch.setattr(encoded_split, "_COUNTED_AT_ONCE", 3)
+        monkeypatch.setattr(text_columns, "MOST_HELD", 1)
+        monkeypatch.setattr(text_columns, "BLOCK", 7)
+        monkeypatch.setattr(encoded_split, "FEWEST_AT_ONCE", 11)
+        monkeypatch.setattr(encoded_split, "COUNTED_AT_ONCE", 3)
         monkeypatch.setattr(large_arrays, "MOST_HELD", 0)
-        monkeypatch.setattr(predict, "_BLOCK", 5)
+        monkeypatch.setattr(predict, "BLOCK", 5)
 
     return turn_on
 

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 
+import pytest
 from conftest import REPOSITORY
 from tiny_task import write_checkpoint
 
@@ -11,6 +12,7 @@ from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.settings import resolve_settings
 
 
+@pytest.mark.slow
 def test_both_genres_and_ax_in_one_run(tmp_path, capsys):
     write_checkpoint(tmp_path / "checkpoint")
     shutil.copytree(REPOSITORY / "glue_data" / "sample" / "MNLI", tmp_path / "data" / "MNLI")

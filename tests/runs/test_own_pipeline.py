@@ -45,7 +45,7 @@ def request_for(world):
                 "text_column": "review", "label_column": "verdict", "on_bad_row": "skip",
                 "cost_model": "multiply_adds", "calibration_examples": 17, "latency_batch_size": 5,
                 "target_speedup": 1.3, "epochs": 2, "epochs_retrain": 1, "batch_size": 13, "learning_rate": 3e-3,
-                **flags,
+                "search_over": "rows", **flags,
             }
         )  # fmt: skip
 

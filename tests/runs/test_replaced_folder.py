@@ -51,6 +51,7 @@ def content(folder):
     return {path.name: path.read_text() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_killed_replacement_leaves_the_old_or_the_new_folder(tmp_path, run_python):
     roots = [tmp_path / str(step) for step in range(STEPS)]
     for root in roots:

@@ -162,6 +162,7 @@ def test_sigterm_in_a_step_and_in_an_evaluation(fine_tuning, world, monkeypatch)
     assert_same(folder / "finetune", world / "runs" / "SST-2" / "finetune")
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_other_settings_and_a_run_that_is_begun_anew(fine_tuning, world, monkeypatch, capsys):
     settings, folder = fine_tuning
     kill_after(monkeypatch, STEPS)

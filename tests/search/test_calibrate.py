@@ -109,7 +109,7 @@ def test_the_profile_falls_to_zero(model, batches):
     np.testing.assert_allclose(profile.at(np.array([0.7]))[0], profile.damages[0, 5:7].mean(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("target", [1.5, 2.5])
+@pytest.mark.parametrize("target", [pytest.param(1.5, marks=pytest.mark.slow), 2.5])
 def test_the_search_meets_its_target_and_refining_lowers_the_damage(model, batches, costs, target):
     search = Calibration(model, batches, is_regression=False)
     start = search.search(costs, target, refinements=0)

@@ -114,6 +114,7 @@ def test_equals_tokenizers_on_glue_uncased():
     assert unequal(vocabulary, True, glue_texts() + HARD) == []
 
 
+@pytest.mark.slow
 def test_equals_tokenizers_on_glue_cased():
     texts = glue_texts()
     vocabulary = cased_vocabulary(texts)

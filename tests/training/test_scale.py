@@ -12,8 +12,9 @@ from benchmarks.scale.process import Job
 pytestmark = pytest.mark.slow
 
 CONFIG = tiny_config(num_hidden_layers=2, num_attention_heads=3, head_size=11, dropout=0.0)
-STEPS = 50
-# `python -m benchmarks.scale` does all kinds of training in all ways; each takes seconds to be built.
+STEPS = 29
+# `python -m benchmarks.scale` does all kinds of training in all ways. Each takes seconds to be built: here each kind is
+# trained in some ways, and each way trains some kind.
 KINDS = ("finetune", "paper", "soft", "elastic")
 
 
@@ -38,20 +39,18 @@ def assert_same(found, expected):
         np.testing.assert_allclose(values["weights"], wanted["weights"], rtol=1e-3, atol=1e-2, err_msg=kind)
 
 
-@pytest.mark.parametrize(("devices", "kinds"), [(2, ("finetune", "paper", "elastic")), (4, ("finetune",))])
-def test_mirrored(alone, devices, kinds):
-    # The last batch of an epoch has 3 rows: uneven on 2 devices, and on 4 one of them has none.
-    assert_same(run_job(job(distribution="mirrored", devices=devices, kinds=kinds)), alone)
+def test_mirrored(alone):
+    # The last batch of an epoch has 3 rows: one of the devices has none.
+    assert_same(run_job(job(distribution="mirrored", devices=4, kinds=("finetune", "paper"))), alone)
 
 
-@pytest.mark.parametrize(("count", "kinds"), [(2, ("soft",)), (3, ("finetune",))])
-def test_processes(alone, count, kinds):
-    assert_same(run_job(job(distribution="multi_worker", kinds=kinds), processes=count), alone)
+def test_processes(alone):
+    assert_same(run_job(job(distribution="multi_worker", kinds=("elastic",)), processes=3), alone)
 
 
 @pytest.mark.parametrize(
     ("way", "kinds", "processes", "devices"),
-    [("mirrored", ("finetune", "paper"), 1, 8), ("multi_worker", ("soft",), 2, 2)],
+    [("mirrored", ("finetune",), 1, 8), ("multi_worker", ("soft",), 2, 2)],
 )
 def test_jax(alone, way, kinds, processes, devices):
     if importlib.util.find_spec("jax") is None:

@@ -17,7 +17,7 @@ from powerbert_tf.runs.run import Run
 from powerbert_tf.training.evaluation import predict_logits
 
 PREDICTIONS_FILE = "predictions.csv"
-_BLOCK = 8192  # rows that are formatted at once
+BLOCK = 8192  # rows that are formatted at once
 
 
 def predict(run: Run, folder: Path) -> dict[str, Any]:
@@ -56,8 +56,8 @@ def _predict_own(run: Run, model: BertClassifier, folder: Path) -> dict[str, Any
     with (folder / PREDICTIONS_FILE).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file", "line", *answer_columns(task.classes)])
-        for start in range(0, len(logits), _BLOCK):
-            block = logits[start : start + _BLOCK]
+        for start in range(0, len(logits), BLOCK):
+            block = logits[start : start + BLOCK]
             _, values = probability_columns(task, block)
             answers = zip(answer_names(task, block), values, itertools.islice(places, len(block)), strict=True)
             for answer, row, (path, _, line) in answers:
