@@ -28,7 +28,7 @@ def command(tmp_path):
         "checkpoint": tmp_path / "checkpoint",
         "data_dir": tmp_path / "data",
         "max_seq_length": 23,
-        "epochs": 3,
+        "epochs": 2,
         "batch_size": 2,
         "length_buckets": 2,  # JAX compiles a step for each
         "deterministic": True,

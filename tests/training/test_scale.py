@@ -12,7 +12,7 @@ from benchmarks.scale.process import Job
 pytestmark = pytest.mark.slow
 
 CONFIG = tiny_config(num_hidden_layers=2, num_attention_heads=3, head_size=11, dropout=0.0)
-STEPS = 29
+STEPS = 25  # whole epochs of 5
 # `python -m benchmarks.scale` does all kinds of training in all ways. Each takes seconds to be built: here each kind is
 # trained in some ways, and each way trains some kind.
 KINDS = ("finetune", "paper", "soft", "elastic")
@@ -41,7 +41,7 @@ def assert_same(found, expected):
 
 def test_mirrored(alone):
     # The last batch of an epoch has 3 rows: one of the devices has none.
-    assert_same(run_job(job(distribution="mirrored", devices=4, kinds=("finetune", "paper"))), alone)
+    assert_same(run_job(job(distribution="mirrored", devices=4, kinds=("paper",))), alone)
 
 
 def test_processes(alone):
