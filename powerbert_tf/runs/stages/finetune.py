@@ -9,8 +9,18 @@ from powerbert_tf.training.train import Recipe, train
 
 
 def finetune(run: Run, folder: Path) -> dict[str, Any]:
-    """Trains the checkpoint with a new head; returns the content of `result.json`."""
+    """Trains the checkpoint, with a new head unless it has one for these classes.
+
+    Returns:
+        The content of `result.json`.
+    """
     task = run.task
-    model = load_classifier(run.checkpoint, task.num_outputs, run.settings.inputs.max_seq_length, choices=task.choices)
+    model = load_classifier(
+        run.checkpoint,
+        task.num_outputs,
+        run.settings.inputs.max_seq_length,
+        choices=task.choices,
+        classes=() if task.choices > 1 else task.classes,
+    )
     setup = run.training_setup()
     return setup.result(train(model, setup, folder, Recipe(title="finetune")))
