@@ -15,7 +15,7 @@ from powerbert_tf.batches.encoded_split import encode_split
 from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.common.errors import InputError, NoGainError
 from powerbert_tf.common.reporting import reporting, say
-from powerbert_tf.data.labelled_tables import LabelledTables, is_in_memory, memory_tables
+from powerbert_tf.data.labelled_tables import LabelledTables, is_in_memory, memory_tables, texts_of
 from powerbert_tf.data.metrics import predictions_from_logits
 from powerbert_tf.data.own_data import OwnData
 from powerbert_tf.data.settings import DataSettings
@@ -57,13 +57,19 @@ class Accelerated:
     report: AccelerationReport
     run: Run
 
-    def logits(self, texts: Sequence[str], text_pairs: Sequence[str] | None = None) -> np.ndarray:
-        """Computes logits `[n, C]` of raw texts; a model on pairs also takes as many second texts, `text_pairs`.
+    def logits(self, texts: Any, text_pairs: Any = None) -> np.ndarray:
+        """Computes logits `[n, C]` of raw texts.
+
+        Args:
+            texts: A list, a Series, an array, a tensor or a `tf.data.Dataset` of texts; one string is one text.
+            text_pairs: As many second texts, for a model on pairs.
 
         Raises:
-            InputError: `text_pairs` is missing for a model on pairs, is given for another model, or has another length.
+            InputError: `text_pairs` is missing for a model on pairs, is given for another model, or has another length;
+                or something is no text.
         """
-        columns = tuple(list(column) for column in (texts, text_pairs) if column is not None)
+        given = {"texts": texts} if text_pairs is None else {"texts": texts, "text_pairs": text_pairs}
+        columns = tuple(texts_of(column, name) for name, column in given.items())
         if len(columns) != 1 + self.run.task.is_pair:
             expected = "texts and text_pairs" if self.run.task.is_pair else "texts only"
             raise InputError(f"text_pairs: the model was made on {expected}; expected them here, too.")
@@ -76,12 +82,12 @@ class Accelerated:
         with computing_in(settings.inference.precision):
             return predict_logits(self.model, split, settings.inference)
 
-    def predict(self, texts: Sequence[str], text_pairs: Sequence[str] | None = None) -> list[Any]:
+    def predict(self, texts: Any, text_pairs: Any = None) -> list[Any]:
         """Predicts the name of each text's class; for a regression, the number. Arguments: see `logits`."""
         answers = predictions_from_logits(self.run.task, self.logits(texts, text_pairs)).tolist()
         return answers if self.run.task.is_regression else [self.run.task.classes[answer] for answer in answers]
 
-    def probabilities(self, texts: Sequence[str], text_pairs: Sequence[str] | None = None) -> np.ndarray:
+    def probabilities(self, texts: Any, text_pairs: Any = None) -> np.ndarray:
         """Computes probabilities `[n, C]` in the order of `run.task.classes`. Arguments: see `logits`.
 
         Raises:

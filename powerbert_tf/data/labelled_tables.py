@@ -223,6 +223,7 @@ def _cells(split: str, data: Any, settings: DataSettings) -> Iterator[Cells]:
 
 
 def _zipped(split: str, texts: Any, labels: Any) -> Iterator[tuple[Any, Any]]:
+    texts, labels = (column.numpy() if tf.is_tensor(column) else column for column in (texts, labels))
     if isinstance(texts, str | bytes) or not hasattr(texts, "__len__") or not hasattr(labels, "__len__"):
         raise InputError(f"{split}: ({type(texts).__name__}, {type(labels).__name__}); {_EXPECTED}.")
     # A tuple of two columns; a tuple of texts has strings in it.
@@ -232,7 +233,21 @@ def _zipped(split: str, texts: Any, labels: Any) -> Iterator[tuple[Any, Any]]:
         texts = list(zip(*texts, strict=True))
     if len(texts) != len(labels):
         raise InputError(f"{split}: {len(texts)} texts and {len(labels)} labels; expected as many.")
+    if len(np.shape(labels)) > 1 and len(labels):
+        labels = _one_each(split, labels, len(texts))
     return zip(texts, labels, strict=True)
+
+
+def _one_each(split: str, labels: Any, count: int) -> np.ndarray:
+    """One label for each of `count` texts, `[n]`: of one-hot rows `[n, C]` the number of the class."""
+    array = np.asarray(labels)
+    if array.size == count:
+        return array.reshape(-1)
+    if count and array.size % count == 0:
+        rows = array.reshape(count, -1)
+        if np.all((rows == 0) | (rows == 1)) and np.all(rows.sum(axis=1) == 1):
+            return rows.argmax(axis=1)
+    raise InputError(f"{split}: labels of shape {array.shape} for {count} texts; expected one each, or one-hot rows.")
 
 
 def _examples(split: str, data: tf.data.Dataset) -> Iterator[tuple[Any, Any]]:
@@ -246,10 +261,35 @@ def _examples(split: str, data: tf.data.Dataset) -> Iterator[tuple[Any, Any]]:
         )
     for given, label in data.as_numpy_iterator():
         columns = [np.reshape(part, -1) for part in (given if isinstance(given, tuple) else (given,))]
-        yield from zip(zip(*columns, strict=True), np.reshape(label, -1), strict=True)
+        yield from zip(zip(*columns, strict=True), _one_each(split, label, len(columns[0])), strict=True)
 
 
 def _cell(value: Any) -> str | None:
     """Returns a cell's text; for a label that is true or false, the number of its class."""
     value = value.item() if isinstance(value, np.generic) else value
     return str(int(value)) if isinstance(value, bool) else None if value is pd.NA else cell_text(value)
+
+
+def texts_of(column: Any, name: str) -> list[str]:
+    """The texts of a list, a Series, an array, a tensor or a `tf.data.Dataset`, batched or not; of a string, itself.
+
+    Args:
+        column: The texts, as strings or bytes in UTF-8.
+        name: Of the argument, for messages.
+
+    Raises:
+        InputError: Something in it is no text.
+    """
+    if isinstance(column, (str, bytes)):
+        column = [column]
+    elif isinstance(column, tf.data.Dataset):
+        column = [text for element in column for text in np.ravel(np.asarray(element, object))]
+    elif hasattr(column, "numpy"):
+        column = column.numpy()
+    if np.ndim(column) == 0 and not hasattr(column, "__iter__"):
+        raise InputError(f"{name}: {column!r}; expected a text, or several.")
+    texts = list(column.ravel() if isinstance(column, np.ndarray) else column)
+    for number, text in enumerate(texts):
+        if not isinstance(text, (str, bytes)):
+            raise InputError(f"{name}[{number}]: {text!r}; expected a text.")
+    return [text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in texts]

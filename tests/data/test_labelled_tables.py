@@ -33,6 +33,12 @@ SINGLE = {
     "bytes": (([text.encode() for text in TEXTS], [bool(label) for label in LABELS]), {}),
     "examples": (tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)), {}),
     "batches": (batched(TEXTS), {}),
+    "tensors": ((tf.constant(TEXTS), tf.constant(LABELS)), {}),
+    "a column of labels": ((TEXTS, np.array(LABELS)[:, None]), {}),
+    "one-hot labels": ((TEXTS, np.eye(2, dtype="float32")[LABELS]), {}),
+    "lists of one-hot labels": ((TEXTS, np.eye(2, dtype=int)[LABELS].tolist()), {}),
+    "one-hot examples": (tf.data.Dataset.from_tensor_slices((TEXTS, np.eye(2)[LABELS])), {}),
+    "one-hot batches": (tf.data.Dataset.from_tensor_slices((TEXTS, np.eye(2)[LABELS])).batch(2), {}),
 }
 PAIRS = {
     "rows": (list(zip(TEXTS, OTHERS, strict=True)), LABELS),
@@ -77,6 +83,7 @@ def test_missing_values_are_rows_to_be_named():
     [
         (pd.DataFrame({"text": TEXTS}), "label_column='label': no such column in the data frame; expected one of text"),
         ((TEXTS, LABELS[:3]), "train: 5 texts and 3 labels; expected as many"),
+        ((TEXTS, np.ones((5, 2), int)), r"labels of shape \(5, 2\) for 5 texts; expected one each, or one-hot rows"),
         (((TEXTS, OTHERS[:2]), LABELS), "train: 5 first texts and 2 second ones"),
         (([("a", "b", "c")], [1]), "3 texts in an example; expected one, or a pair"),
         (("text", LABELS), r"train: \(str, list\); expected a file of a table, a pandas.DataFrame"),

@@ -130,6 +130,24 @@ def test_an_export_answers_raw_text_as_predict_does(reduced, texts, tmp_path):
     assert (output / "evaluate" / "result.json").is_file()
 
 
+def test_texts_come_in_any_container(reduced, texts):
+    accelerated, _ = reduced
+    asked = texts[:5]
+    expected = accelerated.logits(asked)
+    containers = [
+        tuple(asked), pd.Series(asked, index=list("vwxyz")), np.array(asked), np.array(asked)[:, None],
+        tf.constant(asked),
+        tf.data.Dataset.from_tensor_slices(asked), tf.data.Dataset.from_tensor_slices(asked).batch(2), iter(asked),
+        [text.encode() for text in asked],
+    ]  # fmt: skip
+    for container in containers:
+        np.testing.assert_array_equal(accelerated.logits(container), expected)
+    assert accelerated.predict(asked[0]) == accelerated.predict(asked[:1])
+    for wrong, message in (([7], r"texts\[0\]: 7; expected a text"), (7, "texts: 7; expected a text, or several")):
+        with pytest.raises(InputError, match=message):
+            accelerated.predict(wrong)
+
+
 def test_retraining_brings_answers_back_from_any_data(folder, texts, frame, capsys):
     answers = [CLASSES.index(verdict) for verdict in frame["verdict"]]
     before = find_checkpoint(folder).read_weights()
