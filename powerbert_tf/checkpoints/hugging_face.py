@@ -1,4 +1,4 @@
-"""Hugging Face's format: `config.json` and `model.safetensors`."""
+"""Hugging Face's format: `config.json` and `model.safetensors`, or several files with an index."""
 
 import re
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.config import BertConfig, read_bert_config
 
 FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"  # tensor -> file, where there are several
 CONFIG_FILE = "config.json"
 _PLACEHOLDER = re.compile(r"LABEL_\d+")  # what `transformers` calls a class without a name
 
@@ -33,12 +34,33 @@ def find(name: str, folder: Path) -> Checkpoint | None:
     if not (path.is_file() or weights.is_file()):
         return None
     config = read_bert_config(path)
-    if not weights.is_file():
+    if not weights.is_file() and not (folder / INDEX_FILE).is_file():
         pickles = sorted(folder.glob("*.bin"))
         pickled = f" ({pickles[0].name} is a pickle, which is never loaded: convert it)" if pickles else ""
         raise InputError(f"{weights}: no such file{pickled}.")
-    require_bytes(config, path, [weights])
+    require_bytes(config, path, _weight_files(folder))
     return Checkpoint(name, folder, config, lambda: read_weights(folder, config), classes=_read_classes(folder))
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The files that hold the tensors: one, or those of the index.
+
+    Raises:
+        InputError: The index is damaged, or a file that it names is missing.
+    """
+    if (folder / FILE).is_file():
+        return [folder / FILE]
+    index = folder / INDEX_FILE
+    places = read_object(index).get("weight_map")
+    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
+        raise InputError(f"{index}: has no weight_map of tensors and their files.")
+    files = [folder / Path(name).name for name in sorted(set(places.values()))]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise InputError(
+            f"{index}: names {', '.join(missing)}, which are not there; expected all files of the checkpoint."
+        )
+    return files
 
 
 def read_weights(folder: Path, config: BertConfig) -> dict[str, np.ndarray]:
@@ -50,31 +72,31 @@ def read_weights(folder: Path, config: BertConfig) -> dict[str, np.ndarray]:
     Raises:
         InputError: The file is damaged, or holds a tensor that does not belong to this architecture.
     """
-    path = folder / FILE
     title = ARCHITECTURES[config.architecture].title
     weights: dict[str, np.ndarray] = {}
     left_over: set[str] = set()
     rows = {name.hugging_face: name for name in weight_names(config)}
-    try:
-        with safe_open(path, framework="numpy") as tensors:
-            for foreign in tensors.keys():  # noqa: SIM118 - not a mapping
-                modern = _modern(foreign, config.architecture)
-                name = rows.get(modern)
-                if name is not None and name.ours not in weights:
-                    array = tensors.get_tensor(foreign)
-                    weights[name.ours] = array.T if name.hugging_face_transposed else array
-                elif not re.fullmatch(HUGGING_FACE_EXTRA[config.architecture], modern):
-                    left_over.add(foreign)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: cannot be read; damaged or truncated? ({error})") from None
+    for path in _weight_files(folder):
+        try:
+            with safe_open(path, framework="numpy") as tensors:
+                for foreign in tensors.keys():  # noqa: SIM118 - not a mapping
+                    modern = _modern(foreign, config.architecture)
+                    name = rows.get(modern)
+                    if name is not None and name.ours not in weights:
+                        array = tensors.get_tensor(foreign)
+                        weights[name.ours] = array.T if name.hugging_face_transposed else array
+                    elif not re.fullmatch(HUGGING_FACE_EXTRA[config.architecture], modern):
+                        left_over.add(foreign)
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path}: cannot be read; damaged or truncated? ({error})") from None
     others = {foreign.split(".")[0] for foreign in left_over} & ARCHITECTURES.keys() - {config.architecture}
     if others:
         raise InputError(
-            f"{path}: holds the weights of a {ARCHITECTURES[min(others)].title}; the configuration beside it is a "
+            f"{folder}: holds the weights of a {ARCHITECTURES[min(others)].title}; the configuration beside it is a "
             f"{title}'s."
         )
     if left_over:
-        raise InputError(f"{path}: holds tensors that do not belong to this {title}: {list_names(left_over)}.")
+        raise InputError(f"{folder}: holds tensors that do not belong to this {title}: {list_names(left_over)}.")
     return {ours: array.astype("float32") for ours, array in weights.items()}
 
 
@@ -91,7 +113,8 @@ def _read_classes(folder: Path) -> tuple[str, ...]:
 
 def _modern(foreign: str, architecture: str) -> str:
     """The name without the prefix of the base model, and with today's names of a LayerNorm's weights."""
-    name = foreign.removeprefix(f"{architecture}.")
+    # `torch.compile` puts its own name before all.
+    name = foreign.removeprefix("_orig_mod.").removeprefix(f"{architecture}.")
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 

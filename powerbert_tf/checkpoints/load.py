@@ -126,8 +126,10 @@ def load_classifier(
             say(f"  checkpoint {checkpoint.name}: {note}")
     # A checkpoint with half a head is damaged; one without a head was never fine-tuned.
     may_lack = set() if kernel != bias else set(HEAD)
-    if not (kernel or bias or checkpoint.architecture.pretrains_pooler or weights.keys() & set(POOLER)):
+    if not (kernel or bias or weights.keys() & set(POOLER)):  # as a masked language model leaves it
         may_lack |= set(POOLER)
+        if checkpoint.architecture.pretrains_pooler:
+            say(f"  checkpoint {checkpoint.name}: has no pooler; a new one is made, which fine-tuning has to train")
     # Before a model is made, which takes minutes if the sizes are wrong.
     require_all({name.ours for name in weight_names(checkpoint.config)} - weights.keys() - may_lack, checkpoint.name)
     model = BertClassifier(

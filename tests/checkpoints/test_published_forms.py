@@ -1,0 +1,87 @@
+"""Forms in which `transformers` leaves a checkpoint: in shards, compiled, in half precision, without a classifier."""
+
+import json
+
+import numpy as np
+import pytest
+from keras import ops
+from safetensors.numpy import load_file, save_file
+from tiny_bert import random_inputs, tiny_config
+from tiny_family import KINDS, NUM_LABELS, family_inputs, logits_of, write_family_checkpoint
+
+from powerbert_tf.checkpoints import find_checkpoint, load_classifier
+from powerbert_tf.common.errors import InputError
+
+N = 23
+INPUTS = random_inputs(tiny_config(), batch=5, length=19)
+FAMILY = ["bert", "albert v2", "distilbert", "roberta", "electra"]
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A classifier of BERT as `transformers` writes it, and its logits."""
+    model = write_family_checkpoint(tmp_path, KINDS["bert"])
+    return tmp_path, logits_of(model, KINDS["bert"], INPUTS), model
+
+
+def assert_answers(folder, expected, atol=1e-5):
+    found = load_classifier(folder, NUM_LABELS, N)(INPUTS)
+    np.testing.assert_allclose(ops.convert_to_numpy(found), expected, atol=atol)
+
+
+@pytest.mark.parametrize("kind", FAMILY)
+def test_shards(kind, tmp_path):
+    model = write_family_checkpoint(tmp_path / "whole", KINDS[kind])
+    model.save_pretrained(tmp_path / "shards", max_shard_size="13KB")
+    assert len(list((tmp_path / "shards").glob("model-*.safetensors"))) > 1
+    inputs = family_inputs(INPUTS, KINDS[kind])
+    found = load_classifier(tmp_path / "shards", NUM_LABELS, N)(inputs)
+    np.testing.assert_allclose(ops.convert_to_numpy(found), logits_of(model, KINDS[kind], inputs), atol=1e-5)
+
+
+def test_shards_that_are_missing_or_named_by_a_damaged_index(written):
+    folder, _, model = written
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="13KB")
+    index = folder / "model.safetensors.index.json"
+    first = sorted(folder.glob("model-*.safetensors"))[0]
+    before = find_checkpoint(folder).fingerprint()
+    first.rename(folder / "elsewhere")
+    with pytest.raises(InputError, match=rf"index\.json: names {first.name}, which are not there"):
+        find_checkpoint(folder)
+    (folder / "elsewhere").rename(first)
+    assert find_checkpoint(folder).fingerprint() == before
+    index.write_text(json.dumps({"weight_map": {}}))
+    with pytest.raises(InputError, match=r"index\.json: has no weight_map"):
+        find_checkpoint(folder)
+
+
+def test_a_compiled_model_has_a_prefix(written):
+    folder, expected, _ = written
+    path = folder / "model.safetensors"
+    save_file({f"_orig_mod.{name}": value for name, value in load_file(path).items()}, path)
+    assert_answers(folder, expected)
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [("float16", 0.02), ("bfloat16", 0.15)])
+def test_half_precision(dtype, atol, written):
+    import torch
+
+    folder, expected, model = written
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
+    assert_answers(folder, expected, atol)
+
+
+@pytest.mark.parametrize("kind", FAMILY[:-1])  # ELECTRA's masked language model is its generator, which is refused
+def test_a_masked_language_model_gets_what_a_classifier_adds(kind, tmp_path, capsys):
+    transformers = pytest.importorskip("transformers")
+    config = getattr(transformers, f"{KINDS[kind].classes}Config")(**KINDS[kind].values)
+    theirs = getattr(transformers, f"{KINDS[kind].classes}ForMaskedLM")(config)
+    theirs.save_pretrained(tmp_path)
+    model = load_classifier(tmp_path, NUM_LABELS, N)
+    said = capsys.readouterr().out
+    # Those of the others, whose pretraining has no pooler, have none in any checkpoint.
+    assert ("has no pooler; a new one is made" in said) == (kind in ("bert", "albert v2"))
+    embeddings = theirs.get_input_embeddings().weight.detach().numpy()
+    np.testing.assert_array_equal(model.get_layer("embeddings").word_embeddings.numpy(), embeddings)
+    assert ops.convert_to_numpy(model(family_inputs(INPUTS, KINDS[kind]))).shape == (5, NUM_LABELS)
