@@ -1,6 +1,7 @@
-"""Google's format: a TF1 checkpoint, `bert_model.ckpt.*` or ALBERT's `model.ckpt-best.*`."""
+"""Google's format: a TF1 checkpoint, `bert_model.ckpt.*` or ALBERT's `model.ckpt-best.*`, or as training leaves it."""
 
 import functools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +17,26 @@ from powerbert_tf.models.architectures import ARCHITECTURES
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.config import BertConfig, read_bert_config
 
+_LATEST = re.compile(r'^model_checkpoint_path: "(.*)"$', re.MULTILINE)  # in the file `checkpoint`
 
-def find(name: str, folder: Path) -> Checkpoint | None:
+
+def find(name: str, folder: Path, given: Path | None = None) -> Checkpoint | None:
     """The checkpoint in a folder; None if the folder has no file of Google's.
 
+    Args:
+        name: For messages.
+        folder: Where the configuration is.
+        given: What the names of the checkpoint's files begin with; None to find it in the folder.
+
     Raises:
-        InputError: The checkpoint is incomplete, or its configuration is damaged.
+        InputError: The checkpoint is incomplete, its configuration is damaged, or there are several.
     """
     for architecture, row in ARCHITECTURES.items():
         if row.google is None:
             continue
-        path, prefix = folder / row.google.config, folder / row.google.prefix
+        path, prefix = folder / row.google.config, given or folder / row.google.prefix
+        if path.is_file() and not given:
+            prefix = _find_prefix(prefix)
         index = Path(f"{prefix}.index")
         if path.is_file() or index.is_file():
             config = read_bert_config(path, architecture)
@@ -35,6 +45,27 @@ def find(name: str, folder: Path) -> Checkpoint | None:
             require_bytes(config, path, sorted(folder.glob(f"{prefix.name}.data-*")))
             return Checkpoint(name, folder, config, functools.partial(read_weights, prefix, config))
     return None
+
+
+def _find_prefix(usual: Path) -> Path:
+    """What the names of the files begin with: as released, or `model.ckpt-343` as `run_classifier.py` leaves them.
+
+    Raises:
+        InputError: There are several, and no file `checkpoint` that names the last one.
+    """
+    folder = usual.parent
+    steps = {path.with_suffix("").name for path in folder.glob("model.ckpt-*.index")}
+    if Path(f"{usual}.index").is_file() or not steps:
+        return usual
+    state = folder / "checkpoint"
+    named = _LATEST.search(state.read_text(encoding="utf-8", errors="replace")) if state.is_file() else None
+    latest = Path(named[1]).name if named else ""
+    if latest not in steps and len(steps) > 1:
+        raise InputError(
+            f"checkpoint {folder}: holds {', '.join(sorted(steps))}; expected one, a file `checkpoint` that names the "
+            f"last one, or such as {folder / min(steps)} as the checkpoint."
+        )
+    return folder / (latest if latest in steps else min(steps))
 
 
 def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:

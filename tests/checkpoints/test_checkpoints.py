@@ -51,6 +51,32 @@ def test_a_checkpoint_without_a_head_gets_a_new_one(kind, tmp_path):
     assert not bias.any()
 
 
+def test_a_folder_as_training_leaves_it(tmp_path):
+    """`run_classifier.py` writes `model.ckpt-343.*`, earlier ones beside it, and `checkpoint`, which names the last."""
+    last = random_weights(CONFIG, 7)
+    for step, seed in ((200, 3), (343, 0), (1000, 5)):
+        write_google_checkpoint(tmp_path / str(step), CONFIG, random_weights(CONFIG, 7, seed=seed))
+        for path in (tmp_path / str(step)).glob("bert_model.ckpt*"):
+            path.rename(tmp_path / path.name.replace("bert_model.ckpt", f"model.ckpt-{step}"))
+    for name in ("bert_config.json", "vocab.txt"):
+        shutil.copy(tmp_path / "343" / name, tmp_path)
+    with pytest.raises(
+        InputError, match=r"holds model.ckpt-1000, model.ckpt-200, model.ckpt-343; expected one, a file"
+    ):
+        find_checkpoint(tmp_path)
+    (tmp_path / "checkpoint").write_text(
+        'model_checkpoint_path: "model.ckpt-343"\nall_model_checkpoint_paths: "model.ckpt-200"\n'
+        'all_model_checkpoint_paths: "model.ckpt-343"\n'
+    )
+    inputs = random_inputs(CONFIG)
+    for name, seed in (("", 0), ("model.ckpt-343", 0), ("model.ckpt-1000", 5)):
+        expected = numpy_reference.forward(
+            last if seed == 0 else random_weights(CONFIG, 7, seed=seed), CONFIG, **inputs
+        )
+        model = load_classifier(tmp_path / name, 7, N)
+        np.testing.assert_allclose(ops.convert_to_numpy(model(inputs)), expected["logits"], atol=1e-5)
+
+
 @KINDS
 def test_a_head_for_other_classes_is_replaced(kind, tmp_path):
     model = load_classifier(write(tmp_path / "c", kind, random_weights(CONFIG, 3)), 7, N)
