@@ -12,6 +12,8 @@ from powerbert_tf.elimination.operations import EncoderSize
 from powerbert_tf.models.architectures import ARCHITECTURES, REQUIRED, supported
 
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "tanh")
+# Other names of the same functions in `transformers`.
+_SAME_ACTIVATIONS = {"gelu_python": "gelu", "gelu_fast": "gelu_new", "swish": "silu"}
 
 _MOST_WEIGHTS = 10**10  # thirty times BERT-large: more is a mistake, or meant to fill a machine's memory
 _MOST_ENCODERS = 1000
@@ -115,6 +117,8 @@ class BertConfig:
                 f"max_position_embeddings={self.max_position_embeddings}; expected more than {self.position_offset}."
             )
         for name in ("hidden_act", "pooler_act"):
+            if getattr(self, name) in _SAME_ACTIVATIONS:
+                object.__setattr__(self, name, _SAME_ACTIVATIONS[getattr(self, name)])
             if getattr(self, name) not in ACTIVATIONS:
                 raise InputError(f"{name}={getattr(self, name)!r}; expected one of {', '.join(ACTIVATIONS)}.")
         for name in _RATES:

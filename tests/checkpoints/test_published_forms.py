@@ -63,6 +63,12 @@ def test_a_compiled_model_has_a_prefix(written):
     assert_answers(folder, expected)
 
 
+@pytest.mark.parametrize("name", ["gelu_python", "gelu_fast", "swish"])
+def test_activations_of_several_names(name, tmp_path):
+    model = write_family_checkpoint(tmp_path, KINDS["bert"], hidden_act=name)
+    assert_answers(tmp_path, logits_of(model, KINDS["bert"], INPUTS))
+
+
 @pytest.mark.parametrize(("dtype", "atol"), [("float16", 0.02), ("bfloat16", 0.15)])
 def test_half_precision(dtype, atol, written):
     import torch
