@@ -17,6 +17,7 @@ from powerbert_tf.models.architectures import ARCHITECTURES
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.config import BertConfig, read_bert_config
 
+_OF_OBJECTS = "/.ATTRIBUTES/VARIABLE_VALUE"
 _LATEST = re.compile(r'^model_checkpoint_path: "(.*)"$', re.MULTILINE)  # in the file `checkpoint`
 
 
@@ -91,6 +92,11 @@ def read_weights(prefix: Path, config: BertConfig) -> dict[str, np.ndarray]:
         present = set(reader.get_variable_to_shape_map())
         if present != index.keys():
             raise ValueError("a block that cannot be read")
+        if any(name.endswith(_OF_OBJECTS) for name in present):
+            raise InputError(
+                f"{prefix}: a checkpoint of TensorFlow 2, whose variables are named by objects; expected names such as "
+                "bert/encoder/layer_0. Load it with the code that wrote it, and save it in Hugging Face's format."
+            )
         names = [name for name in weight_names(config) if name.google in present]
         others = present - {name.google for name in names}
         if left_over := {name for name in others if not GOOGLE_EXTRA.fullmatch(name)}:

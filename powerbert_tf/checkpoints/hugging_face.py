@@ -21,6 +21,14 @@ from powerbert_tf.models.config import BertConfig, read_bert_config
 FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"  # tensor -> file, where there are several
 CONFIG_FILE = "config.json"
+# What else lies in folders in place of the weights, and what to do about it.
+_OTHER_FILES = {
+    "adapter_model.*": "an adapter without its model: merge it with merge_and_unload() of PEFT and save the model",
+    "*.bin": "a pickle, which is never loaded: convert it",
+    "tf_model.h5": "TensorFlow weights of transformers: load them there with from_tf=True and save the model",
+    "flax_model.msgpack": "Flax weights of transformers: load them there with from_flax=True and save the model",
+    "*.onnx": "a graph without a model's structure: give the folder that it was exported from",
+}
 _PLACEHOLDER = re.compile(r"LABEL_\d+")  # what `transformers` calls a class without a name
 
 
@@ -35,11 +43,17 @@ def find(name: str, folder: Path) -> Checkpoint | None:
         return None
     config = read_bert_config(path)
     if not weights.is_file() and not (folder / INDEX_FILE).is_file():
-        pickles = sorted(folder.glob("*.bin"))
-        pickled = f" ({pickles[0].name} is a pickle, which is never loaded: convert it)" if pickles else ""
-        raise InputError(f"{weights}: no such file{pickled}.")
+        raise InputError(f"{weights}: no such file{describe_other_files(folder)}.")
     require_bytes(config, path, _weight_files(folder))
     return Checkpoint(name, folder, config, lambda: read_weights(folder, config), classes=_read_classes(folder))
+
+
+def describe_other_files(folder: Path) -> str:
+    """Of files that are no checkpoint here, what the first one is and what to do, in parentheses; empty without any."""
+    for pattern, meaning in _OTHER_FILES.items():
+        for path in sorted(folder.glob(pattern)):
+            return f" ({path.name} is {meaning})"
+    return ""
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -60,7 +60,7 @@ def find_checkpoint(checkpoint: str | os.PathLike[str] | keras.layers.Layer | No
         raise InputError(
             f"checkpoint {folder}: expected bert_config.json and bert_model.ckpt.* (Google), albert_config.json and "
             "model.ckpt-best.* (Google's ALBERT), or config.json and model.safetensors (Hugging Face), found none of "
-            "them."
+            f"them{hugging_face.describe_other_files(folder)}."
         )
     return found
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 from safetensors.numpy import load_file, save_file
-from tiny_bert import random_inputs, tiny_config
+from tiny_bert import random_inputs, random_weights, tiny_config, write_google_checkpoint
 from tiny_family import KINDS, NUM_LABELS, family_inputs, logits_of, write_family_checkpoint
 
 from powerbert_tf.checkpoints import find_checkpoint, load_classifier
@@ -61,6 +61,37 @@ def test_a_compiled_model_has_a_prefix(written):
     path = folder / "model.safetensors"
     save_file({f"_orig_mod.{name}": value for name, value in load_file(path).items()}, path)
     assert_answers(folder, expected)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("tf_model.h5", r"tf_model\.h5 is TensorFlow weights of transformers: load them there with from_tf=True"),
+        ("flax_model.msgpack", r"flax_model\.msgpack is Flax weights"),
+        ("adapter_model.safetensors", r"adapter_model\.safetensors is an adapter without its model: merge it"),
+        ("adapter_model.bin", r"adapter_model\.bin is an adapter"),
+        ("model.onnx", r"model\.onnx is a graph"),
+    ],
+)
+@pytest.mark.parametrize("has_config", [True, False])
+def test_what_cannot_be_read_is_named(file, message, has_config, written):
+    folder, _, _ = written
+    (folder / "model.safetensors").rename(folder / file)
+    if not has_config:
+        (folder / "config.json").unlink()
+    with pytest.raises(InputError, match=message):
+        find_checkpoint(folder)
+
+
+def test_a_checkpoint_of_objects_is_named(tmp_path):
+    import tensorflow as tf
+
+    write_google_checkpoint(tmp_path, tiny_config(), random_weights(tiny_config()))
+    tf.train.Checkpoint(step=tf.Variable(7)).write(str(tmp_path / "bert_model.ckpt"))
+    with pytest.raises(
+        InputError, match=r"bert_model\.ckpt: a checkpoint of TensorFlow 2, whose variables are named by"
+    ):
+        load_classifier(tmp_path, NUM_LABELS, N)
 
 
 @pytest.mark.parametrize("name", ["gelu_python", "gelu_fast", "swish"])
