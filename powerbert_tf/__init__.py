@@ -1,7 +1,10 @@
 """PoWER-BERT for Keras: faster BERT inference by progressive word-vector elimination."""
 
 import importlib
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
+
+import wrapt
 
 if TYPE_CHECKING:
     from powerbert_tf.acceleration import accelerate
@@ -35,7 +38,35 @@ _PLACES = {
 }
 
 
+# What a `.keras` file may hold: models and layers, and the optimizer and losses of one that was compiled.
+_REGISTERING = (
+    "powerbert_tf.models.classifier",
+    "powerbert_tf.training.elastic",
+    "powerbert_tf.training.losses",
+    "powerbert_tf.training.optimizer",
+)
+
+
 def __getattr__(name: str):
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_PLACES[name]), name)
+    found = getattr(importlib.import_module(_PLACES[name]), name)
+    if "keras" in sys.modules:
+        _register()
+    return found
+
+
+def _register() -> None:
+    """Imports all that is registered with Keras, so that `keras.saving.load_model` finds it."""
+    for place in _REGISTERING:
+        importlib.import_module(place)
+
+
+def _register_first(_: Any) -> None:
+    # Where a module of this package is what imports Keras, it may be one that those need.
+    own = [module for name, module in sys.modules.items() if name.startswith(f"{__name__}.")]
+    if not any(getattr(module.__spec__, "_initializing", False) for module in own):
+        _register()
+
+
+wrapt.register_post_import_hook(_register_first, "keras")

@@ -87,8 +87,8 @@ def test_logits_equal_those_of_tensorflow(backend, tmp_path, run_python):
 
 LOADED = """
 import sys
+import powerbert_tf
 import keras, numpy as np
-import powerbert_tf.models.classifier
 model = keras.saving.load_model(sys.argv[1])
 assert model.config.neurons == (17, 29, 7) and model.config.heads == (5, 2, 3)
 np.save(sys.argv[3], model.predict(dict(np.load(sys.argv[2])), verbose=0))
@@ -107,3 +107,19 @@ def test_a_narrowed_model_comes_back_from_its_file_in_another_process(backend, t
     paths = (tmp_path / name for name in ("narrowed.keras", "inputs.npz", "logits.npy"))
     run_python(LOADED, *paths, KERAS_BACKEND=backend)
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), ops.convert_to_numpy(model(inputs)), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import keras, powerbert_tf",
+        "from powerbert_tf import Reduction; import keras",
+        "from powerbert_tf import register_score; import keras",
+    ],
+)
+def test_the_package_alone_registers_its_layers(imports, tmp_path, run_python):
+    write_hugging_face_checkpoint(tmp_path, CONFIG, random_weights(CONFIG, 7))
+    load_classifier(tmp_path, 7, N).save(tmp_path / "model.keras")
+    code = f"{imports}; import sys; print(type(keras.saving.load_model(sys.argv[1])).__name__)"
+    assert run_python(code, tmp_path / "model.keras").stdout.split()[-1] == "BertClassifier"
