@@ -1,7 +1,7 @@
 """Labels as a table spells them: whether they are numbers or classes, which classes, and how many of each."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -30,11 +30,20 @@ class LabelReader:
     def __init__(self, classes: Sequence[str]):
         self.dtype = "int32" if classes else "float32"
         self._numbers = {name: number for number, name in enumerate(classes)}
+        values = {parse_number(name): number for number, name in enumerate(classes)}
+        # Of classes that are all numbers, 1 is 1.0.
+        self._values = {} if None in values or len(values) < len(classes) else values
         self._known = ", ".join(classes[:_MOST_NAMED]) + (", ..." if len(classes) > _MOST_NAMED else "")
 
     def __call__(self, spelling: str) -> float | str:
         """Returns the label, or the reason why it is none."""
-        label = self._numbers.get(spelling) if self._numbers else parse_number(spelling.strip())
+        label: float | None
+        if self._numbers:
+            label = self._numbers.get(spelling)
+            if label is None and self._values:
+                label = self._values.get(parse_number(spelling.strip()))
+        else:
+            label = parse_number(spelling.strip())
         if label is not None:
             return label
         shown = repr(spelling if len(spelling) <= 40 else spelling[:40] + "...")
@@ -48,6 +57,28 @@ def label_problem(spelling: str | None, column: str) -> str:
     if spelling.strip() in _NO_VALUE:
         return f"{column} is {spelling.strip()}, which is no value"
     return ""
+
+
+def are_withheld(spellings: Iterable[str], read_label: LabelReader) -> bool:
+    """Whether a test file has no labels: all are empty, no value, or a -1 that is none, as in TensorFlow Datasets."""
+    missing = "-1" if isinstance(read_label("-1"), str) else ""
+    return all(label_problem(spelling, "") or spelling.strip() == missing for spelling in spellings)
+
+
+def doubtful_classes(classes: Sequence[str], counts: Sequence[int]) -> list[str]:
+    """Returns warnings about classes that differ in case or white space alone, and about classes of one row."""
+    warnings = []
+    spelled: dict[str, list[str]] = {}
+    for name in classes:
+        spelled.setdefault(" ".join(name.casefold().split()), []).append(name)
+    for names in spelled.values():
+        if len(names) > 1:
+            warnings.append(f"{' and '.join(map(repr, names))} are classes of their own; are they the same?")
+    rare = [name for name, count in zip(classes, counts, strict=True) if count == 1]
+    if rare:
+        more = f" and {len(rare) - _MOST_NAMED} more" if len(rare) > _MOST_NAMED else ""
+        warnings.append(f"one row alone has each of the classes {', '.join(rare[:_MOST_NAMED])}{more}")
+    return warnings
 
 
 def are_real_valued(spellings: Sequence[str]) -> bool:

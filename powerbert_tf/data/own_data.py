@@ -12,7 +12,14 @@ from sklearn.model_selection import train_test_split
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.datasets import Dataset
 from powerbert_tf.data.labelled_tables import LabelledTables, find_tables
-from powerbert_tf.data.labels import LabelReader, are_real_valued, find_classes, label_problem
+from powerbert_tf.data.labels import (
+    LabelReader,
+    are_real_valued,
+    are_withheld,
+    doubtful_classes,
+    find_classes,
+    label_problem,
+)
 from powerbert_tf.data.metrics import choose_metrics
 from powerbert_tf.data.rejected_rows import RejectedRows, bad_rows_message, require_columns, row_problem
 from powerbert_tf.data.settings import DataSettings
@@ -75,8 +82,8 @@ def load_own_data(
             if not regression and not classes:
                 classes = find_classes(spellings, tables.label_column)
             read_label = LabelReader(() if regression else classes)
-        # A test file may have no label column, or one without labels, or with -1 for all.
-        if split != "test" or any(not isinstance(read_label(spelling), str) for spelling in spellings):
+        # A test file may have no label column, or one without labels.
+        if split != "test" or not are_withheld(spellings, read_label):
             splits[split] = _with_labels(splits[split], spellings, read_label, tables, split, rejected)
         _require_rows(splits[split], settings, split, rejected)
     _check_rejected(rejected, settings)
@@ -250,10 +257,12 @@ def _summarize(task: OwnTask, dataset: Dataset, settings: DataSettings, split_of
         if spread > _FAR or abs(float(labels.mean())) > _FAR:
             lines.append(f"  WARNING: numbers this far from 0 are learned slowly; scale them to about 0 to {_FAR:g}")
     else:
-        counts = np.bincount(labels, minlength=len(task.classes)).tolist()
+        counts = np.bincount(labels, minlength=len(task.classes))
         listed = [f"{name} ({count:,})" for name, count in zip(task.classes, counts, strict=True)][:_MOST_LISTED]
         more = len(task.classes) - len(listed)
         lines.append(f"  {len(task.classes)} classes: {', '.join(listed)}{f' and {more} more' if more else ''}")
+        everywhere = counts + np.bincount(cast(np.ndarray, splits["dev"].labels), minlength=len(task.classes))
+        lines += [f"  WARNING: {warning}" for warning in doubtful_classes(task.classes, everywhere.tolist())]
     if num_rejected:
         lines.append(f"  {num_rejected:,} rows left out; rejected.jsonl names each of them")
     return "\n".join(lines)

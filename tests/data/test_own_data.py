@@ -139,6 +139,34 @@ def test_a_test_file_without_labels(load, tmp_path, labels):
     assert "2 test rows without labels" in own.summary
 
 
+@pytest.mark.parametrize(
+    ("classes", "labels", "expected"),
+    [
+        (["1.0", "2.0"], ["1", "2.00"], [0, 1]),  # the same numbers
+        (["-1", "1"], ["-1", "-1"], [0, 0]),  # a class, not a missing label
+        (["positive", "negative"], ["Positive", "NEGATIVE"], r"the label 'Positive' is none of negative, positive"),
+        (["a", "b"], ["a", ""], r"stars is empty"),
+        (["a", "b"], ["-1", "a"], r"the label '-1' is none of a, b"),
+    ],
+)
+def test_labels_of_a_test_file_are_read_or_named(load, tmp_path, classes, labels, expected):
+    rows = [["x", labels[0]], ["y", labels[1]]]
+    test = write(tmp_path / "labels.csv", rows, ["review", "stars"])
+    if isinstance(expected, str):
+        with pytest.raises(InputError, match=expected):
+            load(rows_of(classes), test_file=test)
+    else:
+        assert load(rows_of(classes), test_file=test).dataset.splits["test"].labels.tolist() == expected
+
+
+def test_doubtful_classes_are_named(load):
+    rows = [*rows_of(["very happy", "sad"]), ("alone", "Very  Happy"), ("more", "Very  Happy"), ("one", "rare")]
+    said = load(rows).summary
+    assert "WARNING: 'Very  Happy' and 'very happy' are classes of their own; are they the same?" in said
+    assert "WARNING: one row alone has each of the classes rare" in said
+    assert "WARNING" not in load(rows_of(["happy", "sad"])).summary
+
+
 def test_pairs(tmp_path):
     path = write(tmp_path / "pairs.csv", [("a", "b", "x"), ("c", "d", "y")] * 7, ["one", "two", "same"])
     flags = {"text_column": "one", "text_pair_column": "two", "label_column": "same"}
