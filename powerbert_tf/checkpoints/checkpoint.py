@@ -28,6 +28,8 @@ class Checkpoint:
         unpack_tokenizer: Writes the tokenizer's files into a folder; None if they are in this one.
         max_seq_length: N that its classifier was used with, or None.
         classes: Names of its head's classes; empty if it does not have them.
+        problem: What its head answers where that is neither one class of several nor one number, for messages; empty
+            for those.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Checkpoint:
     unpack_tokenizer: Callable[[], Path] | None = None
     max_seq_length: int | None = None
     classes: tuple[str, ...] = ()
+    problem: str = ""
 
     def fingerprint(self) -> str | None:
         """The first 16 hexadecimal digits of a SHA-256 of names and contents of the files that may be read.

@@ -10,7 +10,7 @@ _MOST_NAMES = 8  # in a message
 
 
 def fit_head(
-    weights: Mapping[str, np.ndarray], own: Sequence[str], classes: Sequence[str], num_outputs: int
+    weights: Mapping[str, np.ndarray], own: Sequence[str], classes: Sequence[str], num_outputs: int, problem: str = ""
 ) -> tuple[dict[str, np.ndarray], str]:
     """Brings a checkpoint's head to the order of a task's classes, or removes it where it answers something else.
 
@@ -22,6 +22,7 @@ def fit_head(
         own: Names of the head's classes, in its order; empty if it has none.
         classes: Names of the task's classes, in the order that the logits shall have; empty to keep the head's order.
         num_outputs: C of the task; 1 for a regression.
+        problem: What the head answers, if that is neither one class nor one number.
 
     Returns:
         The weights, without a head if its classes are others; and what was done, empty if nothing was.
@@ -30,6 +31,8 @@ def fit_head(
     found = len(weights[HEAD[1]])
     if found != num_outputs:
         return without, f"its head has {found} outputs, the task {num_outputs}; a new head is made"
+    if problem:
+        return without, f"its head answers {problem}; a new head is made"
     if not classes or num_outputs == 1 or tuple(classes) == tuple(map(str, range(num_outputs))):
         return dict(weights), ""
     if not own:

@@ -29,6 +29,7 @@ _OTHER_FILES = {
     "flax_model.msgpack": "Flax weights of transformers: load them there with from_flax=True and save the model",
     "*.onnx": "a graph without a model's structure: give the folder that it was exported from",
 }
+_PROBLEMS = (None, "regression", "single_label_classification", "multi_label_classification")
 _PLACEHOLDER = re.compile(r"LABEL_\d+")  # what `transformers` calls a class without a name
 
 
@@ -45,7 +46,8 @@ def find(name: str, folder: Path) -> Checkpoint | None:
     if not weights.is_file() and not (folder / INDEX_FILE).is_file():
         raise InputError(f"{weights}: no such file{describe_other_files(folder)}.")
     require_bytes(config, path, _weight_files(folder))
-    return Checkpoint(name, folder, config, lambda: read_weights(folder, config), classes=_read_classes(folder))
+    classes, problem = _read_classes(folder), _read_problem(folder)
+    return Checkpoint(name, folder, config, lambda: read_weights(folder, config), classes=classes, problem=problem)
 
 
 def describe_other_files(folder: Path) -> str:
@@ -123,6 +125,24 @@ def _read_classes(folder: Path) -> tuple[str, ...]:
     if all(map(_PLACEHOLDER.fullmatch, names)) or len(set(names)) < len(names):
         return ()
     return names
+
+
+def _read_problem(folder: Path) -> str:
+    """What a head answers, by `problem_type`, where it is neither one class nor one number.
+
+    Raises:
+        InputError: `problem_type` is none that `transformers` knows.
+    """
+    content = read_object(folder / CONFIG_FILE)
+    kind, named = content.get("problem_type"), content.get("id2label") or {}
+    if kind not in _PROBLEMS:
+        known = ", ".join(filter(None, _PROBLEMS))
+        raise InputError(f"{folder / CONFIG_FILE}: problem_type={kind!r}; expected one of {known}.")
+    if kind == "multi_label_classification":
+        return "several labels at once (problem_type=multi_label_classification)"
+    if kind == "regression" and len(named) > 1:
+        return f"{len(named)} numbers (problem_type=regression)"
+    return ""
 
 
 def _modern(foreign: str, architecture: str) -> str:

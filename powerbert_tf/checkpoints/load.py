@@ -127,7 +127,7 @@ def load_classifier(
     weights = checkpoint.read_weights()
     kernel, bias = (path in weights for path in HEAD)
     if kernel and bias:
-        weights, note = fit_head(weights, checkpoint.classes, classes, num_classes)
+        weights, note = fit_head(weights, checkpoint.classes, classes, num_classes, checkpoint.problem)
         if note:
             say(f"  checkpoint {checkpoint.name}: {note}")
     # A checkpoint with half a head is damaged; one without a head was never fine-tuned.

@@ -1,5 +1,6 @@
 """Labels as a table spells them: whether they are numbers or classes, which classes, and how many of each."""
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 
@@ -95,9 +96,15 @@ def find_classes(spellings: Sequence[str], column: str) -> tuple[str, ...]:
     """Returns the classes that occur, sorted as numbers if all are numbers, else as names.
 
     Raises:
-        InputError: There is only one class, or there are nearly as many as rows.
+        InputError: There is only one class, there are nearly as many as rows, or a row has several.
     """
     found = set(spellings)
+    several = next((spelling for spelling in spellings if _is_list(spelling)), None)
+    if several is not None:
+        raise InputError(
+            f"--label_column={column}: a row has the labels {several}; expected one label each, as multi-label "
+            "classification is not supported."
+        )
     if len(found) < 2:
         raise InputError(
             f"--label_column={column}: all rows have the label {next(iter(found))!r}; expected two or more."
@@ -110,6 +117,16 @@ def find_classes(spellings: Sequence[str], column: str) -> tuple[str, ...]:
             f"several rows each{hint}."
         )
     return tuple(sorted(found, key=(lambda name: (parse_number(name), name)) if numeric else None))
+
+
+def _is_list(spelling: str) -> bool:
+    """Whether a label is a list, of JSON or Parquet."""
+    if not spelling.startswith("["):
+        return False
+    try:
+        return isinstance(json.loads(spelling), list)
+    except ValueError:
+        return False
 
 
 def balanced_weights(labels: np.ndarray, num_classes: int) -> tuple[float, ...]:

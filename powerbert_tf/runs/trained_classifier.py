@@ -53,6 +53,11 @@ def find_trained_classifier(model: Any, classes: Sequence[str] = ()) -> TrainedC
             f"checkpoint {checkpoint.name}: has no head, so it is no trained classifier; fine-tune it first, such as "
             "with run_glue.py, or give the classifier instead of its backbone."
         )
+    if checkpoint.problem:
+        raise InputError(
+            f"checkpoint {checkpoint.name}: its head answers {checkpoint.problem}; expected one class of several, or "
+            "one number."
+        )
     num_outputs = len(head)
     names = tuple(map(str, classes)) or checkpoint.classes
     if (names and num_outputs > 1 and len(names) != num_outputs) or len(set(names)) < len(names):

@@ -114,6 +114,25 @@ def test_a_run_starts_from_the_answers_of_a_trained_head(folder, tmp_path):
     assert json.loads((tmp_path / "nli" / "finetune" / "result.json").read_text())["metrics"]["accuracy"] == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("multi_label_classification", r"its head answers several labels at once \(problem_type=multi_label"),
+        ("regression", r"its head answers 3 numbers \(problem_type=regression\)"),
+        ("ranking", r"config\.json: problem_type='ranking'; expected one of regression, single_label"),
+    ],
+)
+def test_a_head_that_answers_something_else_is_refused_or_replaced(kind, message, tmp_path, capsys):
+    name_classes(tmp_path, NAMES)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "problem_type": kind}))
+    with pytest.raises(InputError, match=message):
+        powerbert_tf.accelerate(tmp_path, (["a b"] * 3, list(NAMES)), max_seq_length=N)
+    if kind != "ranking":
+        load_classifier(tmp_path, 3, N, classes=NAMES)
+        assert "; a new head is made" in capsys.readouterr().out
+
+
 STARS = tuple(f"{count} star{'s' * (count > 1)}" for count in range(1, 6))
 
 

@@ -159,6 +159,13 @@ def test_labels_of_a_test_file_are_read_or_named(load, tmp_path, classes, labels
         assert load(rows_of(classes), test_file=test).dataset.splits["test"].labels.tolist() == expected
 
 
+def test_several_labels_in_a_row_are_refused(load):
+    rows = rows_of(['["joy", "anger"]', '["fear"]'])
+    with pytest.raises(InputError, match=r"a row has the labels \[\"joy\", \"anger\"\]; expected one label each"):
+        load(rows)
+    assert load(rows_of(["[sic]", "[b"])).task.classes == ("[b", "[sic]")
+
+
 def test_doubtful_classes_are_named(load):
     rows = [*rows_of(["very happy", "sad"]), ("alone", "Very  Happy"), ("more", "Very  Happy"), ("one", "rare")]
     said = load(rows).summary
