@@ -18,6 +18,7 @@ from powerbert_tf.common.files import read_object, write_json
 from powerbert_tf.models.architectures import BYTE_PAIRS, SENTENCE_PIECES, WORD_PIECES
 from powerbert_tf.tokenizers.byte_pairs import BytePairTokenizer
 from powerbert_tf.tokenizers.sentence_pieces import SentencePieceTokenizer
+from powerbert_tf.tokenizers.stated_settings import require_honoured, require_honoured_steps
 from powerbert_tf.tokenizers.word_pieces import SPECIAL_TOKENS, VOCABULARY_HINT, Tokenizer, is_cased, read_vocabulary
 
 _WORD_PIECE_FILE, _PAIRS_FILE, _MERGES_FILE = "vocab.txt", "vocab.json", "merges.txt"
@@ -40,7 +41,9 @@ def load_tokenizer(checkpoint: Checkpoint, case: str = "auto", truncation: str =
     """
     if checkpoint.unpack_tokenizer is not None:
         checkpoint = dataclasses.replace(checkpoint, folder=checkpoint.unpack_tokenizer())
-    tokenizer = _LOADERS[checkpoint.architecture.tokenizer](checkpoint, case)
+    kind = checkpoint.architecture.tokenizer
+    require_honoured(kind, checkpoint.folder / _CONFIG_FILE, _tokenizer_config(checkpoint.folder))
+    tokenizer = _LOADERS[kind](checkpoint, case)
     tokenizer.truncation = truncation
     path, config = tokenizer.files[0], checkpoint.config
     if len(tokenizer.vocabulary) != config.vocab_size:
@@ -48,7 +51,7 @@ def load_tokenizer(checkpoint: Checkpoint, case: str = "auto", truncation: str =
             f"{path}: {len(tokenizer.vocabulary)} tokens; expected {config.vocab_size}, the vocab_size of the "
             "checkpoint's configuration."
         )
-    _check_same(path, tokenizer.vocabulary)
+    _check_same(kind, path, tokenizer.vocabulary)
     if config.pad_token_id not in (None, tokenizer.pad_id):
         raise InputError(
             f"{path}: the padding token has id {tokenizer.pad_id}; expected {config.pad_token_id}, the pad_token_id of "
@@ -201,13 +204,14 @@ def _in_order(path: Path, ids: Mapping[str, int], needed: Sequence[str] = ()) ->
     return sorted(ids, key=ids.__getitem__)
 
 
-def _check_same(path: Path, vocabulary: Sequence[str]) -> None:
-    """Checks a vocabulary against the `tokenizer.json` beside it, if any: another one may have as many entries."""
+def _check_same(kind: str, path: Path, vocabulary: Sequence[str]) -> None:
+    """Checks a tokenizer against the `tokenizer.json` beside it, if any: its vocabulary and its steps."""
     other = path.parent / _WHOLE_FILE
     if not other.is_file():
         return
     try:
-        stored = _read_json(other).get("model", {}).get("vocab", {})
+        content = _read_json(other)
+        stored = content.get("model", {}).get("vocab", {})
         if isinstance(stored, dict):  # token -> id; else [token, score]
             stored = sorted(stored, key=stored.__getitem__)
         else:
@@ -218,6 +222,10 @@ def _check_same(path: Path, vocabulary: Sequence[str]) -> None:
         if here != there:
             differs = f"entry {number} is {here!r}; {other.name} beside it has {there!r}"
             raise InputError(f"{path}: {differs}; {VOCABULARY_HINT}.")
+    try:
+        require_honoured_steps(kind, other, content)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise _damaged(other, error) from None
 
 
 def write_vocabulary(checkpoint: Checkpoint, tokenizer: Tokenizer, folder: Path, google: bool) -> None:
