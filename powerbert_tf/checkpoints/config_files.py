@@ -44,7 +44,7 @@ def hugging_face_config(config: BertConfig, classes: Sequence[str], num_outputs:
         "pad_token_id": pad_id,
         "id2label": {str(number): label for number, label in enumerate(labels)},
         "label2id": {label: number for number, label in enumerate(labels)},
-        "problem_type": "single_label_classification" if classes else "regression",
+        "problem_type": "single_label_classification" if num_outputs > 1 else "regression",
     }
 
 
