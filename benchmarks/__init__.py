@@ -1,7 +1,7 @@
 """Measurements against real alternatives: every published number comes from a command in here.
 
 `inference`, `training`: how fast is a batch, a step, a whole dev set, and what limits it, against other engines?
-`accuracy`: what is lost at a measured speed-up, by rows and widths together and alone?
+`accuracy`: what is lost at a measured speed-up, by rows and widths together and alone, and what does it depend on?
 `paper`: do the paper's figures and tables hold for our own runs?
 `reliability`: do logits agree with `transformers`, does a killed stage resume, is wrong input refused?
 `scale`: do many devices train to the result of one, and what do they cost?

@@ -308,6 +308,9 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
     },
     "docs/results.md": {
         f"{_GLUE}*": _ANOTHER_RUN,
+        "python -m benchmarks.accuracy.rebuilding *": Elsewhere(
+            "takes a quarter of an hour", "test_accuracy::test_orders_and_texts_are_compared"
+        ),
         "python -m benchmarks.accuracy *": Elsewhere(_HOURS, "test_accuracy::test_it_searches_measures_and_resumes"),
         "python -m benchmarks.inference *": _INFERENCE,
         "python -m benchmarks.training *": _TRAINING,

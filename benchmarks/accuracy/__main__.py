@@ -27,17 +27,23 @@ _RECIPE = {"learning_rate": 5e-5, "batch_size": 32, "epochs": 3}
 BATCHES = (32, 1)
 
 
+def settings_of(task: str, seed: int, folder: Path, **given: Any) -> Any:
+    """The settings of a run in a folder, with the recipe of its task."""
+    from powerbert_tf.runs.settings import resolve_settings
+
+    recipe = {**_RECIPE, **RECIPES.get(task, {}), "max_seq_length": FLAGS.max_seq_length or None}
+    places = {"checkpoint": FLAGS.checkpoint, "data_dir": FLAGS.data_dir, "output_dir": str(folder)}
+    return resolve_settings(task, seed=seed, **recipe, **places, **given)
+
+
 def run_of(task: str, target: float, seed: int, dimensions: str, root: Path) -> Any:
     """The run of one search, with its fine-tuning done: shared by all searches of a task and seed."""
     from powerbert_tf.runs import pipeline
     from powerbert_tf.runs.preparation import prepare
-    from powerbert_tf.runs.settings import resolve_settings
 
     def settings(folder: Path) -> Any:
-        given = {**_RECIPE, **RECIPES.get(task, {}), "search_over": dimensions, "target_speedup": target, "seed": seed}
-        places = {"checkpoint": FLAGS.checkpoint, "data_dir": FLAGS.data_dir, "output_dir": str(folder)}
-        costs = {"cost_model": FLAGS.cost_model, "max_seq_length": FLAGS.max_seq_length or None}
-        return resolve_settings(task, **given, **places, **costs)
+        given = {"search_over": dimensions, "target_speedup": target, "cost_model": FLAGS.cost_model}
+        return settings_of(task, seed, folder, **given)
 
     shared, folder = root / "finetuned", root / f"{dimensions.replace(',', '-')}-{target:g}x"
     pipeline.run(settings(shared), "finetune")
@@ -137,15 +143,20 @@ def main(_: list[str]) -> None:
     publish(report, output_path(name), describe(report))
 
 
+def define_recipe_flags() -> None:
+    """Defines the flags of a fine-tuning that several measurements share."""
+    flags.DEFINE_string("checkpoint", "", "A checkpoint, as for run_glue.py; empty for MiniLM.")
+    flags.DEFINE_integer("max_seq_length", 0, "N; 0 for the task's.", lower_bound=0)
+    flags.DEFINE_string("data_dir", "glue_data", "Folder with <TASK>/train.tsv and dev.tsv.")
+    flags.DEFINE_string("output_dir", "runs/accuracy", "Folder of the runs.")
+    define_output_flag()
+
+
 if __name__ == "__main__":
     flags.DEFINE_list("targets", ["MRPC=3", "SST-2=2.5", "STS-B=2", "CoLA=1.8"], "Tasks and their speed-ups.")
     flags.DEFINE_list("dimensions", list(DIMENSIONS), "What to search over: some of these.")
     flags.DEFINE_integer("seeds", 1, "How many seeds, from 0.", lower_bound=1)
     flags.DEFINE_bool("retrain", False, "Re-train each reduced model.")
-    flags.DEFINE_string("checkpoint", "", "A checkpoint, as for run_glue.py; empty for MiniLM.")
-    flags.DEFINE_integer("max_seq_length", 0, "N; 0 for the task's.", lower_bound=0)
     flags.DEFINE_string("cost_model", "measured", "What targets refer to, as for run_glue.py.")
-    flags.DEFINE_string("data_dir", "glue_data", "Folder with <TASK>/train.tsv and dev.tsv.")
-    flags.DEFINE_string("output_dir", "runs/accuracy", "Folder of the runs.")
-    define_output_flag()
+    define_recipe_flags()
     app.run(main)

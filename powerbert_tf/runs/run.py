@@ -34,7 +34,7 @@ from powerbert_tf.training.distribution.processes import by_chief, num_processes
 from powerbert_tf.training.evaluation import evaluate_model
 from powerbert_tf.training.train import TrainingSetup
 
-_REBUILDING_ROWS = 16_384  # word-vectors of training text: ten for each neuron of a small model
+_REBUILDING_ROWS = 32_768  # word-vectors of training text: more do not help, see docs/results.md
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

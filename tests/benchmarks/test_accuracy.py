@@ -60,3 +60,21 @@ def test_it_searches_measures_and_resumes(tmp_path):
     for row in rows:
         assert row["lost"] == pytest.approx(dense["value"] - row["value"])
     assert "search: already there, reused" in run().stdout
+
+
+@pytest.mark.slow
+def test_orders_and_texts_are_compared(tmp_path):
+    write_data(tmp_path / "data", "STS-B")
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    command = [
+        *(sys.executable, "-m", "benchmarks.accuracy.rebuilding", "--tasks=STS-B", "--max_seq_length=23"),
+        *(f"--checkpoint={checkpoint}", f"--data_dir={tmp_path / 'data'}"),
+        *(f"--output_dir={tmp_path / 'runs'}", f"--output={tmp_path / 'report'}"),
+    ]
+    subprocess.run(command, cwd=REPOSITORY, env={**os.environ}, check=True, capture_output=True, text=True)
+    dense, *rows = json.loads((tmp_path / "report.json").read_text())["rows"]
+    assert (dense["what"], dense["moved"]) == ("dense", 0)
+    orders = [row["order"] for row in rows if row["what"] == "order"]
+    assert len(orders) == 2 * len(set(orders)) == 6
+    assert [row["rows"] for row in rows if row["what"] == "text"] == [1024]  # all text there is
+    assert all(row["moved"] > 0 for row in rows)
