@@ -42,7 +42,7 @@ class LabelReader:
         if self._numbers:
             label = self._numbers.get(spelling)
             if label is None and self._values:
-                label = self._values.get(parse_number(spelling.strip()))
+                label = self._values.get(parse_number(spelling))
         else:
             label = parse_number(spelling.strip())
         if label is not None:
