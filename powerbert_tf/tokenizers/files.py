@@ -18,14 +18,13 @@ from powerbert_tf.common.files import read_object, write_json
 from powerbert_tf.models.architectures import BYTE_PAIRS, SENTENCE_PIECES, WORD_PIECES
 from powerbert_tf.tokenizers.byte_pairs import BytePairTokenizer
 from powerbert_tf.tokenizers.sentence_pieces import SentencePieceTokenizer
-from powerbert_tf.tokenizers.stated_settings import require_honoured, require_honoured_steps
+from powerbert_tf.tokenizers.stated_settings import CLASSES, require_honoured, require_honoured_steps
 from powerbert_tf.tokenizers.word_pieces import SPECIAL_TOKENS, VOCABULARY_HINT, Tokenizer, is_cased, read_vocabulary
 
 _WORD_PIECE_FILE, _PAIRS_FILE, _MERGES_FILE = "vocab.txt", "vocab.json", "merges.txt"
 _HUGGING_FACE_SENTENCE_PIECES, _GOOGLE_SENTENCE_PIECES = "spiece.model", "30k-clean.model"
 _WHOLE_FILE, _CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
 _COMPANIONS = ("special_tokens_map.json", "added_tokens.json")
-_CLASSES = {WORD_PIECES: "BertTokenizer", SENTENCE_PIECES: "AlbertTokenizer", BYTE_PAIRS: "RobertaTokenizer"}
 
 
 def load_tokenizer(checkpoint: Checkpoint, case: str = "auto", truncation: str = "head") -> Tokenizer:
@@ -260,7 +259,7 @@ def write_tokenizer_folder(checkpoint: Checkpoint, tokenizer: Tokenizer, folder:
         shutil.copyfile(checkpoint.folder / name, folder / name)
     kind = checkpoint.architecture.tokenizer
     stated = tokenizer.files[0].parent / _CONFIG_FILE  # beside the vocabulary, wherever that was unpacked
-    values: dict[str, Any] = {"tokenizer_class": _CLASSES[kind], "model_max_length": checkpoint.config.max_length}
+    values: dict[str, Any] = {"tokenizer_class": CLASSES[kind][0], "model_max_length": checkpoint.config.max_length}
     if stated.is_file():
         values |= json.loads(stated.read_text(encoding="utf-8"))
     if kind != BYTE_PAIRS:

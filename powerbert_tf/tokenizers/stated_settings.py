@@ -17,7 +17,7 @@ _SPECIAL = {
     SENTENCE_PIECES: ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"),
     BYTE_PAIRS: ("<s>", "<pad>", "</s>", "<unk>", "<mask>"),
 }
-_CLASSES = {
+CLASSES = {  # of `transformers`; the first one is written
     WORD_PIECES: ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer"),
     SENTENCE_PIECES: ("AlbertTokenizer",),
     BYTE_PAIRS: ("RobertaTokenizer",),
@@ -58,8 +58,8 @@ def require_honoured(kind: str, path: Path, config: Mapping[str, Any]) -> None:
         InputError: A setting would give other ids than it asks for.
     """
     name = str(config.get("tokenizer_class") or "").removesuffix("Fast")
-    if name and name not in (*_CLASSES[kind], *_ANY_CLASS):
-        raise InputError(f"{path}: tokenizer_class={name}; expected {' or '.join(_CLASSES[kind])}.")
+    if name and name not in (*CLASSES[kind], *_ANY_CLASS):
+        raise InputError(f"{path}: tokenizer_class={name}; expected {' or '.join(CLASSES[kind])}.")
     for setting, value in (*_ONLY[kind].items(), *_ONLY_IN_ALL.items()):
         stated = config.get(setting)
         if stated is not None and stated != value:
