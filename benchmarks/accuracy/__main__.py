@@ -1,15 +1,20 @@
 """Metric lost against measured speed-up: rows and widths under one budget, beside each alone.
 
-python -m benchmarks.accuracy --targets=MRPC=3,SST-2=2.5,STS-B=2,CoLA=1.8
+python -m benchmarks.accuracy --targets=MRPC=3,SST-2=2.5,STS-B=2,CoLA=1.8 --seeds=3 --retrain
 
 Fine-tunes each task once for each seed, then searches for the same target over rows, neurons and heads, over rows
-alone and over widths alone, without training; `--retrain` re-trains each of them. All go through the stages of
-`run_glue.py`, in folders below `--output_dir`, and what is there is reused: an interrupted command resumes. In the end
-the models of a task are measured in turns on the dev set, in batches grouped by length and one by one.
+alone and over widths alone, without training; `--retrain` re-trains each of them, too. All go through the stages of
+`run_glue.py`: held-out training rows choose, and dev is for the report. The models of a task, seed and target are
+measured in turns on the dev set, in batches grouped by length and one by one.
+
+It takes hours, and resumes: a task, seed and target whose rows are in the output is not run again, and an interrupted
+one continues from its folder below `--output_dir`.
 """
 
+import datetime
+import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +26,12 @@ from benchmarks.common.markdown import measured_on, page, table
 
 # Name -> `--search_over`. The first one is what a search does unless told otherwise.
 DIMENSIONS = {"rows and widths": "rows,neurons,heads", "rows alone": "rows", "widths alone": "neurons,heads"}
+TRAINED = {"search": "nothing", "retrain": "re-trained"}  # by the last stage
 # Settings of a task, beside a rate and batch size for all: what a fine-tuning of minutes on two cores can do.
 RECIPES: Mapping[str, dict[str, Any]] = {"SST-2": {"train_examples": 8000, "epochs": 2}, "MRPC": {"epochs": 5}}
 _RECIPE = {"learning_rate": 5e-5, "batch_size": 32, "epochs": 3}
 BATCHES = (32, 1)
+_CELL = ("task", "seed", "target")
 
 
 def settings_of(task: str, seed: int, folder: Path, **given: Any) -> Any:
@@ -36,7 +43,7 @@ def settings_of(task: str, seed: int, folder: Path, **given: Any) -> Any:
     return resolve_settings(task, seed=seed, **recipe, **places, **given)
 
 
-def run_of(task: str, target: float, seed: int, dimensions: str, root: Path) -> Any:
+def run_of(task: str, target: float, seed: int, dimensions: str, root: Path, stage: str) -> Any:
     """The run of one search, with its fine-tuning done: shared by all searches of a task and seed."""
     from powerbert_tf.runs import pipeline
     from powerbert_tf.runs.preparation import prepare
@@ -49,39 +56,53 @@ def run_of(task: str, target: float, seed: int, dimensions: str, root: Path) -> 
     pipeline.run(settings(shared), "finetune")
     if not (folder / task / "finetune").exists():
         shutil.copytree(shared / task / "finetune", folder / task / "finetune")
-    pipeline.run(settings(folder), "retrain" if FLAGS.retrain else "search")
+    pipeline.run(settings(folder), stage)
     return prepare(settings(folder), folder / task)
 
 
-def measure(run: Any, names: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for the dense model and each of the runs by name: metrics, what is kept, and speeds in turns."""
+def measure(runs: Mapping[str, Any], stages: Sequence[str]) -> list[dict[str, Any]]:
+    """A row for the dense model, and for each of the runs by name after each stage: metrics, and speeds in turns."""
+    from powerbert_tf.data.metrics import agreement, compute_metrics, loss_interval
     from powerbert_tf.latency.speed import SpeedTest
+    from powerbert_tf.latency.timing import device_name
+    from powerbert_tf.training.evaluation import predict_logits
 
+    run = next(iter(runs.values()))
+    task, dev, inference = run.task, run.split("dev"), run.settings.inference
+    main = task.metrics[0]
     dense = run.dense_model()
-    models = {name: one.reduced_model() if FLAGS.retrain else one.searched_model() for name, one in names.items()}
-    metrics = {"dense": run.evaluate_once(dense)} | {
-        name: one.folder.finished("retrain" if FLAGS.retrain else "search")["metrics"] for name, one in names.items()
-    }
-    times = {
-        size: SpeedTest(run.split("dev"), size, run.settings.inference).milliseconds({"dense": dense, **models})
-        for size in BATCHES
-    }
+    models = {"dense": dense, **{name: one.searched_model() for name, one in runs.items()}}  # as fast once re-trained
+    times = {size: SpeedTest(dev, size, inference).milliseconds(models) for size in BATCHES}
+    expected = predict_logits(dense, dev, inference)
+    value = compute_metrics(task, dev.labels, expected)[main]
     rows = []
-    for name, model in {"dense": dense, **models}.items():
-        main = run.task.metrics[0]
-        seconds = 0.0 if name == "dense" else names[name].folder.finished("search")["seconds"]
+    for name, trained in [("dense", ""), *((name, stage) for name in runs for stage in stages)]:
+        seconds: dict[str, float] = {}
+        logits = expected
+        if trained:
+            folder = runs[name].folder
+            seconds = {
+                f"{stage} seconds": folder.finished(stage)["seconds"] for stage in stages[: stages.index(trained) + 1]
+            }
+            model = models[name] if trained == "search" else runs[name].reduced_model()
+            logits = predict_logits(model, dev, inference.in_plain_graph())
+        found = compute_metrics(task, dev.labels, logits)[main]
+        low, high = loss_interval(task, dev.labels, expected, logits) if trained else (0.0, 0.0)
         rows.append(
             {
-                "task": run.task.name,
-                "seed": run.settings.training.seed,
                 "model": name,
+                "trained": TRAINED.get(trained, "fine-tuned"),
                 "metric": main,
-                "value": metrics[name][main],
-                "lost": metrics["dense"][main] - metrics[name][main],
+                "value": found,
+                "lost": value - found,
+                "lost, 95 %": [low, high],
+                "agreement": agreement(task, expected, logits),
                 **{f"speedup at {size}": times[size]["dense"] / times[size][name] for size in BATCHES},
-                "weights": int(model.count_params()),
-                "search seconds": seconds,
-                "keeps": str(model.reduction),
+                "weights": int(models[name].count_params()),
+                **seconds,
+                "keeps": str(models[name].reduction),
+                "device": device_name(),
+                "date": datetime.date.today().isoformat(),
             }
         )
     return rows
@@ -90,57 +111,70 @@ def measure(run: Any, names: Mapping[str, Any]) -> list[dict[str, Any]]:
 def describe(report: Mapping[str, Any]) -> str:
     """The report as Markdown."""
     frame = pd.DataFrame(report["rows"])
-    numbers = ["value", "lost", *(f"speedup at {size}" for size in BATCHES), "search seconds"]
-    means = frame.groupby(["task", "metric", "model"], sort=False)[numbers].agg(["mean", "count"])
     shown = []
-    for (task, metric, model), row in means.iterrows():
+    for (task, target, model, trained), rows in frame.groupby(["task", "target", "model", "trained"], sort=False):
+        lost, bounds = 100 * rows["lost"], 100 * pd.DataFrame(rows["lost, 95 %"].tolist())
+        spread = (
+            f"{bounds[0].iloc[0]:.1f} to {bounds[1].iloc[0]:.1f}" if len(rows) == 1 else f"seeds ± {lost.std():.1f}"
+        )
         shown.append(
             {
-                "task, metric": f"{task}, {metric}",
+                "task": f"{task}, {rows['metric'].iloc[0]}",
+                "asked": f"{target:g}x",
                 "model": model,
-                "seeds": int(row["value"]["count"]),
-                "value": f"{row['value']['mean']:.4f}",
-                "points lost": f"{100 * row['lost']['mean']:.1f}",
-                "times faster, batch 32": f"{row['speedup at 32']['mean']:.2f}x",
-                "one by one": f"{row['speedup at 1']['mean']:.2f}x",
-                "search, s": f"{row['search seconds']['mean']:.0f}",
+                "trained": trained,
+                "seeds": len(rows),
+                "value": f"{rows['value'].mean():.4f}",
+                "points lost": "" if model == "dense" else f"{lost.mean():.1f} ({spread})",
+                "agrees": f"{rows['agreement'].mean():.3f}",
+                "times faster, batch 32": f"{rows['speedup at 32'].mean():.2f}x",
+                "one by one": f"{rows['speedup at 1'].mean():.2f}x",
             }
         )
     kept = [
-        {"task": row["task"], "seed": row["seed"], "model": row["model"], "keeps": row["keeps"]}
+        {
+            "task": row["task"],
+            "seed": row["seed"],
+            "asked": f"{row['target']:g}x",
+            "model": row["model"],
+            "keeps": row["keeps"],
+        }
         for row in report["rows"]
-        if row["model"] != "dense"
+        if row["trained"] == TRAINED["search"]
     ]
-    title = "re-trained" if report["retrained"] else "nothing trained"
-    return page(f"# Metric lost at a measured speed-up, {title}", measured_on(report), table(shown), table(kept))
+    note = (
+        "Points lost: against the dense model of the same seed, with the 95 % interval of a paired bootstrap over the "
+        "dev examples, or the standard deviation over seeds. Agreement: the share of answers that equal the dense "
+        "model's, or the correlation with them."
+    )
+    return page("# Metric lost at a measured speed-up", measured_on(report), note, table(shown), table(kept))
 
 
 def main(_: list[str]) -> None:
-    """Runs, measures and writes the report."""
-    from powerbert_tf.latency.timing import device_name
-
-    targets = {}
+    """Runs, measures and writes the report, anew after each task, seed and target."""
+    targets = []
     for entry in FLAGS.targets:
         task, _, target = entry.partition("=")
         if not target.replace(".", "", 1).isdecimal() or float(target) < 1:
             raise app.UsageError(f"--targets={entry}: expected a task and its speed-up, such as MRPC=3.")
-        targets[task] = float(target)
+        targets.append((task, float(target)))
     check_names("dimensions", FLAGS.dimensions, list(DIMENSIONS))
-    rows = []
-    for task, target in targets.items():
-        for seed in range(FLAGS.seeds):
+    stages = ["search", "retrain"] if FLAGS.retrain else ["search"]
+    output = output_path("accuracy")
+    path = output.with_suffix(".json")
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() and not FLAGS.fresh else []
+    for seed in range(FLAGS.seeds):
+        for task, target in targets:
+            cell = dict(zip(_CELL, (task, seed, target), strict=True))
+            there = [row for row in rows if {name: row[name] for name in _CELL} == cell]
+            wanted = {(name, TRAINED[stage]) for name in FLAGS.dimensions for stage in stages}
+            if wanted <= {(row["model"], row["trained"]) for row in there}:
+                continue
             root = Path(FLAGS.output_dir) / f"{task}-seed-{seed}"
-            runs = {name: run_of(task, target, seed, DIMENSIONS[name], root) for name in FLAGS.dimensions}
-            rows += measure(next(iter(runs.values())), runs)
-    report = {
-        **surroundings("benchmarks.accuracy"),
-        "device": device_name(),
-        "retrained": FLAGS.retrain,
-        "targets": targets,
-        "rows": rows,
-    }
-    name = "accuracy-retrained" if FLAGS.retrain else "accuracy"
-    publish(report, output_path(name), describe(report))
+            runs = {name: run_of(task, target, seed, DIMENSIONS[name], root, stages[-1]) for name in FLAGS.dimensions}
+            rows = [row for row in rows if row not in there] + [{**cell, **row} for row in measure(runs, stages)]
+            report = {**surroundings("benchmarks.accuracy"), "rows": rows}
+            publish(report, output, describe(report))
 
 
 def define_recipe_flags() -> None:
@@ -153,10 +187,13 @@ def define_recipe_flags() -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_list("targets", ["MRPC=3", "SST-2=2.5", "STS-B=2", "CoLA=1.8"], "Tasks and their speed-ups.")
+    flags.DEFINE_list(
+        "targets", ["MRPC=3", "SST-2=2.5", "STS-B=2", "CoLA=1.8"], "Tasks and speed-ups; a task may recur."
+    )
     flags.DEFINE_list("dimensions", list(DIMENSIONS), "What to search over: some of these.")
     flags.DEFINE_integer("seeds", 1, "How many seeds, from 0.", lower_bound=1)
-    flags.DEFINE_bool("retrain", False, "Re-train each reduced model.")
+    flags.DEFINE_bool("retrain", False, "Re-train each reduced model, too.")
+    flags.DEFINE_bool("fresh", False, "Run everything again, instead of keeping the rows that are in the output.")
     flags.DEFINE_string("cost_model", "measured", "What targets refer to, as for run_glue.py.")
     define_recipe_flags()
     app.run(main)

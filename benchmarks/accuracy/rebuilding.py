@@ -42,12 +42,12 @@ def orders_by_contribution(model: Any, moments: Sequence[Any]) -> Orders:
 def measure(task: str, root: Path) -> list[dict[str, Any]]:
     """The rows of a task: each order at each width, and each amount of text."""
     from powerbert_tf.batches.padded_batches import prediction_batches
+    from powerbert_tf.data.metrics import divergence
     from powerbert_tf.elimination.reduction import Reduction
     from powerbert_tf.models.classifier import with_retention
     from powerbert_tf.models.narrow import prefix, take_widths
     from powerbert_tf.runs import pipeline
     from powerbert_tf.runs.preparation import prepare
-    from powerbert_tf.search.calibrate import damage
     from powerbert_tf.search.rebuilding import dense_moments, importance_orders, rebuild_in_sequence
     from powerbert_tf.training.evaluation import predict_logits
 
@@ -65,7 +65,7 @@ def measure(task: str, root: Path) -> list[dict[str, Any]]:
 
     def row(model: Any, **what: Any) -> dict[str, Any]:
         logits = predict_logits(model, run.split("dev"), settings.inference)
-        moved = damage(full, logits, run.task.is_regression)
+        moved = divergence(full, logits, run.task.is_regression)
         found = {"task": task, **what, "moved": moved, "metric": metric, "value": run.evaluate(model)[metric]}
         print(found, flush=True)
         return found

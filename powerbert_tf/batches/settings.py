@@ -32,6 +32,13 @@ class InputSettings(CheckedSettings):
         default=0,
         check=Check(lambda value: value >= 0, "0 for all, or a number of examples"),
     )
+    held_out_share: float = setting(
+        "Share of the training rows, at most 2,000 rows, that choose epochs and configurations instead of training, so "
+        "that the dev split is for the report alone; 0 trains on all rows and chooses on dev, as the original release "
+        "does; -1 takes that of the fine-tuning that is there, else 0.1, or 0 with --search_method=paper.",
+        default=-1.0,
+        check=Check(lambda value: 0 <= value < 1 or value == -1, "a share in [0, 1), or -1"),
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -144,9 +144,46 @@ def agreement(task: Task, logits: np.ndarray, others: np.ndarray) -> float:
     return _metric("pearson" if task.is_regression else "accuracy", task, logits, others)
 
 
+def loss_interval(
+    task: Task, labels: np.ndarray, dense: np.ndarray, reduced: np.ndarray, resamples: int = 1000
+) -> tuple[float, float]:
+    """Returns the 95 % interval of what the main metric loses, by the paired bootstrap over examples.
+
+    Args:
+        task: Names the metric.
+        labels: Class numbers or values, `[n]`.
+        dense: Logits `[n, C]` of one model.
+        reduced: Logits `[n, C]` of the other, of the same examples.
+        resamples: How many times n examples are drawn, with a fixed seed.
+    """
+    main = task.metrics[0]
+
+    def lost(rows: np.ndarray) -> float:
+        return _metric(main, task, labels[rows], dense[rows]) - _metric(main, task, labels[rows], reduced[rows])
+
+    found = stats.bootstrap(
+        (np.arange(len(labels)),), lost, n_resamples=resamples, vectorized=False, method="percentile", rng=0
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
 def format_metrics(metrics: dict[str, float], split: str = "dev") -> str:
     """Returns `dev f1 0.8686, dev accuracy 0.8015`, for the console."""
     return ", ".join(f"{split} {name} {value:.4f}" for name, value in metrics.items())
+
+
+def divergence(full: np.ndarray, reduced: np.ndarray, is_regression: bool) -> float:
+    """Distance of outputs: mean KL(full || reduced) in nats, or the mean squared difference for a regression.
+
+    Args:
+        full: Logits `[n, C]` of one model.
+        reduced: Logits `[n, C]` of the other.
+        is_regression: Whether the logit is the answer.
+    """
+    if is_regression:
+        return float(np.mean((full - reduced) ** 2))
+    log_p, log_q = (special.log_softmax(logits.astype("float64"), axis=-1) for logits in (full, reduced))
+    return float(np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=-1)))
 
 
 def compare_answers(dense: np.ndarray, reduced: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
@@ -165,7 +202,6 @@ def compare_answers(dense: np.ndarray, reduced: np.ndarray, labels: np.ndarray) 
     """
     right, still = (np.argmax(logits, axis=-1) == labels for logits in (dense, reduced))
     lost, won = int(np.sum(right & ~still)), int(np.sum(~right & still))
-    log_p, log_q = (special.log_softmax(logits.astype("float64"), axis=-1) for logits in (dense, reduced))
     return {
         "same": int(np.sum(np.argmax(dense, axis=-1) == np.argmax(reduced, axis=-1))),
         "both_right": int(np.sum(right & still)),
@@ -173,5 +209,5 @@ def compare_answers(dense: np.ndarray, reduced: np.ndarray, labels: np.ndarray) 
         "won": won,
         "both_wrong": int(np.sum(~right & ~still)),
         "chance": float(stats.binomtest(lost, lost + won).pvalue) if lost + won else 1.0,
-        "divergence": float(np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=-1))),
+        "divergence": divergence(dense, reduced, is_regression=False),
     }

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.datasets import Dataset
@@ -23,13 +22,12 @@ from powerbert_tf.data.labels import (
 from powerbert_tf.data.metrics import choose_metrics
 from powerbert_tf.data.rejected_rows import RejectedRows, bad_rows_message, require_columns, row_problem
 from powerbert_tf.data.settings import DataSettings
-from powerbert_tf.data.splits import Split
+from powerbert_tf.data.splits import Split, split_off
 from powerbert_tf.data.tables import OpenTable, Row
 from powerbert_tf.data.tasks import PUBLISHED, TASKS, OwnTask
 from powerbert_tf.data.text_columns import TextWriter
 
 _FEW_ROWS = 10_000  # below, training takes 5 epochs instead of 3
-_SPLIT_SEED = 0  # whatever --seed is, so that runs with different seeds can be compared
 _MOST_LISTED = 12  # classes in the summary
 _FAR = 10.0  # a spread of scores that a model with small weights reaches slowly
 
@@ -87,9 +85,12 @@ def load_own_data(
             splits[split] = _with_labels(splits[split], spellings, read_label, tables, split, rejected)
         _require_rows(splits[split], settings, split, rejected)
     _check_rejected(rejected, settings)
-    split_off = "dev" not in splits
-    if split_off:
-        splits["train"], splits["dev"] = _split_off(splits["train"], settings.dev_share, not regression)
+    has_no_dev = "dev" not in splits
+    if has_no_dev:
+        try:
+            splits["train"], splits["dev"] = split_off(splits["train"], settings.dev_share)
+        except InputError as error:
+            raise InputError(f"--dev_share={settings.dev_share}: {error}; expected --dev_file, or more.") from None
 
     task = OwnTask(
         name=name,
@@ -101,7 +102,7 @@ def load_own_data(
     )
     ordered = {split: splits[split] for split in sorted(splits, key=("train", "dev", "test").index)}
     dataset = Dataset(tables.source, tables.location, ordered, task.classes)
-    summary = _summarize(task, dataset, settings, split_off, len(rejected))
+    summary = _summarize(task, dataset, settings, has_no_dev, len(rejected))
     return OwnData(task, dataset, rejected, settings, summary)
 
 
@@ -220,30 +221,10 @@ def _check_rejected(rejected: Sequence[Row], settings: DataSettings) -> None:
         raise InputError(bad_rows_message(rejected))
 
 
-def _split_off(train: Split, share: float, stratified: bool) -> tuple[Split, Split]:
-    """Returns train and dev rows: dev is a seeded share of each class; the only row of a class stays in train."""
-    labels = cast(np.ndarray, train.labels)
-    count = max(1, round(share * len(train)))
-    rows, classes = np.arange(len(train)), None
-    if stratified:
-        counts = np.bincount(labels)
-        rows = rows[counts[labels] > 1]
-        classes = labels[rows]
-        count = max(count, int(np.count_nonzero(counts > 1)))  # one of each at least
-    if len(rows) - count < (1 if classes is None else len(np.unique(classes))):
-        raise InputError(
-            f"--dev_share={share}: {len(train)} rows are too few to split a dev set off; expected --dev_file, or more."
-        )
-    _, drawn = train_test_split(rows, test_size=count, random_state=_SPLIT_SEED, stratify=classes)
-    in_dev = np.zeros(len(train), bool)
-    in_dev[drawn] = True
-    return train.take(np.flatnonzero(~in_dev)), train.take(np.flatnonzero(in_dev))
-
-
-def _summarize(task: OwnTask, dataset: Dataset, settings: DataSettings, split_off: bool, num_rejected: int) -> str:
+def _summarize(task: OwnTask, dataset: Dataset, settings: DataSettings, has_no_dev: bool, num_rejected: int) -> str:
     """Returns lines for the console: rows, columns, classes or numbers, what was left out."""
     splits = dataset.splits
-    dev = f", split off ({settings.dev_share:.0%}{'' if task.is_regression else ', stratified'})" if split_off else ""
+    dev = f", split off ({settings.dev_share:.0%}{'' if task.is_regression else ', stratified'})" if has_no_dev else ""
     rows = [f"{len(splits['train']):,} training rows", f"{len(splits['dev']):,} dev rows{dev}"]
     if "test" in splits:
         labeled = "with" if splits["test"].labels is not None else "without"

@@ -4,8 +4,12 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from sklearn.model_selection import train_test_split
 
+from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.text_columns import take_texts
+
+_SPLIT_SEED = 0  # whatever --seed is, so that runs with different seeds can be compared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,3 +49,35 @@ class Split:
             labels=None if self.labels is None else self.labels[rows],
             indices=None if self.indices is None else take_texts(self.indices, rows),
         )
+
+
+def split_off(split: Split, share: float, most: int | None = None) -> tuple[Split, Split]:
+    """Splits a seeded share of the rows off, of each class as much; the only row of a class is not among it.
+
+    Args:
+        split: Rows with labels; those of a regression are drawn without regard to them.
+        share: In (0, 1).
+        most: Number of rows to split off at most.
+
+    Returns:
+        The other rows and those split off, each in the order of the file.
+
+    Raises:
+        InputError: The rows are too few.
+    """
+    labels = split.labels
+    assert labels is not None
+    count = max(1, round(share * len(split)))
+    count = count if most is None else min(count, most)
+    rows, classes = np.arange(len(split)), None
+    if labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer):
+        counts = np.bincount(labels)
+        rows = rows[counts[labels] > 1]
+        classes = labels[rows]
+        count = max(count, int(np.count_nonzero(counts > 1)))  # one of each at least
+    if len(rows) - count < (1 if classes is None else len(np.unique(classes))):
+        raise InputError(f"{len(split)} rows are too few to split {share:.0%} off")
+    _, drawn = train_test_split(rows, test_size=count, random_state=_SPLIT_SEED, stratify=classes)
+    is_drawn = np.zeros(len(split), bool)
+    is_drawn[drawn] = True
+    return split.take(np.flatnonzero(~is_drawn)), split.take(np.flatnonzero(is_drawn))

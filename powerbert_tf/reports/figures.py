@@ -83,7 +83,7 @@ def draw_lengths(edges: Sequence[int], histogram: Mapping[str, Sequence[float]])
 
 @_styled
 def draw_curves(rows: Sequence[Mapping[str, Any]], metric: str, kept: int | None, start: float | None) -> Figure:
-    """Loss and dev metric by epoch.
+    """Loss and metric by epoch.
 
     Args:
         rows: Of `log.jsonl`.
@@ -105,7 +105,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], metric: str, kept: int | None
             [kept], [values[epochs.index(kept)]], "o", color=SERIES[1], markersize=11, fillstyle="none", label="kept"
         )
         below.legend()
-    below.set_ylabel(f"dev {metric}")
+    below.set_ylabel(f"{rows[0]['split']} {metric}")
     below.set_xlabel("epoch")
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

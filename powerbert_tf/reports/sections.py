@@ -348,12 +348,12 @@ def _training(content: Mapping[str, Any]) -> Iterator[Block]:
     for stage, rows in content["curves"].items():
         if stage == "elastic":
             continue
-        values = [row["metrics"][metric] for row in rows]
+        values, split = [row["metrics"][metric] for row in rows], rows[0]["split"]
         caption = (
-            f"{stage}: training loss from {rows[0]['loss']:.3f} to {rows[-1]['loss']:.3f}, dev {metric} "
+            f"{stage}: training loss from {rows[0]['loss']:.3f} to {rows[-1]['loss']:.3f}, {split} {metric} "
             f"{min(values):.4f} to {max(values):.4f} over {len(rows)} epochs"
         )
-        start = before if stage == "retrain" else None
+        start = before if stage == "retrain" and split == "dev" else None
         yield Plot(f"curve-{stage}", draw_curves(rows, metric, content["kept_epochs"].get(stage), start), caption)
 
 

@@ -15,7 +15,7 @@ _SCALAR = tf.compat.v1.SummaryMetadata(
 
 
 def write_tensorboard(folder: Path, curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Writes event files, one folder per stage: loss, dev metrics, and what a search finds: masses, what encoders keep.
+    """Writes event files, one folder per stage: loss, metrics, and what a search finds: masses, what encoders keep.
 
     `curves` holds the rows of `log.jsonl` by stage; the epoch is the step.
     """
@@ -30,7 +30,7 @@ def write_tensorboard(folder: Path, curves: Mapping[str, Sequence[Mapping[str, A
 
 def scalars(row: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of an epoch, by their names in TensorBoard."""
-    found = {"loss": row["loss"], **{f"dev/{name}": value for name, value in row["metrics"].items()}}
+    found = {"loss": row["loss"], **{f"{row['split']}/{name}": value for name, value in row["metrics"].items()}}
     for key in ("masses", "retention_configuration", "fractions", *WIDTHS):
         for encoder, value in enumerate(row.get(key, ()), start=1):
             found[f"{key}/encoder_{encoder}"] = value

@@ -31,6 +31,7 @@ from powerbert_tf.tokenizers.word_pieces import Tokenizer
 # Sizes of the checkpoints of a stage, in weights: two that stay and one that is being written, each with the weights,
 # Adam's two moments, and the weights of the best epoch.
 _CHECKPOINTS = 3 * 4
+_HELD_OUT_SHARE = 0.1
 
 
 def prepare(settings: Settings, root: Path, own: OwnData | None = None, checkpoint: Checkpoint | None = None) -> Run:
@@ -63,10 +64,24 @@ def prepare(settings: Settings, root: Path, own: OwnData | None = None, checkpoi
         say(f"  {reason}")
         settings = settings.replace(max_seq_length=proposed)
         _check_length(settings, task, checkpoint, tokenizer)
+    if settings.inputs.held_out_share < 0:
+        settings = settings.replace(held_out_share=_held_out_share(settings, RunFolder(root)))
     if settings.class_weights == "balanced":
         weights = balanced_weights(cast(np.ndarray, train.labels), len(task.classes))
         task = dataclasses.replace(task, class_weights=weights)
     return Run(settings, task, checkpoint, tokenizer, dataset, RunFolder(root))
+
+
+def _held_out_share(settings: Settings, folder: RunFolder) -> float:
+    """The share of the fine-tuning that is there, in which earlier versions held nothing out; or the default."""
+    try:
+        finetuned = folder.result("finetune")
+    except InputError:  # damaged: whoever needs it says so
+        finetuned = None
+    if finetuned is not None:
+        recorded = finetuned["settings"].get("held_out_share", 0.0)
+        return recorded if isinstance(recorded, int | float) else 0.0
+    return 0.0 if settings.search.search_method == "paper" else _HELD_OUT_SHARE
 
 
 def _check_length(settings: Settings, task: Task, checkpoint: Checkpoint, tokenizer: Tokenizer) -> None:

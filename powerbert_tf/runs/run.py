@@ -16,6 +16,7 @@ from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.common.errors import InputError, first_line
 from powerbert_tf.common.files import find_cache_folder
 from powerbert_tf.data.datasets import Dataset
+from powerbert_tf.data.splits import Split, split_off
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.reduction import WIDTHS, Reduction, parse_widths
 from powerbert_tf.elimination.retention import Configuration, format_configuration, parse_configuration
@@ -35,6 +36,8 @@ from powerbert_tf.training.evaluation import evaluate_model
 from powerbert_tf.training.train import TrainingSetup
 
 _REBUILDING_ROWS = 32_768  # word-vectors of training text: more do not help, see docs/results.md
+_MOST_HELD_OUT = 2000  # rows: enough to tell epochs apart
+HELD_OUT = "held_out"  # name of the split
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,13 +58,35 @@ class Run:
         return find_cache_folder(self.settings.cache_dir)
 
     def split(self, name: str) -> EncodedSplit:
-        """Tokens of a split."""
+        """Tokens of a split: of the data, or `held_out`, the training rows that choose instead of training.
+
+        Raises:
+            InputError: The training rows are too few to hold some out.
+        """
         if name not in self._splits:
-            split, inputs = self.dataset.splits[name], self.settings.inputs
-            if name == "train" and inputs.train_examples:
-                split = split.sample(inputs.train_examples, seed=0)
-            self._splits[name] = load_encoded(split, self.tokenizer, inputs.max_seq_length, self.cache_folder)
+            length = self.settings.inputs.max_seq_length
+            self._splits[name] = load_encoded(self._rows[name], self.tokenizer, length, self.cache_folder)
         return self._splits[name]
+
+    @functools.cached_property
+    def _rows(self) -> Mapping[str, Split]:
+        inputs, train = self.settings.inputs, self.dataset.splits["train"]
+        if inputs.train_examples:
+            train = train.sample(inputs.train_examples, seed=0)
+        if not inputs.held_out_share:
+            return {**self.dataset.splits, "train": train}
+        try:
+            train, held_out = split_off(train, inputs.held_out_share, _MOST_HELD_OUT)
+        except InputError as error:
+            raise InputError(
+                f"--held_out_share={inputs.held_out_share}: {error}; expected 0, to choose on dev, or more rows."
+            ) from None
+        return {**self.dataset.splits, "train": train, HELD_OUT: held_out}
+
+    @property
+    def choosing(self) -> str:
+        """Name of the split that epochs and configurations are chosen on."""
+        return HELD_OUT if self.settings.inputs.held_out_share else "dev"
 
     def load_model(self, stage: str, narrowed: Reduction | None = None, **kwargs) -> BertClassifier:
         """A model with the weights of a finished stage, in encoders as wide as `narrowed` says.
@@ -144,15 +169,24 @@ class Run:
     def training_setup(self) -> TrainingSetup:
         """The data and settings of a training stage."""
         settings = self.settings
-        return TrainingSetup(self.task, self.split("train"), self.split("dev"), settings.training, settings.inference)
+        return TrainingSetup(
+            self.task,
+            self.split("train"),
+            self.split("dev"),
+            settings.training,
+            settings.inference,
+            self.split(HELD_OUT) if settings.inputs.held_out_share else None,
+        )
 
-    def evaluate(self, model: BertClassifier, inference: InferenceSettings | None = None) -> dict[str, float]:
-        """Dev metrics of a model, the main one first."""
-        return evaluate_model(model, self.task, self.split("dev"), inference or self.settings.inference)
+    def evaluate(
+        self, model: BertClassifier, inference: InferenceSettings | None = None, split: str = "dev"
+    ) -> dict[str, float]:
+        """Metrics of a model on a split with labels, the main one first."""
+        return evaluate_model(model, self.task, self.split(split), inference or self.settings.inference)
 
-    def evaluate_once(self, model: BertClassifier) -> dict[str, float]:
-        """Dev metrics of a model that runs once: compiling it would take longer than running it."""
-        return self.evaluate(model, self.settings.inference.in_plain_graph())
+    def evaluate_once(self, model: BertClassifier, split: str = "dev") -> dict[str, float]:
+        """The same of a model that runs once: compiling it would take longer than running it."""
+        return self.evaluate(model, self.settings.inference.in_plain_graph(), split)
 
     @property
     def speed_test(self) -> SpeedTest:

@@ -16,9 +16,9 @@ from typing import Any, cast
 
 import numpy as np
 from keras import ops
-from scipy import special
 
 from powerbert_tf.common.reporting import open_bar
+from powerbert_tf.data.metrics import divergence
 from powerbert_tf.elimination.extract import Extract
 from powerbert_tf.elimination.reduction import DIMENSIONS, WIDTHS, Reduction
 from powerbert_tf.elimination.retention import CLS_ALONE, round_up
@@ -34,20 +34,6 @@ _DEARNESS = (0.3, 1.0, 3.0)  # of widths against rows: weights that the allocati
 _REFINEMENTS = 30
 _REFINEMENTS_OF_WIDTHS = 20  # fewer, as they start from the best of several allocations, and each takes longer
 _ROOM = 1.02  # by which a reduction that eliminates nothing may be too fast before it is widened
-
-
-def damage(full: np.ndarray, reduced: np.ndarray, is_regression: bool) -> float:
-    """Distance of outputs: mean KL(full || reduced) in nats, or the mean squared difference for a regression.
-
-    Args:
-        full: Logits `[n, C]` of the model that eliminates nothing.
-        reduced: Logits `[n, C]` of the reduced model.
-        is_regression: Whether the logit is the answer.
-    """
-    if is_regression:
-        return float(np.mean((full - reduced) ** 2))
-    log_p, log_q = special.log_softmax(full, axis=-1), special.log_softmax(reduced, axis=-1)
-    return float(np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=-1)))
 
 
 class Calibration:
@@ -88,7 +74,7 @@ class Calibration:
     def damage(self, reduction: Reduction) -> float:
         """Measures the damage of a reduction, once."""
         if reduction not in self._damages:
-            self._damages[reduction] = damage(self.full, self._logits(reduction), self.is_regression)
+            self._damages[reduction] = divergence(self.full, self._logits(reduction), self.is_regression)
         return self._damages[reduction]
 
     def profile(self) -> Profile:
@@ -152,7 +138,7 @@ class Calibration:
 
         model = rebuilt()
         rebuild_in_sequence(self.model, model, batches)
-        in_sequence = damage(self.full, _outputs(model, self.batches), self.is_regression)
+        in_sequence = divergence(self.full, _outputs(model, self.batches), self.is_regression)
         return model if in_sequence <= self.damage(reduction) else rebuilt()
 
     def _widths_of(self, reduction: Reduction) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -234,7 +220,7 @@ class Calibration:
         full = outputs(encoders)
 
         def moved(variant: EncoderBlock, following: Sequence[EncoderBlock]) -> float:
-            return damage(full, outputs([variant, *following]), self.is_regression)
+            return divergence(full, outputs([variant, *following]), self.is_regression)
 
         fractions = _PROFILED if self.eliminates else ()
         total = last * len(fractions) + len(encoders) * sum(len(own) - 1 for own in widths.values())

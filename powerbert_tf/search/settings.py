@@ -96,8 +96,9 @@ class SearchSettings(CheckedSettings):
         check=NOT_NEGATIVE,
     )
     max_loss: float = setting(
-        "How much the dev metric may fall before re-training, such as 0.01, instead of a speed-up; the search finds "
-        "the fastest such configuration. For --stage=pareto, how much it may fall after re-training. Default: none.",
+        "How much the metric on held-out rows (--held_out_share) may fall before re-training, such as 0.01, instead of "
+        "a speed-up; the search finds the fastest such configuration. For --stage=pareto, how much the dev metric may "
+        "fall after re-training. Default: none.",
         default=0.0,
         check=NOT_NEGATIVE,
     )

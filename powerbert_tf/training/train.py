@@ -2,12 +2,13 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -19,7 +20,7 @@ from powerbert_tf.batches.settings import InferenceSettings
 from powerbert_tf.common.files import replacing
 from powerbert_tf.common.reporting import ProgressBar, say
 from powerbert_tf.common.termination import at_once
-from powerbert_tf.data.metrics import format_metrics
+from powerbert_tf.data.metrics import compute_metrics, divergence, format_metrics
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.retention import format_configuration
 from powerbert_tf.models.classifier import BertClassifier
@@ -44,10 +45,17 @@ _LONG_WAIT = 0.05  # share of the training time spent waiting for input that is 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOutcome:
-    """The epoch whose weights were kept, from 1, or 0 for those before training; and its dev metrics."""
+    """The epoch whose weights were kept.
+
+    Attributes:
+        epoch: Its number, from 1; 0 for the weights before training.
+        metrics: Its dev metrics.
+        held_out: Its metrics on the held-out rows; None if the dev split chose it.
+    """
 
     epoch: int
     metrics: dict[str, float]
+    held_out: dict[str, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +68,7 @@ class TrainingSetup:
         dev: Dev split, with labels.
         settings: Batch size, seed and so on.
         inference: How batches are padded and models are evaluated.
+        held_out: Training rows that choose the epoch, with labels; None to choose it on dev.
     """
 
     task: Task
@@ -67,6 +76,17 @@ class TrainingSetup:
     dev: EncodedSplit
     settings: TrainingSettings
     inference: InferenceSettings
+    held_out: EncodedSplit | None = None
+
+    @property
+    def choosing(self) -> EncodedSplit:
+        """The rows that the epoch is chosen on."""
+        return self.dev if self.held_out is None else self.held_out
+
+    @property
+    def label(self) -> str:
+        """What these rows are called in the log."""
+        return "dev" if self.held_out is None else "held-out"
 
     def evaluate(self, model: BertClassifier) -> dict[str, float]:
         """Dev metrics, the main one first."""
@@ -77,6 +97,7 @@ class TrainingSetup:
         return {
             "metric": self.task.metrics[0],
             "metrics": outcome.metrics,
+            **({} if outcome.held_out is None else {"held_out_metrics": outcome.held_out}),
             "epoch": outcome.epoch,
             "examples": len(self.dev),
             "train_examples": len(self.train),
@@ -94,7 +115,9 @@ class Recipe:
         decays: Whether the rate warms up and decays; a stage that stops by itself keeps it constant.
         loss: Loss of logits against the labels of the training split; None for the task's.
         keep_last: Whether to keep the weights of the last epoch instead of the best one.
-        start: Dev metrics before training, if those weights are to be kept when no epoch is better.
+        distance: How far the logits `[n, C]` of the rows that choose are from the wanted ones; the nearest epoch is
+            kept, and the log has them. None to choose by the main metric.
+        keeps_start: Whether to keep the weights from before training if no epoch is better.
         evaluated: Makes the model to evaluate after an epoch; by default the saved one is evaluated.
         callbacks: Further callbacks.
         log: Makes further entries of an epoch's log: JSON values by name.
@@ -106,7 +129,8 @@ class Recipe:
     decays: bool = True
     loss: keras.losses.Loss | None = None
     keep_last: bool = False
-    start: dict[str, float] | None = None
+    distance: Callable[[np.ndarray], float] | None = None
+    keeps_start: bool = False
     evaluated: Callable[[], BertClassifier] | None = None
     callbacks: Sequence[keras.callbacks.Callback] = ()
     log: Callable[[], dict[str, Any]] = dict
@@ -117,8 +141,8 @@ def train(
 ) -> TrainingOutcome:
     """Trains a model; writes `log.jsonl` (one object per epoch) and `model.weights.h5` into `folder`.
 
-    Keeps the weights of the epoch with the best main dev metric, the earlier one among equals, or those of the last
-    epoch if the recipe says so. The log counts the seconds of training and evaluation, without compilation.
+    Keeps the weights of the epoch with the best score on the rows that choose, the earlier one among equals, or those
+    of the last epoch if the recipe says so. The log counts the seconds of training and evaluation, without compilation.
 
     Args:
         model: The model to evaluate and save; holds the kept weights afterwards.
@@ -177,7 +201,7 @@ def train(
     fit_resumable(trainer, state, batches, [*trainer.callbacks, *watching, keeper, state], at_first=build)
     wait_for_all()  # for the weights, which the chief writes
     model.load_weights(folder / WEIGHTS_FILE)
-    return keeper.outcome
+    return keeper.outcome()
 
 
 def retrain_model(
@@ -185,7 +209,8 @@ def retrain_model(
 ) -> dict[str, Any]:
     """Trains a reduced model towards the answers of the model it was made from.
 
-    Keeps the weights of the best epoch, or those before training if no epoch is better.
+    Keeps the weights of the epoch whose answers on the rows that choose are nearest to the teacher's, or have the best
+    metric without a teacher; or those before training if no epoch is better.
 
     Args:
         model: The reduced model; holds the kept weights afterwards.
@@ -201,14 +226,22 @@ def retrain_model(
     settings = setup.settings
     before = setup.evaluate(model)
     say(f"  before re-training: {format_metrics(before)}")
-    loss = None
+    loss, distance = None, None
     if settings.distillation != "none":
         loss = distillation_loss(settings.distillation)
         # Computed once, as the teacher does not change.
         labels = predict_logits(dense, setup.train, setup.inference)
         setup = dataclasses.replace(setup, train=dataclasses.replace(setup.train, labels=labels))
+        if setup.held_out is not None:
+            wanted = predict_logits(dense, setup.held_out, setup.inference)
+            distance = functools.partial(divergence, wanted, is_regression=setup.task.is_regression)
     recipe = Recipe(
-        title=title, rate=settings.learning_rate_retrain, epochs=settings.epochs_retrain, loss=loss, start=before
+        title=title,
+        rate=settings.learning_rate_retrain,
+        epochs=settings.epochs_retrain,
+        loss=loss,
+        distance=distance,
+        keeps_start=True,
     )
     outcome = train(model, setup, folder, recipe)
     if outcome.epoch == 0:
@@ -217,7 +250,7 @@ def retrain_model(
 
 
 class _EpochKeeper(keras.callbacks.Callback):
-    """Evaluates on dev after each epoch, writes the log, and saves the weights to keep."""
+    """Evaluates on the rows that choose after each epoch, writes the log, and saves the weights to keep."""
 
     def __init__(
         self, saved: BertClassifier, setup: TrainingSetup, folder: Path, recipe: Recipe, input_wait: InputWait
@@ -228,20 +261,33 @@ class _EpochKeeper(keras.callbacks.Callback):
         self.folder = folder
         self.recipe = recipe
         self.input_wait = input_wait
-        self.outcome = TrainingOutcome(0, recipe.start or {setup.task.metrics[0]: -math.inf})  # any epoch is better
+        self.epoch, self.metrics, self.score = 0, {setup.task.metrics[0]: -math.inf}, -math.inf  # any epoch is better
 
     def save_start(self) -> None:
         """Saves the weights as they are if they may turn out best and no better ones are there yet."""
-        if self.recipe.start and is_chief() and not (self.folder / WEIGHTS_FILE).exists():
+        if not self.recipe.keeps_start:
+            return
+        self.metrics, self.score = self._evaluate()
+        if is_chief() and not (self.folder / WEIGHTS_FILE).exists():
             self._save()
+
+    def outcome(self) -> TrainingOutcome:
+        """The epoch whose weights were kept, which the saved model holds; evaluates it on dev if dev did not choose."""
+        setup = self.setup
+        if setup.held_out is None:
+            return TrainingOutcome(self.epoch, self.metrics)
+        model, inference = self._evaluated()
+        return TrainingOutcome(self.epoch, evaluate_model(model, setup.task, setup.dev, inference), self.metrics)
 
     def get_state(self):
         self._waited += self.input_wait.take()
         seconds = time.perf_counter() - self._began
-        return {**dataclasses.asdict(self.outcome), "seconds": seconds, "waited": self._waited}
+        kept = {"epoch": self.epoch, "metrics": self.metrics, "score": self.score}
+        return {**kept, "seconds": seconds, "waited": self._waited}
 
     def set_state(self, values):
-        self.outcome = TrainingOutcome(values["epoch"], values["metrics"])
+        self.epoch, self.metrics = values["epoch"], values["metrics"]
+        self.score = values.get("score", self.metrics[self.setup.task.metrics[0]])  # that of an earlier version
         self._began, self._waited = time.perf_counter() - values["seconds"], values["waited"]
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -251,26 +297,24 @@ class _EpochKeeper(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         train_seconds = time.perf_counter() - self._began
         wait_share = (self._waited + self.input_wait.take()) / train_seconds
-        setup, evaluated = self.setup, self.saved
         # One process alone may be interrupted at any time; several end together, after a step.
         interruptible = at_once() if num_processes() == 1 else contextlib.nullcontext()
         with interruptible, recorded_compilations() as compilations:
-            if self.recipe.evaluated:  # a new model each time: compiling it would take longer than running it
-                evaluated = self.recipe.evaluated()
-                setup = dataclasses.replace(setup, inference=setup.inference.in_plain_graph())
-            metrics = setup.evaluate(evaluated)
+            metrics, score = self._evaluate()
         eval_seconds = time.perf_counter() - self._began - train_seconds - compilations.seconds
         more = self.recipe.log()
         row: dict[str, Any] = {
             "epoch": epoch + 1,
             "loss": float(np.asarray(logs["loss"])),
+            "split": self.setup.label,
             "metrics": metrics,
+            **({"distance": -score} if self.recipe.distance else {}),
             "train_seconds": round(train_seconds, 1),
             "input_wait_share": round(wait_share, 4),
             "eval_seconds": round(eval_seconds, 1),
             **more,
         }
-        line = f"  epoch {epoch + 1}: {format_metrics(metrics)}"
+        line = f"  epoch {epoch + 1}: {format_metrics(metrics, self.setup.label)}"
         if "retention_configuration" in more:
             line += f", keeps {format_configuration(more['retention_configuration'])}"
         if wait_share > _LONG_WAIT:
@@ -279,12 +323,26 @@ class _EpochKeeper(keras.callbacks.Callback):
             with (self.folder / LOG_FILE).open("a", encoding="utf-8") as log:
                 log.write(json.dumps(row) + "\n")
         say(line)
-        main = setup.task.metrics[0]
-        if self.recipe.keep_last or metrics[main] > self.outcome.metrics[main]:
-            self.outcome = TrainingOutcome(epoch + 1, metrics)
+        if self.recipe.keep_last or score > self.score:
+            self.epoch, self.metrics, self.score = epoch + 1, metrics, score
             if is_chief():
                 self._save()
         self._began, self._waited = time.perf_counter(), 0.0
+
+    def _evaluate(self) -> tuple[dict[str, float], float]:
+        """Metrics and score on the rows that choose."""
+        setup, rows = self.setup, self.setup.choosing
+        model, inference = self._evaluated()
+        logits = predict_logits(model, rows, inference)
+        metrics = compute_metrics(setup.task, cast(np.ndarray, rows.labels), logits)
+        distance = self.recipe.distance
+        return metrics, metrics[setup.task.metrics[0]] if distance is None else -distance(logits)
+
+    def _evaluated(self) -> tuple[BertClassifier, InferenceSettings]:
+        """The model to evaluate, and how: compiling one that is new each time would take longer than running it."""
+        if self.recipe.evaluated is None:
+            return self.saved, self.setup.inference
+        return self.recipe.evaluated(), self.setup.inference.in_plain_graph()
 
     def _save(self):
         with replacing(self.folder / WEIGHTS_FILE, suffix=".weights.h5") as partial:

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import special
@@ -7,6 +9,8 @@ from powerbert_tf.data.metrics import (
     choose_metrics,
     compare_answers,
     compute_metrics,
+    divergence,
+    loss_interval,
     per_class,
     predictions_from_logits,
     with_metrics,
@@ -89,3 +93,28 @@ def test_how_answers_differ():
     p = special.softmax([1.0, 0.0])
     assert found["divergence"] == pytest.approx(4 / 7 * (p[0] - p[1]))  # log p - log q is 1 or -1
     assert compare_answers(one_hot[dense], one_hot[dense], labels)["chance"] == 1
+
+
+def test_outputs_differ_by_the_mean_divergence():
+    # softmax(ln 3, 0) = (3/4, 1/4) against (1/2, 1/2): 3/4 ln(3/2) + 1/4 ln(1/2); the second example does not move.
+    full = np.array([[np.log(3.0), 0.0], [5.0, 5.0]])
+    reduced = np.array([[2.0, 2.0], [-1.0, -1.0]])
+    expected = (0.75 * np.log(1.5) + 0.25 * np.log(0.5)) / 2
+    assert divergence(full, reduced, is_regression=False) == pytest.approx(expected)
+    values, others = np.array([[1.0], [3.0]]), np.array([[2.0], [1.0]])
+    assert divergence(values, others, is_regression=True) == pytest.approx((1 + 4) / 2)
+
+
+def test_the_interval_of_a_loss_is_that_of_a_mean_of_differences():
+    # Of 101 examples, the dense model is right on 89, the other on 10 fewer and 3 more. Accuracy lost is the mean of
+    # differences of 1, 0 and -1: 7 / 101, with the standard error sqrt((13 / 101 - (7 / 101)^2) / 101).
+    labels = np.zeros(101, "int32")
+    dense, reduced = np.tile([1.0, 0.0], (101, 1)), np.tile([1.0, 0.0], (101, 1))
+    dense[89:] = reduced[79:98] = [0.0, 1.0]
+    reduced[98:] = [1.0, 0.0]
+    task = dataclasses.replace(TASKS["SST-2"], metrics=("accuracy",))
+    low, high = loss_interval(task, labels, dense, reduced, resamples=2003)
+    error = np.sqrt((13 / 101 - (7 / 101) ** 2) / 101)
+    assert low == pytest.approx(7 / 101 - 1.96 * error, abs=0.3 * error)
+    assert high == pytest.approx(7 / 101 + 1.96 * error, abs=0.3 * error)
+    assert loss_interval(task, labels, dense, dense, resamples=11) == (0.0, 0.0)

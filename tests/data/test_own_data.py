@@ -274,7 +274,7 @@ def test_many_bad_rows_are_counted(load):
         ({"train": [(f"{n}", f"{n}") for n in range(7)]}, "7 different labels in 7 rows; expected classes of several"),
         (
             {"train": [("x", "a"), ("y", "b"), ("z", "b"), ("z", "a")], "dev_share": 0.9},
-            "too few to split a dev set off",
+            "--dev_share=0.9: 4 rows are too few",
         ),
     ],
 )

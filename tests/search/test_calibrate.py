@@ -10,6 +10,7 @@ from tiny_bert import random_inputs, random_weights, tiny_config, write_hugging_
 
 from benchmarks.common.models import SHAPES
 from powerbert_tf import load_classifier
+from powerbert_tf.data.metrics import divergence
 from powerbert_tf.elimination.operations import EncoderSize
 from powerbert_tf.elimination.reduction import Reduction
 from powerbert_tf.elimination.retention import CLS_ALONE
@@ -18,7 +19,7 @@ from powerbert_tf.models.classifier import with_retention
 from powerbert_tf.models.config import BertConfig
 from powerbert_tf.search import allocation
 from powerbert_tf.search.allocation import Profile, Widths, allocate
-from powerbert_tf.search.calibrate import Calibration, bisect_speedup, damage
+from powerbert_tf.search.calibrate import Calibration, bisect_speedup
 from powerbert_tf.search.rebuilding import RebuiltWidths
 
 N = 23
@@ -43,15 +44,6 @@ def costs():
 @pytest.fixture
 def batches():
     return [random_inputs(tiny_config(), batch=5, length=length, seed=length) for length in (11, 19)]
-
-
-def test_damage_is_the_mean_divergence():
-    # softmax(ln 3, 0) = (3/4, 1/4) against (1/2, 1/2): 3/4 ln(3/2) + 1/4 ln(1/2); the second example does not move.
-    full = np.array([[np.log(3.0), 0.0], [5.0, 5.0]])
-    reduced = np.array([[2.0, 2.0], [-1.0, -1.0]])
-    expected = (0.75 * np.log(1.5) + 0.25 * np.log(0.5)) / 2
-    assert damage(full, reduced, is_regression=False) == pytest.approx(expected)
-    assert damage(np.array([[1.0], [3.0]]), np.array([[2.0], [1.0]]), is_regression=True) == pytest.approx((1 + 4) / 2)
 
 
 def test_the_allocation_is_the_best_of_all_configurations(costs, monkeypatch):
@@ -94,7 +86,7 @@ def test_damages_are_those_of_models_that_extract(model, batches):
         for one in (model, with_retention(model, configuration))
     )
     found = Calibration(model, batches, is_regression=False).damage(Reduction(configuration))
-    assert found == pytest.approx(damage(full, reduced, False), rel=1e-4)
+    assert found == pytest.approx(divergence(full, reduced, False), rel=1e-4)
     assert Calibration(model, batches, is_regression=False).damage(Reduction((1.0, 1.0, 1.0))) == pytest.approx(
         0, abs=1e-9
     )
@@ -205,7 +197,7 @@ def test_the_profile_of_a_width_is_the_damage_of_a_model_with_one_narrow_encoder
 
         def moved(of, narrowed=narrowed):
             outputs = (np.concatenate([ops.convert_to_numpy(one(batch)) for batch in of]) for one in (model, narrowed))
-            return damage(*outputs, False)
+            return divergence(*outputs, False)
 
         assert search.damage(reduction) == pytest.approx(moved(batches), rel=1e-3)
         expected = moved(batches[::2])

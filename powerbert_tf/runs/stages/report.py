@@ -129,7 +129,8 @@ def _read_log(folder: Path) -> list[dict[str, Any]]:
     path = folder / LOG_FILE
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # In earlier versions, epochs were chosen on dev.
+    return [{"split": "dev", **json.loads(line)} for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _data(run: Run, dev: EncodedSplit) -> dict[str, Any]:

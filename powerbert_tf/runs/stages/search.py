@@ -255,13 +255,14 @@ def remark_on_prediction(predicted: float, measured: float) -> str:
 
 
 def _within_loss(run: Run, dense: BertClassifier, calibration: Calibration) -> Reduction:
-    """The fastest reduction within `--max_loss` of the fine-tuned model's dev metric."""
-    max_loss, main = run.settings.search.max_loss, run.task.metrics[0]
-    lowest = run.evaluate_once(dense)[main] - max_loss
+    """The fastest reduction within `--max_loss` of the fine-tuned model's metric, on the rows that choose."""
+    max_loss, main, rows = run.settings.search.max_loss, run.task.metrics[0], run.choosing
+    lowest = run.evaluate_once(dense, rows)[main] - max_loss
+    label = rows.replace("_", "-")
 
     def metric_of(reduction: Reduction) -> float:
-        value = run.evaluate_once(calibration.narrowed(reduction, run.rebuilding_batches()))[main]
-        say(f"  {run.costs.speedup(reduction):.2f}x: dev {main} {value:.4f}, wanted {lowest:.4f}")
+        value = run.evaluate_once(calibration.narrowed(reduction, run.rebuilding_batches()), rows)[main]
+        say(f"  {run.costs.speedup(reduction):.2f}x: {label} {main} {value:.4f}, wanted {lowest:.4f}")
         return value
 
     found = bisect_speedup(
@@ -269,7 +270,7 @@ def _within_loss(run: Run, dense: BertClassifier, calibration: Calibration) -> R
     )
     if found is None:
         raise NoGainError(
-            f"--max_loss={max_loss:g}: no gain here: every configuration that was tried loses more on dev before "
-            "re-training; allow a larger loss, or ask for a --target_speedup and let re-training recover."
+            f"--max_loss={max_loss:g}: no gain here: every configuration that was tried loses more on the {label} rows "
+            "before re-training; allow a larger loss, or ask for a --target_speedup and let re-training recover."
         )
     return found

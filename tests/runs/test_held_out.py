@@ -1,0 +1,86 @@
+"""Training rows that choose epochs and configurations, so that dev is for the report alone."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import special
+from tiny_task import NUM_ROWS
+
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.runs import pipeline
+from powerbert_tf.runs.preparation import prepare
+from powerbert_tf.training.evaluation import predict_logits
+
+SHARE = 0.2
+SEARCH = {"search_method": "calibrate", "cost_model": "multiply_adds", "target_speedup": 1.3}
+
+
+@pytest.fixture(scope="module")
+def run(tiny_run, tmp_path_factory):
+    """A re-trained run that holds a fifth of its training rows out."""
+    folder = tmp_path_factory.mktemp("held_out")
+    settings = tiny_run.settings("SST-2", folder, held_out_share=SHARE, **SEARCH)
+    pipeline.run(settings, "retrain")
+    return prepare(settings, folder / "SST-2")
+
+
+def log_of(run, stage):
+    return [json.loads(line) for line in (run.folder.stage(stage) / "log.jsonl").read_text().splitlines()]
+
+
+def test_rows_train_or_choose(run):
+    train, held_out = run.split("train"), run.split("held_out")
+    assert len(held_out) == round(SHARE * NUM_ROWS["train"])
+    assert len(train) == NUM_ROWS["train"] - len(held_out) == run.folder.finished("finetune")["train_examples"]
+
+    def texts(split):
+        return {tuple(split.token_ids[first:last]) for first, _, last in split.spans}
+
+    everything = texts(prepare(run.settings.replace(held_out_share=0.0), run.folder.root).split("train"))
+    assert texts(train) | texts(held_out) == everything
+
+
+def test_fine_tuning_keeps_the_epoch_that_is_best_on_them(run):
+    log, result = log_of(run, "finetune"), run.folder.finished("finetune")
+    values = [row["metrics"]["accuracy"] for row in log]
+    assert {row["split"] for row in log} == {"held-out"}
+    assert result["epoch"] == 1 + int(np.argmax(values))
+    assert result["held_out_metrics"] == log[result["epoch"] - 1]["metrics"]
+    model = run.dense_model()
+    assert run.evaluate(model, split="held_out") == pytest.approx(result["held_out_metrics"])
+    assert run.evaluate(model) == pytest.approx(result["metrics"])
+
+
+def test_re_training_keeps_the_answers_nearest_to_the_teachers(run):
+    log, result = log_of(run, "retrain"), run.folder.finished("retrain")
+    logits = [
+        predict_logits(model, run.split("held_out"), run.settings.inference)
+        for model in (run.dense_model(), run.searched_model(), run.reduced_model())
+    ]
+    teacher, start, kept = (special.log_softmax(values, axis=-1) for values in logits)
+    before, after = (np.mean(np.sum(np.exp(teacher) * (teacher - one), axis=-1)) for one in (start, kept))
+    distances = [before, *(row["distance"] for row in log)]
+    assert result["epoch"] == int(np.argmin(distances))
+    assert distances[result["epoch"]] == pytest.approx(after, rel=1e-3)
+
+
+def test_a_run_keeps_the_share_of_its_fine_tuning(run, tiny_run):
+    again = prepare(tiny_run.settings("SST-2", run.folder.root.parent, held_out_share=-1.0, **SEARCH), run.folder.root)
+    assert again.settings.inputs.held_out_share == SHARE
+    fresh = run.folder.root.parent / "fresh"
+
+    def share(**changes):
+        settings = tiny_run.settings("SST-2", fresh, held_out_share=-1.0, **changes)
+        return prepare(settings, fresh / "SST-2").settings.inputs.held_out_share
+
+    assert share(**SEARCH) == 0.1
+    assert share(search_method="paper", lambda_=0.1) == 0
+    earlier = tiny_run.copy(fresh)  # holds nothing out, and does not say so, like runs of earlier versions
+    assert "held_out_share" not in json.loads((earlier / "finetune" / "result.json").read_text())["settings"]
+    assert share(**SEARCH) == 0
+
+
+def test_too_few_rows_to_hold_some_out(run):
+    with pytest.raises(InputError, match=r"--held_out_share=0\.9.*too few.*expected 0"):
+        prepare(run.settings.replace(held_out_share=0.9, train_examples=2), run.folder.root).split("held_out")
