@@ -175,6 +175,8 @@ def accelerate(
     _check_settings(settings, retrain)
     if output_dir is not None and Path(output_dir).exists() and any(Path(output_dir).iterdir()):
         raise InputError(f"output_dir={output_dir}: holds files; expected a new or empty folder.")
+    if not retrain:
+        settings["max_loss_of"] = "searched"
     trained = find_trained_classifier(model, classes)
     columns = DataSettings(
         text_column=text_column, text_pair_column=text_pair_column, label_column=label_column, on_bad_row=on_bad_row

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import cast
@@ -27,7 +28,8 @@ from powerbert_tf.data.tables import OpenTable, Row
 from powerbert_tf.data.tasks import PUBLISHED, TASKS, OwnTask
 from powerbert_tf.data.text_columns import TextWriter
 
-_FEW_ROWS = 10_000  # below, training takes 5 epochs instead of 3
+# Epochs of fine-tuning: enough for that many steps, as fewer leave small data unlearned, within these bounds.
+_STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 500, 3, 50
 _MOST_LISTED = 12  # classes in the summary
 _FAR = 10.0  # a spread of scores that a model with small weights reaches slowly
 
@@ -98,7 +100,7 @@ def load_own_data(
         metrics=choose_metrics(cast(np.ndarray, splits["train"].labels), 0 if regression else len(classes)),
         text_columns=tables.text_columns,
         label_column=tables.label_column,
-        epochs=5 if len(splits["train"]) < _FEW_ROWS else 3,
+        epochs=min(max(math.ceil(_STEPS * OwnTask.batch_size / len(splits["train"])), _LEAST_EPOCHS), _MOST_EPOCHS),
     )
     ordered = {split: splits[split] for split in sorted(splits, key=("train", "dev", "test").index)}
     dataset = Dataset(tables.source, tables.location, ordered, task.classes)

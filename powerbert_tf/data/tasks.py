@@ -114,7 +114,7 @@ class OwnTask(Task):
     label_column: str
     is_pair: bool = dataclasses.field(init=False)
     max_seq_length: int = 0
-    learning_rate: float = 3e-5
+    learning_rate: float = 5e-5
     learning_rate_soft_extract: float = 3e-3
     lambda_: float = 1e-3
     batch_size: int = 32

@@ -23,7 +23,7 @@ from powerbert_tf.export.formats import DEFAULT_FORMAT, EXPORT_FORMATS
 from powerbert_tf.export.writers import check_format
 from powerbert_tf.runs.folder import RunFolder
 from powerbert_tf.runs.run import Run
-from powerbert_tf.runs.settings import TRAINING_STAGES, Settings
+from powerbert_tf.runs.settings import TRAINING_STAGES, Settings, retraining_factor
 from powerbert_tf.search.settings import SEARCH_METHODS
 from powerbert_tf.tokenizers.files import load_tokenizer
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
@@ -32,6 +32,7 @@ from powerbert_tf.tokenizers.word_pieces import Tokenizer
 # Adam's two moments, and the weights of the best epoch.
 _CHECKPOINTS = 3 * 4
 _HELD_OUT_SHARE = 0.1
+_PUBLISHED_SIZE = 768  # hidden size of the models that learning rates are published for
 
 
 def prepare(settings: Settings, root: Path, own: OwnData | None = None, checkpoint: Checkpoint | None = None) -> Run:
@@ -64,24 +65,29 @@ def prepare(settings: Settings, root: Path, own: OwnData | None = None, checkpoi
         say(f"  {reason}")
         settings = settings.replace(max_seq_length=proposed)
         _check_length(settings, task, checkpoint, tokenizer)
-    if settings.inputs.held_out_share < 0:
-        settings = settings.replace(held_out_share=_held_out_share(settings, RunFolder(root)))
+    settings = _fitting_settings(settings, task, checkpoint, RunFolder(root))
     if settings.class_weights == "balanced":
         weights = balanced_weights(cast(np.ndarray, train.labels), len(task.classes))
         task = dataclasses.replace(task, class_weights=weights)
     return Run(settings, task, checkpoint, tokenizer, dataset, RunFolder(root))
 
 
-def _held_out_share(settings: Settings, folder: RunFolder) -> float:
-    """The share of the fine-tuning that is there, in which earlier versions held nothing out; or the default."""
+def _fitting_settings(settings: Settings, task: Task, checkpoint: Checkpoint, folder: RunFolder) -> Settings:
+    """Rates and the held-out share that are not given: those of the fine-tuning that is there, or fitting ones."""
     try:
         finetuned = folder.result("finetune")
     except InputError:  # damaged: whoever needs it says so
         finetuned = None
-    if finetuned is not None:
-        recorded = finetuned["settings"].get("held_out_share", 0.0)
-        return recorded if isinstance(recorded, int | float) else 0.0
-    return 0.0 if settings.search.search_method == "paper" else _HELD_OUT_SHARE
+    there = {} if finetuned is None else finetuned["settings"]
+    share, rate = settings.inputs.held_out_share, settings.training.learning_rate
+    if share < 0:
+        share = 0.0 if settings.search.search_method == "paper" else _HELD_OUT_SHARE
+        if finetuned is not None:
+            share = there.get("held_out_share", 0.0)  # earlier versions held nothing out
+    if not rate:
+        rate = there.get("learning_rate") or task.learning_rate * _PUBLISHED_SIZE / checkpoint.config.hidden_size
+    again = settings.training.learning_rate_retrain or retraining_factor(settings.training.distillation) * rate
+    return settings.replace(held_out_share=share, learning_rate=rate, learning_rate_retrain=again)
 
 
 def _check_length(settings: Settings, task: Task, checkpoint: Checkpoint, tokenizer: Tokenizer) -> None:

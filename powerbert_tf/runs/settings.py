@@ -126,7 +126,7 @@ def resolve_settings(task: str | Task, **given: Any) -> Settings:
     """
     row = get_task(task) if isinstance(task, str) else task
     given = {name: value for name, value in given.items() if value is not None}
-    values = {**{name: getattr(row, name) for name in SETTING_NAMES}, **given}
+    values = {**{name: getattr(row, name) for name in SETTING_NAMES if name != "learning_rate"}, **given}
     method = values.get("search_method", SearchSettings.search_method)
     if method == "soft":
         values["learning_rate_soft_extract"] = given.get("learning_rate_soft_extract", _SOFT_RATE)
@@ -137,14 +137,19 @@ def resolve_settings(task: str | Task, **given: Any) -> Settings:
         values["distillation"] = "none" if method == "paper" and searches else "logits"
     if not values.get("selection"):
         values["selection"] = "attention" if method == "paper" else "weighted"
-    more = 1 if values["distillation"] == "none" else _DISTILLED
     values.setdefault("length_buckets", XLA_BUCKETS if values.get("jit_compile") else LENGTH_BUCKETS)
-    values.setdefault("epochs_retrain", more * values["epochs"])
-    values.setdefault("learning_rate_retrain", more * values["learning_rate"])
+    values.setdefault("epochs_retrain", retraining_factor(values["distillation"]) * values["epochs"])
+    if rate := values.get("learning_rate"):
+        values.setdefault("learning_rate_retrain", retraining_factor(values["distillation"]) * rate)
     settings = Settings.from_flat(task=row.name, **values)
     if settings.training.distillation == "kl" and row.is_regression:
         raise InputError(f"--distillation=kl: {row.name} is a regression, without probabilities; expected logits.")
     return settings
+
+
+def retraining_factor(distillation: str) -> int:
+    """Times as many epochs, and as high a rate, as in fine-tuning."""
+    return 1 if distillation == "none" else _DISTILLED
 
 
 # What the result of each stage depends on, by the names of settings. How a model is run, and to how many lengths
@@ -192,6 +197,8 @@ def names_of_stage(settings: Settings, stage: str) -> set[str]:
         names |= {name for name, usual in _REDUCED_UNLESS.items() if flat[name] != usual}
         if settings.search.neurons or settings.search.heads:
             names |= {"calibration_examples"}  # encoders are rebuilt on others
+    if settings.search.max_loss and settings.search.max_loss_of == "retrained" and stage in _SEARCHED:
+        names |= {"max_loss_of", "distillation", "learning_rate_retrain"}  # candidates are re-trained briefly
     if stage in _SEARCHED and settings.search.searches:
         method = SEARCH_METHODS[settings.search.search_method]
         names |= {"search_method", "selection", *method.depends_on, *((*TARGETS, *_COSTS) if method.has_target else ())}

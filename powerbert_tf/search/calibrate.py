@@ -294,21 +294,23 @@ def bisect_speedup(
     metric_of: Callable[[Any], float],
     lowest: float,
     largest_speedup: float,
+    smallest_speedup: float = 1.0,
     steps: int = 6,
 ) -> Any | None:
     """Finds the fastest reduction whose metric is high enough, by bisection over the logarithm of speed-ups.
 
     Args:
         search: Target speed-up -> reduction.
-        metric_of: Reduction -> dev metric.
+        metric_of: Reduction -> metric.
         lowest: The lowest metric that is high enough.
         largest_speedup: Upper end of the bisection.
+        smallest_speedup: Lower end of the bisection.
         steps: Number of reductions to try.
 
     Returns:
         The reduction, or None if no metric was high enough.
     """
-    below, above = 1.0, largest_speedup
+    below, above = smallest_speedup, largest_speedup
     best = None
     for _ in range(steps):
         target = (below * above) ** 0.5

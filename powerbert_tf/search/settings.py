@@ -3,7 +3,7 @@
 import dataclasses
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.common.flags import AT_LEAST_1, NOT_NEGATIVE, CheckedSettings, require, setting
+from powerbert_tf.common.flags import AT_LEAST_1, NOT_NEGATIVE, CheckedSettings, one_of, require, setting
 from powerbert_tf.elimination.reduction import DIMENSIONS, WIDTHS, parse_widths
 from powerbert_tf.elimination.significance import score_names
 
@@ -96,11 +96,17 @@ class SearchSettings(CheckedSettings):
         check=NOT_NEGATIVE,
     )
     max_loss: float = setting(
-        "How much the metric on held-out rows (--held_out_share) may fall before re-training, such as 0.01, instead of "
-        "a speed-up; the search finds the fastest such configuration. For --stage=pareto, how much the dev metric may "
-        "fall after re-training. Default: none.",
+        "How much the metric on held-out rows (--held_out_share) may fall, such as 0.01, instead of a speed-up; the "
+        "search finds the fastest such configuration. For --stage=pareto, how much the dev metric may fall. Default: "
+        "none.",
         default=0.0,
         check=NOT_NEGATIVE,
+    )
+    max_loss_of: str = setting(
+        "The model that --max_loss is about: retrained, the finished one, for which candidates are re-trained briefly; "
+        "or searched, the one before re-training.",
+        default="retrained",
+        check=one_of(("retrained", "searched")),
     )
     target_speedups: str = setting("Speed-ups for --stage=pareto and --stage=elastic.", default="1.5,2,3,4,6")
     calibration_examples: int = setting(

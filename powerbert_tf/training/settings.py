@@ -22,7 +22,12 @@ class TrainingSettings(CheckedSettings):
 
     epochs: int = setting("Epochs of each training stage.", check=AT_LEAST_1)
     batch_size: int = setting("Batch size of training.", check=AT_LEAST_1)
-    learning_rate: float = setting("Peak learning rate of BERT's own weights.", check=POSITIVE)
+    learning_rate: float = setting(
+        "Peak learning rate of BERT's own weights; 0 for that of the fine-tuning that is there, else the task's (5e-5 "
+        "for data of your own) times 768 / hidden size: narrow models learn at higher rates.",
+        default=0.0,
+        check=NOT_NEGATIVE,
+    )
     learning_rate_soft_extract: float = setting(
         "Peak learning rate of the retention parameters in the search.", check=POSITIVE
     )
@@ -43,8 +48,9 @@ class TrainingSettings(CheckedSettings):
         "Epochs of re-training. Default: twice --epochs; --epochs with --distillation=none.", check=AT_LEAST_1
     )
     learning_rate_retrain: float = setting(
-        "Peak learning rate of re-training. Default: twice --learning_rate; --learning_rate with --distillation=none.",
-        check=POSITIVE,
+        "Peak learning rate of re-training; 0 for twice --learning_rate, or --learning_rate with --distillation=none.",
+        default=0.0,
+        check=NOT_NEGATIVE,
     )
     seed: int = setting(
         "Seed of shuffling, dropout and new weights.",

@@ -40,6 +40,8 @@ from powerbert_tf.training.optimizer import BertAdam, WarmupLinearDecay
 from powerbert_tf.training.settings import TrainingSettings
 from powerbert_tf.training.state import LOG_FILE, WEIGHTS_FILE, TrainingState, fingerprint, fit_resumable
 
+_PATIENCE = 3  # epochs without a better one that end a training, or a quarter of all its epochs
+_STEEP = 0.05  # by which the held-out loss falls in the last epoch of a training that ended too early, relative
 _LONG_WAIT = 0.05  # share of the training time spent waiting for input that is worth a remark
 
 
@@ -178,7 +180,7 @@ def train(
         input_wait=input_wait,
     )
     trainer = active_devices().trainer(step)
-    keeper = _EpochKeeper(model, setup, folder, recipe, input_wait)
+    keeper = _EpochKeeper(model, setup, folder, recipe, epochs, input_wait)
     plan = {
         "title": recipe.title,
         "epochs": epochs,
@@ -253,15 +255,24 @@ class _EpochKeeper(keras.callbacks.Callback):
     """Evaluates on the rows that choose after each epoch, writes the log, and saves the weights to keep."""
 
     def __init__(
-        self, saved: BertClassifier, setup: TrainingSetup, folder: Path, recipe: Recipe, input_wait: InputWait
+        self,
+        saved: BertClassifier,
+        setup: TrainingSetup,
+        folder: Path,
+        recipe: Recipe,
+        epochs: int,
+        input_wait: InputWait,
     ):
         super().__init__()
         self.saved = saved
         self.setup = setup
         self.folder = folder
         self.recipe = recipe
+        self.epochs = epochs
         self.input_wait = input_wait
-        self.epoch, self.metrics, self.score = 0, {setup.task.metrics[0]: -math.inf}, -math.inf  # any epoch is better
+        self.epoch, self.metrics = 0, {setup.task.metrics[0]: -math.inf}
+        self.score: tuple[float, ...] = (-math.inf,)  # any epoch is better
+        self._latest, self._is_steep = math.inf, False  # loss or distance on the held-out rows
 
     def save_start(self) -> None:
         """Saves the weights as they are if they may turn out best and no better ones are there yet."""
@@ -276,6 +287,8 @@ class _EpochKeeper(keras.callbacks.Callback):
         setup = self.setup
         if setup.held_out is None:
             return TrainingOutcome(self.epoch, self.metrics)
+        if self._is_steep and self.epoch == self.epochs:
+            say("  the last epoch was clearly better than the one before: more epochs may do better still")
         model, inference = self._evaluated()
         return TrainingOutcome(self.epoch, evaluate_model(model, setup.task, setup.dev, inference), self.metrics)
 
@@ -287,7 +300,8 @@ class _EpochKeeper(keras.callbacks.Callback):
 
     def set_state(self, values):
         self.epoch, self.metrics = values["epoch"], values["metrics"]
-        self.score = values.get("score", self.metrics[self.setup.task.metrics[0]])  # that of an earlier version
+        # Earlier versions saved no score.
+        self.score = tuple(values.get("score", [self.metrics[self.setup.task.metrics[0]]]))
         self._began, self._waited = time.perf_counter() - values["seconds"], values["waited"]
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -308,7 +322,11 @@ class _EpochKeeper(keras.callbacks.Callback):
             "loss": float(np.asarray(logs["loss"])),
             "split": self.setup.label,
             "metrics": metrics,
-            **({"distance": -score} if self.recipe.distance else {}),
+            **(
+                {}
+                if self.setup.held_out is None
+                else {"distance" if self.recipe.distance else "held_out_loss": -score[-1]}
+            ),
             "train_seconds": round(train_seconds, 1),
             "input_wait_share": round(wait_share, 4),
             "eval_seconds": round(eval_seconds, 1),
@@ -323,20 +341,28 @@ class _EpochKeeper(keras.callbacks.Callback):
             with (self.folder / LOG_FILE).open("a", encoding="utf-8") as log:
                 log.write(json.dumps(row) + "\n")
         say(line)
+        self._is_steep, self._latest = -score[-1] < (1 - _STEEP) * self._latest < math.inf, -score[-1]
         if self.recipe.keep_last or score > self.score:
             self.epoch, self.metrics, self.score = epoch + 1, metrics, score
             if is_chief():
                 self._save()
+        elif self.setup.held_out is not None and epoch + 1 - self.epoch >= max(_PATIENCE, self.epochs / 4):
+            say(f"  no epoch since epoch {self.epoch} was better: training ends here")
+            self.model.stop_training = True
         self._began, self._waited = time.perf_counter(), 0.0
 
-    def _evaluate(self) -> tuple[dict[str, float], float]:
-        """Metrics and score on the rows that choose."""
+    def _evaluate(self) -> tuple[dict[str, float], tuple[float, ...]]:
+        """Metrics and score on the rows that choose: the distance, or the main metric, and among equals the loss."""
         setup, rows = self.setup, self.setup.choosing
         model, inference = self._evaluated()
-        logits = predict_logits(model, rows, inference)
-        metrics = compute_metrics(setup.task, cast(np.ndarray, rows.labels), logits)
-        distance = self.recipe.distance
-        return metrics, metrics[setup.task.metrics[0]] if distance is None else -distance(logits)
+        logits, labels = predict_logits(model, rows, inference), cast(np.ndarray, rows.labels)
+        metrics = compute_metrics(setup.task, labels, logits)
+        if self.recipe.distance is not None:
+            return metrics, (-self.recipe.distance(logits),)
+        if setup.held_out is None:
+            return metrics, (metrics[setup.task.metrics[0]],)
+        loss = float(keras.ops.convert_to_numpy(task_loss(setup.task)(labels, logits)))
+        return metrics, (metrics[setup.task.metrics[0]], -loss)
 
     def _evaluated(self) -> tuple[BertClassifier, InferenceSettings]:
         """The model to evaluate, and how: compiling one that is new each time would take longer than running it."""

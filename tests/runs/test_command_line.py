@@ -76,7 +76,7 @@ def fails(world, capsys):
         ({"epochs": "many"}, "flag --epochs=many: invalid literal"),
         ({"epochs": 0}, "--epochs=0: expected at least 1"),
         ({"lambda": -1}, "--lambda=-1.0: expected 0 or a positive number"),
-        ({"learning_rate": "nan"}, "--learning_rate=nan: expected a positive number"),
+        ({"learning_rate": "nan"}, "--learning_rate=nan: expected 0 or a positive number"),
         ({"warmup_proportion": 2}, "--warmup_proportion=2.0: expected a share in [0, 1]"),
         ({"selection": "tail"}, "--selection=tail: expected one of attention, weighted, head, random"),
         ({"output_dir": ""}, "--output_dir=: expected a folder"),

@@ -35,7 +35,7 @@ def test_flags_alone(reviews):
         settings.inputs.max_seq_length,
         settings.training.epochs,
         settings.training.batch_size,
-    ) == (3, 0, 5, 32)
+    ) == (3, 0, 50, 32)
 
 
 def test_a_task_json_says_the_same_and_flags_go_first(reviews):

@@ -55,6 +55,7 @@ def settings_of(world, output, **changes):
             "target_speedups": "1.2,1.4",
             "checkpoint_minutes": 0,
             "checkpoint_steps": 2,
+            "held_out_share": 0.0,
             **changes,
         },
     )

@@ -255,3 +255,6 @@ def test_the_fastest_within_a_loss_is_found_by_bisection():
     found = bisect_speedup(search, lambda kept: kept[0], lowest=0.4, largest_speedup=16.0, steps=12)
     assert 0.4 <= found[0] < 0.402
     assert bisect_speedup(search, lambda kept: 0.0, lowest=0.4, largest_speedup=16.0) is None
+    tried = []
+    bisect_speedup(tried.append, lambda _: 0.0, lowest=0.4, largest_speedup=8.0, smallest_speedup=2.0, steps=2)
+    assert tried == pytest.approx([4.0, 8**0.5])  # geometric means of 2 and 8, of 2 and 4

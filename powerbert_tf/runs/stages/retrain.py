@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from powerbert_tf.common.reporting import say
 from powerbert_tf.runs.run import Run
 from powerbert_tf.training.train import retrain_model
 
@@ -10,4 +11,18 @@ from powerbert_tf.training.train import retrain_model
 def retrain(run: Run, folder: Path) -> dict[str, Any]:
     """Trains the model of the search, or of `--retention_configuration` and its like; returns `result.json`."""
     result = retrain_model(run.searched_model(), run.dense_model(), run.training_setup(), folder, "retrain")
-    return {**result, **run.reduction().to_json()}
+    return {**result, **run.reduction().to_json(), **_promised(run, result)}
+
+
+def _promised(run: Run, result: dict[str, Any]) -> dict[str, Any]:
+    """What `--max_loss` asked for and what came out, on the rows that chose."""
+    search, main = run.settings.search, run.task.metrics[0]
+    if not (search.searches and search.max_loss):
+        return {}
+    rows = "metrics" if run.choosing == "dev" else f"{run.choosing}_metrics"
+    before = run.evaluate_once(run.dense_model(), run.choosing)[main]
+    lost = before - result[rows][main]
+    label = run.choosing.replace("_", "-")
+    missed = "" if lost <= search.max_loss else "; missed: a larger --max_loss, or more --epochs_retrain"
+    say(f"  asked: at most {search.max_loss:g} {main} lost; got {lost:.4f} on the {label} rows{missed}")
+    return {"asked_loss": search.max_loss, "got_loss": lost}
