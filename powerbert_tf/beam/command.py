@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from powerbert_tf.beam.pipeline import Job, answer, rejected_file
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.wording import counted
 from powerbert_tf.data.rejected_rows import REJECTED_FILE
 from powerbert_tf.data.settings import ON_BAD_ROW, QUOTING
 from powerbert_tf.data.tables import find_files
@@ -91,7 +92,7 @@ def main(argv: Sequence[str]) -> None:
         raise InputError(of_user[1]) from None
     _gather_rejected(folder, len(job.files))
     written = sum(bool(SHARD_NAME.fullmatch(entry.name)) for entry in folder.iterdir())
-    print(f"{folder}: {written} files", flush=True)
+    print(f"{folder}: {counted(written, 'file')}", flush=True)
 
 
 def _gather_rejected(folder: Path, num_files: int) -> None:

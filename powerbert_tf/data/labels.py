@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.wording import counted
 
 # float() takes underscores, nan and inf, too.
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _SHARE_OF_NUMBERS = 0.9  # of the labels of a regression; the others are bad rows
 _LARGEST = float(np.finfo(np.float32).max)
 _NO_VALUE = ("nan", "NaN")  # written for a missing value
+_NO_LABEL = ("-", "-1", "-1.0")  # of rows that annotators did not agree on, in SNLI and in Hugging Face's data sets
 _MOST_NAMED = 10  # classes in the reason why a label is none
 _MOST_CLASSES = 0.5  # times the rows: a column with more is no label
 
@@ -48,7 +50,10 @@ class LabelReader:
         if label is not None:
             return label
         shown = repr(spelling if len(spelling) <= 40 else spelling[:40] + "...")
-        return f"the label {shown} is {f'none of {self._known}' if self._numbers else 'no finite number'}"
+        if not self._numbers:
+            return f"the label {shown} is no finite number"
+        unlabeled = "; it marks rows without a label, unless classes in task.json list it"
+        return f"the label {shown} is none of {self._known}{unlabeled if spelling in _NO_LABEL else ''}"
 
 
 def label_problem(spelling: str | None, column: str) -> str:
@@ -66,9 +71,24 @@ def are_withheld(spellings: Iterable[str], read_label: LabelReader) -> bool:
     return all(label_problem(spelling, "") or spelling.strip() == missing for spelling in spellings)
 
 
+def _without_marks(found: set[str]) -> set[str]:
+    """Returns the labels without `-` and `-1` where these mark rows without a label.
+
+    They are classes beside a `+`, or among numbers that are not 0 to C - 1; so is -1 beside 0 and 1.
+    """
+    named = found.difference(_NO_LABEL)
+    values = {parse_number(name) for name in named}
+    marks_numbers = None in values or (len(values) > 2 and values == set(range(len(values))))
+    if len(named) < 2 or "+" in named:
+        return found
+    return {name for name in found if name in named or (name != "-" and not marks_numbers)}
+
+
 def doubtful_classes(classes: Sequence[str], counts: Sequence[int]) -> list[str]:
-    """Returns warnings about classes that differ in case or white space alone, and about classes of one row."""
+    """Returns warnings about classes that differ in case or white space alone, of one row, and about a -1 among two."""
     warnings = []
+    if {parse_number(name) for name in classes} == {-1, 0, 1}:
+        warnings.append("-1 is a class beside 0 and 1; remove its rows if it marks those without a label")
     spelled: dict[str, list[str]] = {}
     for name in classes:
         spelled.setdefault(" ".join(name.casefold().split()), []).append(name)
@@ -98,7 +118,7 @@ def find_classes(spellings: Sequence[str], column: str) -> tuple[str, ...]:
     Raises:
         InputError: There is only one class, there are nearly as many as rows, or a row has several.
     """
-    found = set(spellings)
+    found = _without_marks(set(spellings))
     several = next((spelling for spelling in spellings if _is_list(spelling)), None)
     if several is not None:
         raise InputError(
@@ -111,10 +131,11 @@ def find_classes(spellings: Sequence[str], column: str) -> tuple[str, ...]:
         )
     numeric = all(parse_number(spelling) is not None for spelling in found)
     if len(found) > max(2, _MOST_CLASSES * len(spellings)):
-        hint = "; pass --regression to predict numbers" if numeric else "; is it another column?"
+        regression = "pass --regression to predict numbers; " if numeric else ""
         raise InputError(
-            f"--label_column={column}: {len(found)} different labels in {len(spellings)} rows; expected classes of "
-            f"several rows each{hint}."
+            f"--label_column={column}: {len(found):,} different labels in {counted(len(spellings), 'row')}; "
+            f"expected classes of several rows each; {regression}name another column, or list "
+            "them as classes in a task.json."
         )
     return tuple(sorted(found, key=(lambda name: (parse_number(name), name)) if numeric else None))
 

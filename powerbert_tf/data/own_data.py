@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.wording import counted
 from powerbert_tf.data.datasets import Dataset
 from powerbert_tf.data.labelled_tables import LabelledTables, find_tables
 from powerbert_tf.data.labels import (
@@ -227,10 +228,10 @@ def _summarize(task: OwnTask, dataset: Dataset, settings: DataSettings, has_no_d
     """Returns lines for the console: rows, columns, classes or numbers, what was left out."""
     splits = dataset.splits
     dev = f", split off ({settings.dev_share:.0%}{'' if task.is_regression else ', stratified'})" if has_no_dev else ""
-    rows = [f"{len(splits['train']):,} training rows", f"{len(splits['dev']):,} dev rows{dev}"]
+    rows = [f"{counted(len(splits['train']), 'training row')}", f"{counted(len(splits['dev']), 'dev row')}{dev}"]
     if "test" in splits:
         labeled = "with" if splits["test"].labels is not None else "without"
-        rows.append(f"{len(splits['test']):,} test rows {labeled} labels")
+        rows.append(f"{counted(len(splits['test']), 'test row')} {labeled} labels")
     lines = [f"{task.name}: {', '.join(rows)}"]
     lines.append(f"  text: {' and '.join(task.text_columns)}; label: {task.label_column}")
     labels = cast(np.ndarray, splits["train"].labels)
@@ -247,5 +248,5 @@ def _summarize(task: OwnTask, dataset: Dataset, settings: DataSettings, has_no_d
         everywhere = counts + np.bincount(cast(np.ndarray, splits["dev"].labels), minlength=len(task.classes))
         lines += [f"  WARNING: {warning}" for warning in doubtful_classes(task.classes, everywhere.tolist())]
     if num_rejected:
-        lines.append(f"  {num_rejected:,} rows left out; rejected.jsonl names each of them")
+        lines.append(f"  {counted(num_rejected, 'row')} left out; see rejected.jsonl")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from typing import overload
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import replacing
+from powerbert_tf.common.wording import counted
 from powerbert_tf.data.tables import OpenTable, Row
 from powerbert_tf.data.text_columns import TextWriter
 
@@ -99,6 +100,6 @@ def bad_rows_message(rejected: Sequence[Row]) -> str:
     named = "; ".join(f"{row.place}: {row.problem}" for row in rejected[:_MOST_NAMED])
     more = f"; and {len(rejected) - _MOST_NAMED} more" if len(rejected) > _MOST_NAMED else ""
     return (
-        f"{len(rejected)} rows cannot be used: {named}{more}. Mend them, or pass --on_bad_row=skip to leave them out "
-        "and find them in rejected.jsonl."
+        f"{counted(len(rejected), 'row')} cannot be used: {named}{more}. Mend them, or pass --on_bad_row=skip to "
+        "leave them out and find them in rejected.jsonl."
     )

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.wording import counted
 from powerbert_tf.data.text_columns import take_texts
 
 _SPLIT_SEED = 0  # whatever --seed is, so that runs with different seeds can be compared
@@ -76,7 +77,7 @@ def split_off(split: Split, share: float, most: int | None = None) -> tuple[Spli
         classes = labels[rows]
         count = max(count, int(np.count_nonzero(counts > 1)))  # one of each at least
     if len(rows) - count < (1 if classes is None else len(np.unique(classes))):
-        raise InputError(f"{len(split)} rows are too few to split {share:.0%} off")
+        raise InputError(f"{counted(len(split), 'row')}, too few to split {share:.0%} off")
     _, drawn = train_test_split(rows, test_size=count, random_state=_SPLIT_SEED, stratify=classes)
     is_drawn = np.zeros(len(split), bool)
     is_drawn[drawn] = True

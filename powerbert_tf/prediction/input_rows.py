@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.wording import counted
 from powerbert_tf.data import tables
 from powerbert_tf.data.rejected_rows import require_columns, row_problem
 from powerbert_tf.prediction.answers import answer_columns
@@ -128,7 +129,9 @@ class InputRows:
                     place = Place(number, taken, before + table.meter.read_bytes)
                     yield place, row.rejected(problem) if problem else row
             if taken < skipped:
-                raise InputError(f"{table.file}: has {taken} rows; an interrupted run took {skipped} of them before.")
+                raise InputError(
+                    f"{table.file}: has {counted(taken, 'row')}; an interrupted run took {skipped} of them before."
+                )
 
     def _problem(self, row: tables.Row) -> str:
         problem = row_problem(row, self.texts)

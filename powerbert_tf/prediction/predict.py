@@ -11,6 +11,7 @@ from powerbert_tf.batches.settings import InferenceSettings
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import sha256
 from powerbert_tf.common.reporting import open_bar, say
+from powerbert_tf.common.wording import counted
 from powerbert_tf.data.rejected_rows import REJECTED_FILE, bad_rows_message
 from powerbert_tf.data.settings import DataSettings
 from powerbert_tf.data.tasks import Task
@@ -116,13 +117,13 @@ def predict_files(request: PredictRequest, overwrite: bool = False) -> Path:
         if source.from_standard_input:
             say("standard input: a run that is interrupted cannot be resumed")
         if shards.progress.shards:
-            say(f"{folder}: {shards.progress.rows:,} rows are there; resuming after them")
+            say(f"{folder}: {counted(shards.progress.rows, 'row')} answered before; resuming after them")
         began, before = time.perf_counter(), shards.progress.rows
         _answer(request, source, shards)
         done, seconds = shards.progress, time.perf_counter() - began
     speed = f", {(done.rows - before) / seconds:,.0f} rows/s" if done.rows > before else ""
-    left_out = f"; {done.rejected:,} rows left out, see {REJECTED_FILE}" if done.rejected else ""
-    say(f"{folder}: {done.rows:,} rows in {done.shards} files{speed}{left_out}")
+    left_out = f"; {counted(done.rejected, 'row')} left out, see {REJECTED_FILE}" if done.rejected else ""
+    say(f"{folder}: {counted(done.rows, 'row')} in {counted(done.shards, 'file')}{speed}{left_out}")
     return folder
 
 

@@ -12,6 +12,7 @@ from powerbert_tf.batches.encoded_split import propose_length
 from powerbert_tf.checkpoints import Checkpoint, find_checkpoint
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.reporting import say
+from powerbert_tf.common.wording import counted
 from powerbert_tf.data.datasets import load_dataset
 from powerbert_tf.data.labels import balanced_weights
 from powerbert_tf.data.metrics import with_metrics
@@ -130,8 +131,8 @@ def check_plan(run: Run, plan: Collection[str], overwrite: bool = False) -> None
     bad_rows = sum(split.bad_rows for name, split in run.dataset.splits.items() if name.startswith("test"))
     if "predict" in plan and bad_rows:
         raise InputError(
-            f"{run.dataset.location}: {bad_rows} rows of the test split cannot be read (see the log); a GLUE "
-            "submission needs all. Fix the file, or run the other stages one by one."
+            f"{run.dataset.location}: {counted(bad_rows, 'row')} of the test split cannot be read (see the log); a "
+            "GLUE submission needs all. Fix the file, or run the other stages one by one."
         )
     weights = 4 * run.checkpoint.config.num_weights
     training = [stage for stage in TRAINING_STAGES if stage in plan]

@@ -159,6 +159,41 @@ def test_labels_of_a_test_file_are_read_or_named(load, tmp_path, classes, labels
         assert load(rows_of(classes), test_file=test).dataset.splits["test"].labels.tolist() == expected
 
 
+@pytest.mark.parametrize(
+    ("labels", "classes", "unlabeled"),
+    [
+        (["neutral", "contradiction", "-", "entailment"], ("contradiction", "entailment", "neutral"), "-"),
+        (["0", "1", "2", "-1"], ("0", "1", "2"), "-1"),
+        (["0.0", "1.0", "2.0", "-1.0"], ("0.0", "1.0", "2.0"), "-1.0"),
+        (["-1", "no", "yes"], ("no", "yes"), "-1"),
+        (["-1", "0", "1"], ("-1", "0", "1"), ""),
+        (["-2", "-1", "0", "1", "2"], ("-2", "-1", "0", "1", "2"), ""),
+        (["-", "+"], ("+", "-"), ""),
+    ],
+)
+def test_marks_of_rows_without_a_label_are_no_classes(load, labels, classes, unlabeled):
+    rows = rows_of(labels)
+    if unlabeled:
+        with pytest.raises(InputError, match=f"the label '{unlabeled}' is none of .*; it marks rows without a label"):
+            load(rows)
+    own = load(rows, on_bad_row="skip")
+    assert own.task.classes == classes
+    assert len(own.rejected) == (11 if unlabeled else 0)
+    assert ("-1 is a class beside 0 and 1" in own.summary) == (classes == ("-1", "0", "1"))
+    assert load(rows, classes=tuple(labels)).task.classes == tuple(labels)  # as task.json lists them
+
+
+def test_very_many_labels_are_refused_with_the_way_out(load):
+    rows = [(f"text {number}", f"class {number % 1009}") for number in range(1999)]
+    with pytest.raises(InputError) as caught:
+        load(rows)
+    assert str(caught.value).endswith(
+        "1,009 different labels in 1,999 rows; expected classes of several rows each; name another column, or list "
+        "them as classes in a task.json."
+    )
+    assert len(load(rows, classes=tuple(f"class {number}" for number in range(1009))).task.classes) == 1009
+
+
 def test_several_labels_in_a_row_are_refused(load):
     rows = rows_of(['["joy", "anger"]', '["fear"]'])
     with pytest.raises(InputError, match=r"a row has the labels \[\"joy\", \"anger\"\]; expected one label each"):
@@ -212,10 +247,10 @@ def test_a_bad_row_is_an_error_or_is_kept_aside(load, tmp_path, row, reason):
     place = f"{tmp_path / 'train_file.csv'}:24"
     with pytest.raises(InputError) as caught:
         load(rows)
-    assert f"1 rows cannot be used: {place}: {reason}. Mend them, or pass --on_bad_row=skip" in str(caught.value)
+    assert f"1 row cannot be used: {place}: {reason}. Mend them, or pass --on_bad_row=skip" in str(caught.value)
     own = load(rows, on_bad_row="skip")
     assert sum(map(len, own.dataset.splits.values())) == 22
-    assert "1 rows left out" in own.summary
+    assert "1 row left out" in own.summary
     write_rejected(tmp_path, own.rejected)
     (line,) = (tmp_path / "rejected.jsonl").read_text().splitlines()
     assert json.loads(line) == {
@@ -250,7 +285,7 @@ def test_json_lines_may_lack_a_key(tmp_path):
     path = tmp_path / "reviews.jsonl"
     lines = [{"stars": "a"}, *({"review": text, "stars": label} for text, label in rows_of("ab"))]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with pytest.raises(InputError, match=r"1 rows cannot be used: .*reviews\.jsonl:1: no review\. Mend"):
+    with pytest.raises(InputError, match=r"1 row cannot be used: .*reviews\.jsonl:1: no review\. Mend"):
         load_own_data(DataSettings(train_file=str(path), **COLUMNS))
 
 
@@ -274,7 +309,7 @@ def test_many_bad_rows_are_counted(load):
         ({"train": [(f"{n}", f"{n}") for n in range(7)]}, "7 different labels in 7 rows; expected classes of several"),
         (
             {"train": [("x", "a"), ("y", "b"), ("z", "b"), ("z", "a")], "dev_share": 0.9},
-            "--dev_share=0.9: 4 rows are too few",
+            "--dev_share=0.9: 4 rows, too few",
         ),
     ],
 )

@@ -101,7 +101,7 @@ def test_the_same_files(world, tmp_path, workers):
 def test_a_bad_row_ends_it_and_answers_are_not_mixed(world, tmp_path):
     (tmp_path / "out").mkdir()
     process = run_beam(world, tmp_path / "out", "--runner=DirectRunner", expected=2)
-    assert process.stderr.splitlines()[-1].startswith("error: 1 rows cannot be used: ")
+    assert process.stderr.splitlines()[-1].startswith("error: 1 row cannot be used: ")
     assert f"rows-0.csv:{BAD + 2}: review is empty" in process.stderr.splitlines()[-1]
     (tmp_path / "out" / "part-00000.csv").touch()
     assert "holds answers already; expected another folder" in run_beam(world, tmp_path / "out", expected=2).stderr

@@ -160,7 +160,7 @@ def test_five_interruptions_change_no_byte(answer, monkeypatch, capsys):
             answer()
     left[0] = 100
     assert content(answer()) == undisturbed
-    assert "rows are there; resuming after them" in capsys.readouterr().out
+    assert "answered before; resuming after them" in capsys.readouterr().out
     assert left[0] > 100 - 12, "rows were answered twice"
 
 
@@ -210,7 +210,7 @@ def test_a_process_that_is_killed_is_resumed_by_another(answer, world, tmp_path,
     left = set(content(tmp_path / "out"))
     assert left == {"part-00000.csv", ".part-00001.csv"}
     assert content(answer()) == undisturbed
-    assert "29 rows are there" in capsys.readouterr().out
+    assert "29 rows answered before" in capsys.readouterr().out
 
 
 def test_what_is_there_is_reused_or_overwritten(answer, world, capsys, tmp_path):

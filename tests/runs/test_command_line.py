@@ -240,7 +240,7 @@ def test_prediction_refuses_a_test_file_with_unreadable_rows(world, capsys):
                 ]
             )
         )  # fmt: skip
-    assert "1 rows of the test split cannot be read (see the log); a GLUE submission needs all" in (
+    assert "1 row of the test split cannot be read (see the log); a GLUE submission needs all" in (
         capsys.readouterr().err
     )
 

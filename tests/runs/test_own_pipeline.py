@@ -63,7 +63,7 @@ def test_from_a_csv_to_an_exported_model(request_for, tmp_path, capsys, world):
     said = capsys.readouterr().out
     before = said.split("finetune: running")[0]
     assert "3 classes: bad (19), fair (17), good (18)" in before
-    assert "1 rows left out; rejected.jsonl names each of them" in before
+    assert "1 row left out; see rejected.jsonl" in before
     assert "--max_seq_length=16: holds 100.0% of the training texts whole" in before
 
     (rejected,) = (folder / "rejected.jsonl").read_text().splitlines()
