@@ -14,7 +14,7 @@ from powerbert_tf.beam.pipeline import Job, answer, rejected_file
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.wording import counted
 from powerbert_tf.data.rejected_rows import REJECTED_FILE
-from powerbert_tf.data.settings import ON_BAD_ROW, QUOTING
+from powerbert_tf.data.settings import ON_BAD_ROW, QUOTING, TABLE_FLAGS, DataSettings
 from powerbert_tf.data.tables import find_files
 from powerbert_tf.data.tasks import TASK_FILE, TASKS
 from powerbert_tf.prediction.settings import PREDICT_FORMATS, PredictSettings
@@ -37,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--text_column", default="", help="Default: the column used in training, for data of your own.")
     parser.add_argument("--text_pair_column", default="")
     parser.add_argument("--quoting", default="minimal", choices=QUOTING)
+    for name in TABLE_FLAGS:
+        parser.add_argument(f"--{name}", default="", help="See run_glue.py.")
     parser.add_argument("--on_bad_row", default="error", choices=ON_BAD_ROW)
     parser.add_argument("--eval_batch_size", type=int, default=64, help="Rows in a batch of the model.")
     return parser
@@ -49,6 +51,7 @@ def read_job(given: argparse.Namespace) -> Job:
         InputError: A flag or the exported model is wrong.
     """
     PredictSettings(predict_format=given.predict_format, predict_shard_rows=given.predict_shard_rows)
+    data = DataSettings(**{name: getattr(given, name) for name in ("quoting", *TABLE_FLAGS)})
     path = Path(given.saved_model, TASK_FILE)
     if not path.is_file():
         raise InputError(f"--saved_model={given.saved_model}: has no {TASK_FILE}; expected a version's folder.")
@@ -59,7 +62,7 @@ def read_job(given: argparse.Namespace) -> Job:
         saved_model=os.path.abspath(given.saved_model),
         files=tuple(os.path.abspath(file) for file in find_files(given.predict_file, "predict_file")),
         texts=tuple(getattr(given, name) or task.data.get(name, "") for name in names),
-        quoted=given.quoting == "minimal",
+        table_format=data.table_format,
         classes=task.classes,
         folder=os.path.abspath(given.predict_dir),
         form=given.predict_format,

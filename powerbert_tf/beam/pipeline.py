@@ -16,7 +16,7 @@ from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunIn
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.rejected_rows import bad_rows_message, rejected_line
-from powerbert_tf.data.tables import Row
+from powerbert_tf.data.tables import Row, TableFormat
 from powerbert_tf.export.expected_answers import TEXT
 from powerbert_tf.export.signatures import TEXTS
 from powerbert_tf.prediction.answers import round_answers
@@ -37,7 +37,7 @@ class Job:
         saved_model: A version's folder.
         files: Files of the rows, in their order.
         texts: Columns of the texts.
-        quoted: See `tables.open_table`.
+        table_format: See `tables.open_table`.
         classes: Classes of the model; empty for a regression.
         folder: Folder of the answers.
         form: Format of the answers, see `writers.AnswerTable`.
@@ -49,7 +49,7 @@ class Job:
     saved_model: str
     files: tuple[str, ...]
     texts: tuple[str, ...]
-    quoted: bool
+    table_format: TableFormat
     classes: tuple[str, ...]
     folder: str
     form: str
@@ -63,7 +63,7 @@ class Job:
         Raises:
             InputError: A file or a column is missing, or the columns differ.
         """
-        return InputRows(self.files, self.texts, self.quoted, self.classes, self.form)
+        return InputRows(self.files, self.texts, self.table_format, self.classes, self.form)
 
 
 class SavedModelHandler(ModelHandler):

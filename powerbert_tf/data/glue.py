@@ -1,5 +1,6 @@
 """Reads one tab-separated GLUE file."""
 
+import codecs
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,6 @@ from absl import logging
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.labels import LabelReader
 from powerbert_tf.data.splits import Split
-from powerbert_tf.data.tables.lines import BYTE_ORDER_MARK
 from powerbert_tf.data.tasks import Layout
 
 _MAX_BAD_SHARE = 0.01
@@ -92,7 +92,7 @@ def _read_lines(path: str | os.PathLike) -> list[str]:
         raise InputError(f"{path}: no such file; expected a tab-separated file.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a tab-separated file.") from None
-    data = data.removeprefix(BYTE_ORDER_MARK)
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

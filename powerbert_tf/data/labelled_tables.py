@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.settings import DataSettings
-from powerbert_tf.data.tables import Cells, OpenTable, Row, find_files, open_table
+from powerbert_tf.data.tables import Cells, OpenTable, Row, TableFormat, find_files, open_table
 from powerbert_tf.data.tables.formats import LABEL, TEXT
 from powerbert_tf.data.tables.rows import cell_text
 from powerbert_tf.data.tfds import newest_version, one_line, tfds_folder
@@ -71,7 +71,6 @@ def find_tables(settings: DataSettings) -> LabelledTables:
     """
     if settings.tfds_name:
         return _tfds_tables(settings)
-    quoted = settings.quoting == "minimal"
     given = {"train": settings.train_file, "dev": settings.dev_file, "test": settings.test_file}
     files = {split: find_files(path, f"{split}_file") for split, path in given.items() if path}
     first = Path(files["train"][0])
@@ -80,14 +79,14 @@ def find_tables(settings: DataSettings) -> LabelledTables:
         source="files",
         name=first.resolve().parent.name if stem == "train" else stem,
         location=settings.train_file,
-        splits={split: functools.partial(_open_tables, paths, quoted) for split, paths in files.items()},
+        splits={split: functools.partial(_open_tables, paths, settings.table_format) for split, paths in files.items()},
         text_columns=(TEXT,) if first.is_dir() else (),
         label_column=LABEL if first.is_dir() else "",
     )
 
 
-def _open_tables(paths: Sequence[str], quoted: bool) -> Iterator[OpenTable]:
-    return (open_table(path, quoted) for path in paths)
+def _open_tables(paths: Sequence[str], table_format: TableFormat) -> Iterator[OpenTable]:
+    return (open_table(path, table_format) for path in paths)
 
 
 def _tfds_tables(settings: DataSettings) -> LabelledTables:

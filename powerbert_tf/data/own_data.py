@@ -87,7 +87,7 @@ def load_own_data(
         if split != "test" or not are_withheld(spellings, read_label):
             splits[split] = _with_labels(splits[split], spellings, read_label, tables, split, rejected)
         _require_rows(splits[split], settings, split, rejected)
-    _check_rejected(rejected, settings)
+    _check_rejected(rejected, settings, sum(map(len, splits.values())) + len(rejected))
     has_no_dev = "dev" not in splits
     if has_no_dev:
         try:
@@ -105,7 +105,7 @@ def load_own_data(
     )
     ordered = {split: splits[split] for split in sorted(splits, key=("train", "dev", "test").index)}
     dataset = Dataset(tables.source, tables.location, ordered, task.classes)
-    summary = _summarize(task, dataset, settings, has_no_dev, len(rejected))
+    summary = _summarize(task, dataset, settings, tables, has_no_dev, len(rejected))
     return OwnData(task, dataset, rejected, settings, summary)
 
 
@@ -135,15 +135,14 @@ def _with_columns(tables: LabelledTables, settings: DataSettings) -> LabelledTab
     if settings.text_pair_column:
         texts = (*texts[:1], settings.text_pair_column)
     label = settings.label_column or tables.label_column
-    expected = f"expected one of the columns of {table.file}: {', '.join(table.columns)}"
     if not texts:
-        raise InputError(f"--text_column: missing; {expected}.")
+        raise InputError(f"--text_column: missing; {table.expected}.")
     if not label:
-        raise InputError(f"--label_column: missing; {expected}.")
+        raise InputError(f"--label_column: missing; {table.expected}.")
     flags = {"text_column": texts[0], "text_pair_column": texts[-1], "label_column": label}
     for flag, column in flags.items():
-        if column not in table.columns and table.uniform:
-            raise InputError(f"--{flag}={column}: no such column; {expected}.")
+        if problem := table.column_problem(column):
+            raise InputError(f"--{flag}={column}: {problem}.")
     if len({*texts, label}) < len(texts) + 1:
         raise InputError(f"--text_column and --label_column: {', '.join((*texts, label))}; expected different columns.")
     return dataclasses.replace(tables, text_columns=texts, label_column=label)
@@ -213,19 +212,21 @@ def _with_labels(
 
 def _require_rows(rows: Split, settings: DataSettings, split: str, rejected: Sequence[Row]) -> None:
     if not len(rows):
-        _check_rejected(rejected, settings)
+        _check_rejected(rejected, settings, len(rejected))
         where = settings.tfds_name or getattr(settings, f"{split}_file") or split
         first = f"; the first: {rejected[0].place}: {rejected[0].problem}" if rejected else ""
         raise InputError(f"{where}: no row that can be used{first}.")
 
 
-def _check_rejected(rejected: Sequence[Row], settings: DataSettings) -> None:
+def _check_rejected(rejected: Sequence[Row], settings: DataSettings, num_rows: int) -> None:
     if rejected and settings.on_bad_row == "error":
-        raise InputError(bad_rows_message(rejected))
+        raise InputError(bad_rows_message(rejected, num_rows))
 
 
-def _summarize(task: OwnTask, dataset: Dataset, settings: DataSettings, has_no_dev: bool, num_rejected: int) -> str:
-    """Returns lines for the console: rows, columns, classes or numbers, what was left out."""
+def _summarize(
+    task: OwnTask, dataset: Dataset, settings: DataSettings, tables: LabelledTables, has_no_dev: bool, num_rejected: int
+) -> str:
+    """Returns lines for the console: rows, how files are read, columns, classes or numbers, what was left out."""
     splits = dataset.splits
     dev = f", split off ({settings.dev_share:.0%}{'' if task.is_regression else ', stratified'})" if has_no_dev else ""
     rows = [f"{counted(len(splits['train']), 'training row')}", f"{counted(len(splits['dev']), 'dev row')}{dev}"]
@@ -233,6 +234,10 @@ def _summarize(task: OwnTask, dataset: Dataset, settings: DataSettings, has_no_d
         labeled = "with" if splits["test"].labels is not None else "without"
         rows.append(f"{counted(len(splits['test']), 'test row')} {labeled} labels")
     lines = [f"{task.name}: {', '.join(rows)}"]
+    read_as: dict[str, list[str]] = {}
+    for split in tables.splits:
+        read_as.setdefault(tables.first(split).read_as, []).append(split)
+    lines += [f"  {', '.join(files)} read as: {how}" for how, files in read_as.items() if how]
     lines.append(f"  text: {' and '.join(task.text_columns)}; label: {task.label_column}")
     labels = cast(np.ndarray, splits["train"].labels)
     if task.is_regression:

@@ -14,32 +14,38 @@ from powerbert_tf.data.text_columns import TextWriter
 REJECTED_FILE = "rejected.jsonl"
 LONGEST_TEXT = 1_000_000  # characters; a longer text is a sign of a missing quote
 _MOST_NAMED = 5  # rows in a message
+# What to do about a problem, by words in it.
+_ADVICE = {
+    "cell": "Mend them, pass another --delimiter, or --quoting=none if a quote is an ordinary character",
+    "quote": "Mend them, pass another --delimiter, or --quoting=none if a quote is an ordinary character",
+    "byte 0x": "Mend them, pass another --encoding, such as cp1252",
+    "NUL": "Mend them, pass another --encoding, such as utf-16-le",
+    "none of": "Mend them, name another --label_column, list all classes in a task.json",
+}
 
 
 def require_columns(table: OpenTable, columns: Sequence[str]) -> None:
     """Checks that a table has these columns, if all its rows have the same.
 
     Raises:
-        InputError: A column is missing.
+        InputError: A column is missing, or several have its name.
     """
-    missing = [column for column in columns if column not in table.columns]
-    if missing and table.uniform:
-        raise InputError(
-            f"{table.file}:1: no column {', '.join(map(repr, missing))}; its columns are {', '.join(table.columns)}."
-        )
+    for column in columns:
+        if problem := table.column_problem(column):
+            raise InputError(f"column {column!r}: {problem}.")
 
 
 def row_problem(row: Row, texts: Sequence[str]) -> str:
-    """Returns why a model cannot read the texts of a row; empty if it can."""
+    """Returns why a model cannot read the texts of a row; empty if it can. One text of a pair may be empty."""
+    are_empty = True
     for column in texts:
         if column not in row.cells:
             return f"no {column}"
-        text = row.cells[column]
-        if text is None or not text.strip():
-            return f"{column} is empty"
+        text = row.cells[column] or ""
         if len(text) > LONGEST_TEXT:
             return f"{column} has {len(text):,} characters; expected at most {LONGEST_TEXT:,}"
-    return ""
+        are_empty = are_empty and not text.strip()
+    return f"{' and '.join(texts)} {'is' if len(texts) == 1 else 'are'} empty" if are_empty else ""
 
 
 class RejectedRows(Sequence[Row]):
@@ -95,11 +101,21 @@ def rejected_line(row: Row) -> str:
     return json.dumps(row.to_json()) + "\n"
 
 
-def bad_rows_message(rejected: Sequence[Row]) -> str:
-    """Returns a message that names the first rows and says what to do."""
+def bad_rows_message(rejected: Sequence[Row], num_rows: int = 0) -> str:
+    """Returns a message that names the first rows and says what to do.
+
+    Args:
+        rejected: The rows.
+        num_rows: Number of all rows. Where most are rejected, something is wrong with the file, and leaving them out
+            is no way.
+    """
     named = "; ".join(f"{row.place}: {row.problem}" for row in rejected[:_MOST_NAMED])
     more = f"; and {len(rejected) - _MOST_NAMED} more" if len(rejected) > _MOST_NAMED else ""
+    advice = next((advice for sign, advice in _ADVICE.items() if sign in rejected[0].problem), "")
+    if num_rows > 1 and 2 * len(rejected) > num_rows:
+        share = f"{len(rejected):,} of {counted(num_rows, 'row')}"
+        return f"{share} cannot be used: {named}{more}. {advice or 'Mend the file, or name other columns'}."
     return (
-        f"{counted(len(rejected), 'row')} cannot be used: {named}{more}. Mend them, or pass --on_bad_row=skip to "
-        "leave them out and find them in rejected.jsonl."
+        f"{counted(len(rejected), 'row')} cannot be used: {named}{more}. {advice or 'Mend them'}, or pass "
+        "--on_bad_row=skip to leave them out and find them in rejected.jsonl."
     )

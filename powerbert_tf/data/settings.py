@@ -3,9 +3,18 @@
 import dataclasses
 
 from powerbert_tf.common.flags import Check, CheckedSettings, one_of, setting
+from powerbert_tf.data.tables.lines import is_encoding
+from powerbert_tf.data.tables.rows import TableFormat
 
 ON_BAD_ROW = ("error", "skip")
 QUOTING = ("minimal", "none")
+TABLE_FLAGS = ("delimiter", "encoding", "columns")  # found in each file, unless they are given
+_TAB = ("\\t", "tab")  # as a shell leaves it
+
+
+def _are_names(value: str) -> bool:
+    names = [name.strip() for name in value.split(",")]
+    return not value or (all(names) and len(set(names)) == len(names))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +58,33 @@ class DataSettings(CheckedSettings):
         one_of(QUOTING),
         default="minimal",
     )
+    delimiter: str = setting(
+        "Character between the cells of CSV, TSV and files of other names, or tab. Default: found in the file.",
+        Check(
+            lambda value: value in ("", *_TAB) or (len(value) == 1 and value not in '"\r\n'), "one character, or tab"
+        ),
+        default="",
+    )
+    encoding: str = setting(
+        "Encoding of text files, such as latin-1. Default: found in the file.",
+        Check(lambda value: not value or is_encoding(value), "an encoding that Python knows, such as utf-8 or cp1252"),
+        default="",
+    )
+    columns: str = setting(
+        "Names of the columns of a table without a header, such as label,title,text. Default: the header's.",
+        Check(_are_names, "different names with commas between"),
+        default="",
+    )
+
+    @property
+    def table_format(self) -> TableFormat:
+        """What the flags say about tables."""
+        return TableFormat(
+            "\t" if self.delimiter in _TAB else self.delimiter,
+            self.encoding,
+            tuple(name.strip() for name in self.columns.split(",")) if self.columns else (),
+            self.quoting == "minimal",
+        )
 
     @property
     def is_given(self) -> bool:

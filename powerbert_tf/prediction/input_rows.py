@@ -56,7 +56,7 @@ class InputRows:
     Args:
         paths: The files, from `find_input`.
         texts: Columns of the one or two texts; an empty name for one that is not known.
-        quoted: See `tables.open_table`.
+        table_format: See `tables.open_table`.
         classes: Classes of the answers; empty for a regression.
         form: Format of the answers; `"jsonl"` allows JSON lines with different keys.
 
@@ -64,8 +64,15 @@ class InputRows:
         InputError: A file or a column is missing, or the columns differ.
     """
 
-    def __init__(self, paths: Sequence[str], texts: Sequence[str], quoted: bool, classes: Sequence[str], form: str):
-        self._quoted = quoted
+    def __init__(
+        self,
+        paths: Sequence[str],
+        texts: Sequence[str],
+        table_format: tables.TableFormat,
+        classes: Sequence[str],
+        form: str,
+    ):
+        self._table_format = table_format
         self._form = form
         self.texts = tuple(texts)
         self.answer_columns = answer_columns(classes)
@@ -83,16 +90,15 @@ class InputRows:
     def _open(self, number: int) -> tables.OpenTable:
         path = self.paths[number]
         if path == tables.STANDARD_INPUT:
-            return tables.open_text_lines(self.texts)
-        return tables.open_table(path, self._quoted, typed=True)
+            return tables.open_text_lines(self.texts, self._table_format.encoding)
+        return tables.open_table(path, self._table_format, typed=True)
 
     def _check_columns(self, table: tables.OpenTable) -> None:
-        expected = f"expected one of the columns of {table.file}: {', '.join(table.columns)}"
         for flag, column in zip(("text_column", "text_pair_column"), self.texts, strict=False):
             if not column:
-                raise InputError(f"--{flag}: missing; {expected}.")
-            if column not in table.columns and table.uniform:
-                raise InputError(f"--{flag}={column}: no such column; {expected}.")
+                raise InputError(f"--{flag}: missing; {table.expected}.")
+            if problem := table.column_problem(column):
+                raise InputError(f"--{flag}={column}: {problem}.")
         taken = [column for column in table.columns if column in self.answer_columns]
         if taken and table.uniform:
             raise InputError(

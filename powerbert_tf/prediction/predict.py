@@ -13,7 +13,7 @@ from powerbert_tf.common.files import sha256
 from powerbert_tf.common.reporting import open_bar, say
 from powerbert_tf.common.wording import counted
 from powerbert_tf.data.rejected_rows import REJECTED_FILE, bad_rows_message
-from powerbert_tf.data.settings import DataSettings
+from powerbert_tf.data.settings import TABLE_FLAGS, DataSettings
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.retention import Configuration
 from powerbert_tf.models.classifier import BertClassifier
@@ -68,6 +68,7 @@ class PredictRequest:
             "files": source.describe(),
             "text columns": list(source.texts),
             "quoting": self.data.quoting,
+            **{name: value for name in TABLE_FLAGS if (value := getattr(self.data, name))},
             "predict_format": self.settings.predict_format,
             "predict_shard_rows": self.settings.predict_shard_rows,
             "model": sha256(self.weights),
@@ -100,7 +101,7 @@ def predict_files(request: PredictRequest, overwrite: bool = False) -> Path:
     source = InputRows(
         find_input(settings.predict_file),
         request.texts,
-        request.data.quoting == "minimal",
+        request.data.table_format,
         request.task.classes,
         settings.predict_format,
     )
@@ -138,7 +139,7 @@ def _answer(request: PredictRequest, source: InputRows, shards: ShardFolder) -> 
             bar.begin(window)
             if window.rejected:
                 if request.data.on_bad_row == "error":
-                    raise InputError(bad_rows_message(window.rejected))
+                    raise InputError(bad_rows_message(window.rejected, len(window.rows) + len(window.rejected)))
                 shards.reject(window.rejected)
             if window.encoded is not None:
                 if answerer is None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.own_data import OwnData, load_own_data
-from powerbert_tf.data.settings import DataSettings
+from powerbert_tf.data.settings import TABLE_FLAGS, DataSettings
 from powerbert_tf.data.tables import STANDARD_INPUT
 from powerbert_tf.data.tasks import TASK_FILE, OwnTask
 from powerbert_tf.elimination.reduction import WIDTHS
@@ -83,7 +83,8 @@ def read_predict_request(settings: PredictSettings, given: Mapping[str, Any]) ->
         inference=run.settings.inference,
         root=run.folder.root,
         settings=settings,
-        data=DataSettings(**{**recorded, **data_flags}),
+        # The files to answer need not be written as those of training are.
+        data=DataSettings(**{**{k: value for k, value in recorded.items() if k not in TABLE_FLAGS}, **data_flags}),
         widths={name: own for name in WIDTHS if (own := run.folder.finished("retrain").get(name))},
         texts=tuple(data_flags.get(name) or text for name, text in zip(columns, texts, strict=False)),
     )

@@ -62,7 +62,7 @@ def test_another_column_by_flag():
     own = load_own_data(DataSettings(tfds_name="tiny_reviews", label_column="stars"))
     assert own.task.is_regression
     assert set(own.dataset.splits["train"].labels) <= {4.5, 1.25}
-    with pytest.raises(InputError, match=r"--label_column=mark: no such column; .*: body, stars, verdict"):
+    with pytest.raises(InputError, match=r"--label_column=mark: no such column; .*: 'body', 'stars', 'verdict'"):
         load_own_data(DataSettings(tfds_name="tiny_reviews", label_column="mark"))
 
 

@@ -322,7 +322,10 @@ def test_xla_compiles_few_lengths_and_changes_little(answer):
         ({"task": "nothing"}, r"--task=nothing: no trained model in nothing or .*/runs/nothing .*; train first"),
         ({"task": ""}, r"--task: missing; expected the name of a task that was trained"),
         ({"max_seq_length": 8}, r"--max_seq_length=8: .* was trained with 16; leave the flag out"),
-        ({"text_column": "text"}, r"--text_column=text: no such column; expected one of the columns of .*review, n"),
+        (
+            {"text_column": "text"},
+            r"--text_column=text: no such column; expected one of the columns of .*'review', 'n'",
+        ),
         ({"predict_format": "xml"}, r"--predict_format=xml: expected one of csv, jsonl, parquet"),
         ({"predict_shard_rows": 0}, r"--predict_shard_rows=0: expected at least 1"),
     ],

@@ -14,7 +14,7 @@ import pytest
 from made_up_rows import encoded_rows
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.data.tables import Row, open_table
+from powerbert_tf.data.tables import Row, TableFormat, open_table
 from powerbert_tf.prediction.answers import Answers, answer_columns, choose_lengths, round_answers
 from powerbert_tf.prediction.input_rows import InputRows, Place, find_input
 from powerbert_tf.prediction.shards import open_folder
@@ -27,7 +27,7 @@ TABLE = AnswerTable("csv", ("text", "n"), answer_columns(CLASSES))
 
 
 def source(given, texts=("text",), any_keys=True):
-    return InputRows(find_input(str(given)), texts, True, CLASSES, "jsonl" if any_keys else "csv")
+    return InputRows(find_input(str(given)), texts, TableFormat(), CLASSES, "jsonl" if any_keys else "csv")
 
 
 def write_tables(folder, counts):
@@ -60,8 +60,10 @@ def test_bytes_tell_how_far_reading_has_come(tmp_path, suffix, compress):
     assert np.all(np.diff(read) >= 0)
     assert read[-1] == rows.total_bytes == path.stat().st_size
     if compress is None:
-        lines = np.array([len(line) + 1 for line in content.splitlines()])
-        assert read.tolist() == np.cumsum(lines)[1:].tolist()
+        ends = np.cumsum([len(line) + 1 for line in content.splitlines()])[1:]
+        ahead = read - ends  # the first 500 rows tell how the table is written; then a buffer
+        assert np.all(ahead >= 0)
+        assert np.all(ahead <= ends[500] + (1 << 14))
 
 
 def test_a_file_that_has_become_shorter_is_named(tmp_path):
@@ -76,9 +78,9 @@ def test_a_file_that_has_become_shorter_is_named(tmp_path):
         (
             "text,part",
             ("review",),
-            r"--text_column=review: no such column; expected one of the columns of .*text, part",
+            r"--text_column=review: no such column; expected one of the columns of .*'text', 'part'",
         ),
-        ("text,part", ("",), r"--text_column: missing; expected one of the columns of .*: text, part"),
+        ("text,part", ("",), r"--text_column: missing; expected one of the columns of .*: 'text', 'part'"),
         ("text,part", ("text", ""), r"--text_pair_column: missing; expected one"),
         ("text,prediction", ("text",), r"1: has a column 'prediction', which is a column of the answers; rename"),
         ("text,probability of bad", ("text",), r"1: has a column 'probability of bad'"),

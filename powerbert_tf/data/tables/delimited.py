@@ -1,144 +1,222 @@
-"""CSV and TSV, record by record, each with the line in which it begins.
+"""CSV, TSV and the like, record by record, each with the line in which it begins.
 
-Neither the `csv` module nor pandas can report the line in which an unreadable record begins and read on after it, and
-neither takes a carriage return in an unquoted cell, which pandas writes.
+Python's `csv` in strict mode splits records, as in pandas. `pandas.read_csv` itself fills up a row that is too short
+without a word, and can neither name the line of a bad row nor read on after it.
 """
 
+import csv
+import dataclasses
+import itertools
 import re
-from collections import deque
 from collections.abc import Iterator
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.data.tables.lines import Meter, read_lines
-from powerbert_tf.data.tables.rows import OpenTable, Row, text_problem
+from powerbert_tf.common.wording import counted
+from powerbert_tf.data.tables.lines import Pushback, Text
+from powerbert_tf.data.tables.rows import OpenTable, Row, TableFormat, column_names, text_problem
 
-_LARGEST_RECORD = 1 << 26  # characters; an unclosed quote must not read the whole file into memory
-# From after an opening quote to the closing one; "" is a quote in the cell. Possessive: `""` is never a closing quote.
-_TO_CLOSING_QUOTE = re.compile(r'[^"]*+(?:""[^"]*+)*+"')
+_DELIMITERS = ",;\t|"
+_LARGEST_CELL = 1 << 24  # characters; an unclosed quote must not read the whole file into memory
+_SEPARATOR = re.compile(r'"?sep=(.)"?\s*')  # Excel's first line
+# `csv` takes a carriage return for the end of a record; `surrogateescape` never spells a byte so.
+_RETURN, _STAND_IN = "\r", "\udc0d"
+_SAMPLE_LINES, _SAMPLE_SIZE = 500, 1 << 20
+_UNCLOSED = 'a quote (") is opened and never closed'
 
+csv.field_size_limit(max(csv.field_size_limit(), _LARGEST_CELL))
 
-class _RecordError(Exception):
-    """A record cannot be read; the message is the reason."""
-
-
-class _Lines:
-    """Decoded lines, which can be given back to be taken again."""
-
-    def __init__(self, path: str, compression: str):
-        self.meter = Meter()
-        self._source = read_lines(path, compression, self.meter)
-        self._given_back: deque[tuple[int, str]] = deque()
-
-    def take(self) -> tuple[int, str] | None:
-        if self._given_back:
-            return self._given_back.popleft()
-        number, line = next(self._source, (0, b""))
-        return (number, line.decode("utf-8", "surrogateescape")) if number else None
-
-    def give_back(self, lines: list[tuple[int, str]]) -> None:
-        self._given_back.extendleft(reversed(lines))
+Lines = Pushback[tuple[int, str]]
 
 
-def open_delimited(path: str, compression: str, delimiter: str, quoted: bool) -> OpenTable:
-    """Opens a CSV or TSV file with a header.
+@dataclasses.dataclass(frozen=True)
+class _Dialect:
+    """How cells are written.
+
+    Attributes:
+        delimiter: Between cells.
+        quoted: Whether cells may be quoted; a quote in a quoted cell is doubled. Otherwise it is a character.
+        escape: Character in front of a quote in a cell, and of itself; or empty.
+        spaced: Whether blanks behind a delimiter belong to it.
+    """
+
+    delimiter: str
+    quoted: bool
+    escape: str = ""
+    spaced: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class _Record:
+    """One record.
+
+    Attributes:
+        line: Number of the line in which it begins.
+        text: Its lines; of a record that cannot be read, the first one.
+        cells: Its cells; empty if it cannot be read.
+        problem: Why it cannot be read.
+    """
+
+    line: int
+    text: str
+    cells: list[str]
+    problem: str = ""
+
+
+def open_delimited(text: Text, table_format: TableFormat, delimiter: str) -> OpenTable:
+    """Opens a table of lines with delimiters.
 
     A quoted cell may hold delimiters, line ends and doubled quotes; a quote inside an unquoted cell is an ordinary
     character. If a record cannot be read, only its first line is rejected, and reading resumes at the next line. Blank
     lines are skipped.
 
     Args:
-        path: The file, UTF-8.
-        compression: Suffix in `lines.COMPRESSIONS`, or empty.
-        delimiter: Between cells.
-        quoted: Whether cells may be quoted; otherwise a quote is an ordinary character.
+        text: The file.
+        table_format: What flags say. Otherwise delimiter, escaped quotes and blanks behind delimiters are those that
+            give most of the first rows as many cells as the header has.
+        delimiter: The one that the name of the file tells; it wins if others do as well.
 
     Raises:
-        InputError: There is no header, it names a column twice, its lines end with carriage returns alone, or the file
-            cannot be read.
+        InputError: There is no header, its lines end with carriage returns alone, or the file cannot be read.
     """
-    lines = _Lines(path, compression)
-    first = lines.take()
+    path, lines = text.path, Pushback(text.lines())
+    first = next(lines, None)
     if first is None:
         raise InputError(f"{path}: the file is empty; expected a header with column names, then rows.")
     end = "\r\n" if first[1].endswith("\r\n") else "\n"
-    try:
-        columns = _cells(first, lines, [], delimiter, quoted, end)
-    except _RecordError as reason:
-        raise InputError(f"{path}:1: the header cannot be read: {reason}.") from None
-    problem = text_problem("".join(columns))
+    separator = _SEPARATOR.fullmatch(first[1])
+    if separator:
+        delimiter = separator[1]
+    else:
+        lines.give_back([first])
+    given = table_format.delimiter or (delimiter if separator else "")
+    dialect = _find_dialect(lines, end, given or delimiter, bool(given), table_format.quoted)
+    records = _records(lines, dialect, end)
+    header = next(records, None)
+    if header is None:
+        raise InputError(f"{path}: the file is empty; expected a header with column names, then rows.")
+    problem = header.problem or text_problem("".join(header.cells), text.encoding)
     if problem:
-        raise InputError(f"{path}:1: the header cannot be read: {problem}; expected UTF-8.")
-    if end == "\n" and any("\r" in column for column in columns):
-        raise InputError(f"{path}:1: a carriage return in the header; convert the line ends to those of Unix.")
-    seen: set[str] = set()
-    for column in columns:
-        if column in seen:
-            raise InputError(f"{path}:1: the header names the column {column!r} twice; rename one.")
-        seen.add(column)
-    return OpenTable(path, tuple(columns), _rows(path, lines, columns, delimiter, quoted, end), meter=lines.meter)
+        raise InputError(f"{path}:{header.line}: the header cannot be read: {problem}; pass another --encoding?")
+    if any(_RETURN in cell for cell in header.cells) and not table_format.columns:
+        raise InputError(f"{path}:{header.line}: a carriage return in the header; convert the line ends to Unix's.")
+    columns, doubled = column_names(table_format.columns or header.cells)
+    if table_format.columns:
+        if len(header.cells) != len(columns):
+            raise InputError(
+                f"--columns={','.join(columns)}: names {counted(len(columns), 'column')}; {path}:{header.line} has "
+                f"{counted(len(header.cells), 'cell')}."
+            )
+        if [cell.strip().casefold() for cell in header.cells] != [name.casefold() for name in columns]:
+            records = itertools.chain([header], records)
+    read_as = f"delimiter {dialect.delimiter!r}{' and blanks' if dialect.spaced else ''}, {text.encoding}"
+    read_as += ', \\" for a quote' if dialect.escape else ""
+    read_as += ", no header" if table_format.columns else ""
+    rows = _rows(path, records, columns, text.encoding)
+    return OpenTable(path, columns, rows, meter=text.meter, doubled=doubled, read_as=read_as)
 
 
-def _rows(path: str, lines: _Lines, columns: list[str], delimiter: str, quoted: bool, end: str) -> Iterator[Row]:
-    while (first := lines.take()) is not None:
-        number, line = first
-        if line in ("\n", end):
-            continue
-        more: list[tuple[int, str]] = []
-        try:
-            cells = _cells(first, lines, more, delimiter, quoted, end)
-            if len(cells) != len(columns):
-                raise _RecordError(f"the row has {len(cells)} cells instead of {len(columns)}")
-        except _RecordError as reason:
-            lines.give_back(more)
-            yield Row(path, number, {}, str(reason), _without_end(line, end))
-            continue
-        row = Row(path, number, dict(zip(columns, cells, strict=True)))
-        yield row.checked((line, *(text for _, text in more)))
+def _rows(path: str, records: Iterator[_Record], columns: tuple[str, ...], encoding: str) -> Iterator[Row]:
+    for record in records:
+        if record.problem:
+            yield Row(path, record.line, {}, record.problem, record.text.partition("\n")[0].removesuffix("\r"))
+        else:
+            row = Row(path, record.line, dict(zip(columns, record.cells, strict=True)))
+            yield row.checked((record.text,), encoding)
 
 
-def _cells(
-    first: tuple[int, str], lines: _Lines, more: list[tuple[int, str]], delimiter: str, quoted: bool, end: str
-) -> list[str]:
-    """Returns the cells of the record that begins with the line `first`; adds the lines taken after it to `more`."""
-    line = first[1]
-    if not quoted or '"' not in line:
-        return _without_end(line, end).split(delimiter)
-    cells: list[str] = []
-    position = 0
+class _Taken(Iterator[str]):
+    """Lines for `csv`, which are remembered until the record is complete."""
+
+    def __init__(self, lines: Iterator[tuple[int, str]], end: str):
+        self._lines, self._end = lines, end
+        self.taken: list[tuple[int, str]] = []
+
+    def __next__(self) -> str:
+        numbered = next(self._lines)
+        self.taken.append(numbered)
+        line = numbered[1]
+        if _RETURN not in line:
+            return line
+        body = line.removesuffix("\r\n" if line.endswith('"\r\n') else self._end)
+        return body.replace(_RETURN, _STAND_IN) + line[len(body) :]
+
+
+def _records(lines: Lines, dialect: _Dialect, end: str) -> Iterator[_Record]:
+    """Yields records; those with fewer or more cells than the first are a problem."""
+    width = 0
+    feed = _Taken(lines, end)
+    reader = csv.reader(
+        feed,
+        delimiter=dialect.delimiter,
+        quoting=csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE,
+        escapechar=dialect.escape or None,
+        skipinitialspace=dialect.spaced,
+        strict=True,
+    )
     while True:
-        if not line.startswith('"', position):
-            stop = line.find(delimiter, position)
-            if stop < 0:
-                cells.append(_without_end(line[position:], end))
-                return cells
-            cells.append(line[position:stop])
-            position = stop + 1
+        feed.taken.clear()
+        problem = ""
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            problem = _reason(error, dialect)
+        else:
+            if not cells:
+                continue  # a blank line
+            width = width or len(cells)
+            if len(cells) != width:
+                problem = f"the row has {counted(len(cells), 'cell')} instead of {width}"
+        (number, text), *rest = feed.taken
+        if problem:
+            lines.give_back(rest)
+            yield _Record(number, text, [], problem)
             continue
-        parts: list[str] = []
-        position += 1
-        taken = len(line)
-        while (closing := _TO_CLOSING_QUOTE.match(line, position)) is None:
-            parts.append(line[position:])
-            following = lines.take()
-            if following is None or taken > _LARGEST_RECORD:
-                if following is not None:
-                    more.append(following)
-                raise _RecordError('a quote (") is opened and never closed')
-            more.append(following)
-            line, position = following[1], 0
-            taken += len(line)
-        parts.append(line[position : closing.end() - 1])
-        cells.append("".join(parts).replace('""', '"'))
-        position = closing.end()
-        rest = line[position:]
-        if rest in ("", "\n", "\r\n"):
-            return cells
-        if not rest.startswith(delimiter):
-            raise _RecordError(f"{rest[0]!r} behind a closing quote instead of {delimiter!r} (unbalanced quotes?)")
-        position += 1
+        text = "".join([text, *(line for _, line in rest)])
+        if _RETURN in text:
+            cells = [cell.replace(_STAND_IN, _RETURN) for cell in cells]
+        yield _Record(number, text, cells)
 
 
-def _without_end(line: str, end: str) -> str:
-    r"""Returns a line without its `end`; if that is `\n`, a `\r` before it belongs to the cell."""
-    line = line.removesuffix("\n")
-    return line.removesuffix("\r") if end == "\r\n" else line
+def _reason(error: csv.Error, dialect: _Dialect) -> str:
+    if "expected after" in str(error):
+        return f"a closing quote is not followed by {dialect.delimiter!r} (unbalanced quotes?)"
+    return "a NUL character" if "NUL" in str(error) else _UNCLOSED  # the former before Python 3.11
+
+
+def _find_dialect(lines: Lines, end: str, delimiter: str, is_given: bool, quoted: bool) -> _Dialect:
+    """Returns the dialect in which most of the first records have as many cells as the header, two at least."""
+    sample: list[tuple[int, str]] = []
+    size = 0
+    for numbered in itertools.islice(lines, _SAMPLE_LINES):
+        sample.append(numbered)
+        size += len(numbered[1])
+        if size > _SAMPLE_SIZE:
+            break
+    is_cut = next(lines, None)
+    if is_cut:
+        lines.give_back([is_cut])
+    lines.give_back(sample)
+    has_escapes = any('\\"' in line for _, line in sample)
+    kinds = [("", False), ("", True), ("\\", False), ("\\", True)] if quoted else [("", False)]
+    best, most = _Dialect(delimiter, quoted), 0.0
+    for one in delimiter if is_given else delimiter + _DELIMITERS.replace(delimiter, ""):
+        for escape, spaced in kinds:
+            if (has_escapes or not escape) and not (spaced and one == " "):
+                dialect = _Dialect(one, quoted, escape, spaced)
+                share = _share_of_rows(sample, dialect, end, bool(is_cut))
+                if share > most:
+                    best, most = dialect, share
+    return best
+
+
+def _share_of_rows(sample: list[tuple[int, str]], dialect: _Dialect, end: str, is_cut: bool) -> float:
+    width, good, total = 0, 0, 0
+    for record in _records(Pushback(sample), dialect, end):
+        if is_cut and record.problem == _UNCLOSED:
+            break  # perhaps the end of the sample is in a cell
+        width = width or len(record.cells)
+        good += not record.problem
+        total += 1
+    return good / total if width > 1 else 0.0

@@ -1,28 +1,23 @@
 """Opens a table in the format that its name tells: CSV, TSV, JSON lines, Parquet, or a folder of text files."""
 
 import glob
-import itertools
-import json
 import os
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import pyarrow
-import pyarrow.parquet
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.wording import counted
 from powerbert_tf.data.tables.delimited import open_delimited
-from powerbert_tf.data.tables.lines import BYTE_ORDER_MARK, COMPRESSIONS, STANDARD_INPUT, Meter, read_lines
-from powerbert_tf.data.tables.rows import OpenTable, Row, cell_text, text_problem
+from powerbert_tf.data.tables.json_files import open_json
+from powerbert_tf.data.tables.lines import COMPRESSIONS, STANDARD_INPUT, Text, zipped_name
+from powerbert_tf.data.tables.parquet import PARQUET, is_parquet, open_parquet
+from powerbert_tf.data.tables.rows import OpenTable, Row, TableFormat
 
 TEXT, LABEL = "text", "label"  # columns of a table of class folders
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_JSON_LINES = (".jsonl", ".ndjson", ".json")
-_PARQUET = (".parquet", ".pq")
-_PARQUET_ERRORS = (OSError, ValueError, pyarrow.ArrowException)
-_ROWS_AT_ONCE = 1024
-_BUFFER = 1 << 20  # bytes of a column; without one, the column of a whole row group is read at once
+_JSON_LINES = (".jsonl", ".ndjson")
+_JSON = (*_JSON_LINES, ".json")
 _UNLABELED = "unsup"  # IMDB's folder of reviews without a label
 
 
@@ -55,41 +50,53 @@ def find_files(given: str, flag: str) -> list[str]:
     return found
 
 
-def open_table(path: str, quoted: bool = True, typed: bool = False) -> OpenTable:
+def open_table(path: str, table_format: TableFormat | None = None, typed: bool = False) -> OpenTable:
     """Opens a table in the format that its name tells.
 
     Args:
         path: A file; a folder that has a folder of text files for each class; or `-.csv`, `-.tsv` or `-.jsonl` for a
-            table on standard input.
-        quoted: Whether cells of CSV and TSV may be quoted; otherwise a quote is an ordinary character.
-        typed: Whether rows of JSON lines and Parquet keep the typed values, too.
+            table on standard input. A file of another name has delimiters if `table_format` names one.
+        table_format: What is known about the table; the rest is found.
+        typed: Whether rows of JSON and Parquet keep the typed values, too.
 
     Raises:
         InputError: The file or its header cannot be read, or its name does not tell its format. Taking rows raises it,
             too, if the file turns out to be damaged.
     """
+    table_format = table_format or TableFormat()
     if os.path.isdir(path):
-        return _open_class_folders(path)
+        return _open_class_folders(path, table_format.encoding)
     stem, suffix = os.path.splitext(path.lower())
     from_standard_input = stem == STANDARD_INPUT
     compression = ""
     if suffix in COMPRESSIONS:
         compression, suffix = suffix, os.path.splitext(stem)[1]
+        if compression == ".zip" and suffix not in (*_DELIMITERS, *_JSON):
+            suffix = os.path.splitext(_zipped_name(path).lower())[1]
     if from_standard_input:
         path = STANDARD_INPUT
-    if suffix in _DELIMITERS:
-        return open_delimited(path, compression, _DELIMITERS[suffix], quoted)
-    if suffix in _JSON_LINES:
-        return _open_json_lines(path, compression, typed)
-    if suffix in _PARQUET and not compression and not from_standard_input:
-        return _open_parquet(path, typed)
+    if is_parquet(path) and not from_standard_input:
+        return open_parquet(path, table_format.columns, typed)
+    if suffix in _JSON:
+        return open_json(Text(path, compression, table_format.encoding), table_format, typed, suffix in _JSON_LINES)
+    if suffix in _DELIMITERS or table_format.delimiter:
+        text = Text(path, compression, table_format.encoding)
+        return open_delimited(text, table_format, _DELIMITERS.get(suffix, table_format.delimiter))
     raise InputError(
-        f"{path}: its name does not tell a format; expected {', '.join((*_DELIMITERS, *_JSON_LINES, *_PARQUET))}, also "
-        f"with {', '.join(COMPRESSIONS)} behind it (not Parquet), or a folder of text files for each class."
+        f"{path}: its name does not tell a format; expected {', '.join((*_DELIMITERS, *_JSON, *PARQUET))}, also "
+        f"with {', '.join(COMPRESSIONS)} behind it (not Parquet), a folder of text files for each class, or a file of "
+        "another name with --delimiter."
     )
 
 
-def _open_class_folders(path: str) -> OpenTable:
+def _zipped_name(path: str) -> str:
+    try:
+        return zipped_name(path)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}).") from None
+
+
+def _open_class_folders(path: str, encoding: str) -> OpenTable:
     """Opens a folder such as IMDB's `aclImdb/train` with `{pos,neg}/*.txt`; a file is one row, its line 1."""
     folders = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and entry.name != _UNLABELED)
     files = [(name, file) for name in folders for file in sorted(Path(path, name).glob("*.txt"))]
@@ -100,130 +107,29 @@ def _open_class_folders(path: str) -> OpenTable:
 
     def rows() -> Iterator[Row]:
         for label, file in files:
-            try:
-                text = file.read_bytes().removeprefix(BYTE_ORDER_MARK).decode("utf-8", "surrogateescape")
-            except OSError as error:
-                raise InputError(f"{file}: cannot be read ({error.strerror}).") from None
-            yield Row(str(file), 1, {TEXT: text, LABEL: label}).checked((text,))
+            text = Text(str(file), encoding=encoding)
+            content = "".join(text.pieces())
+            yield Row(str(file), 1, {TEXT: content, LABEL: label}).checked((content,), text.encoding)
 
     return OpenTable(path, (TEXT, LABEL), rows())
 
 
-def open_text_lines(columns: Sequence[str]) -> OpenTable:
+def open_text_lines(columns: Sequence[str], encoding: str = "") -> OpenTable:
     """Opens standard input as plain texts, one per line; `columns` names the one text, or the two with a tab between.
 
     A blank line is a row, too, so that each line gets an answer.
     """
-    meter = Meter()
+    source = Text(STANDARD_INPUT, encoding=encoding)
 
     def rows() -> Iterator[Row]:
-        for number, line in read_lines(STANDARD_INPUT, meter=meter):
-            text = line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "surrogateescape")
+        for number, line in source.lines():
+            text = line.removesuffix("\n").removesuffix("\r")
             texts = text.split("\t") if len(columns) > 1 else [text]
             if len(texts) == len(columns):
-                yield Row(STANDARD_INPUT, number, dict(zip(columns, texts, strict=True))).checked((text,))
+                row = Row(STANDARD_INPUT, number, dict(zip(columns, texts, strict=True)))
+                yield row.checked((text,), source.encoding)
             else:
-                problem = f"{len(texts) - 1} tabs in the line instead of {len(columns) - 1}"
+                problem = f"{counted(len(texts) - 1, 'tab')} in the line instead of {len(columns) - 1}"
                 yield Row(STANDARD_INPUT, number, {}, problem, text)
 
-    return OpenTable(STANDARD_INPUT, tuple(columns), rows(), meter=meter)
-
-
-def _open_json_lines(path: str, compression: str, typed: bool) -> OpenTable:
-    """Opens a file with a JSON object per line; blank lines are skipped."""
-    meter = Meter()
-    lines = read_lines(path, compression, meter)
-    rows = (_json_row(path, number, line, typed) for number, line in lines if line.strip())
-    before: list[Row] = []
-    for row in rows:
-        before.append(row)
-        if not row.problem:
-            break
-    if not before:
-        raise InputError(f"{path}: the file is empty; expected one JSON object a line.")
-    return OpenTable(path, tuple(before[-1].cells), itertools.chain(before, rows), uniform=False, meter=meter)
-
-
-def _json_row(path: str, number: int, line: bytes, typed: bool) -> Row:
-    raw = line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
-    problem = text_problem(raw)
-    if problem:
-        return Row(path, number, {}, problem, raw)
-    try:
-        value = json.loads(raw)
-        if not isinstance(value, dict):
-            return Row(path, number, {}, f"a JSON {type(value).__name__} instead of an object", raw)
-        if not value:
-            return Row(path, number, {}, "a JSON object without fields", raw)
-        cells = {key: cell_text(item) for key, item in value.items()}
-    except (ValueError, RecursionError, OverflowError) as error:
-        return Row(path, number, {}, f"not a JSON object ({' '.join(str(error).split())})", raw)
-    return Row(path, number, cells, values=value if typed else None).checked((*cells, *cells.values()))
-
-
-def is_parquet(path: str) -> bool:
-    """Whether a file has a suffix of Parquet."""
-    return os.path.splitext(path.lower())[1] in _PARQUET
-
-
-def read_schema(path: str) -> pyarrow.Schema:
-    """Reads the schema of a Parquet file.
-
-    Raises:
-        InputError: The file cannot be read.
-    """
-    try:
-        return pyarrow.parquet.read_schema(path)
-    except _PARQUET_ERRORS as error:
-        raise _damaged_parquet(path, error) from None
-
-
-def _damaged_parquet(path: str, error: Exception) -> InputError:
-    return InputError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())[:200]}).")
-
-
-def _open_parquet(path: str, typed: bool) -> OpenTable:
-    try:
-        file = pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER)
-        columns = tuple(file.schema_arrow.names)
-    except _PARQUET_ERRORS as error:
-        raise _damaged_parquet(path, error) from None
-    for column in columns:
-        if columns.count(column) > 1:
-            raise InputError(f"{path}: two columns are named {column!r}; rename one.")
-    meter = Meter()
-    return OpenTable(path, columns, _parquet_rows(path, file, columns, typed, meter), meter=meter)
-
-
-def _parquet_rows(path: str, file: Any, columns: tuple[str, ...], typed: bool, meter: Meter) -> Iterator[Row]:
-    number = 0
-    size, num_rows = os.path.getsize(path), file.metadata.num_rows
-    batches = file.iter_batches(batch_size=_ROWS_AT_ONCE)
-    while True:
-        try:
-            batch = next(batches, None)
-            if batch is None:
-                return
-            read = [_read_column(column, typed) for column in batch.columns]
-        except _PARQUET_ERRORS as error:
-            raise InputError(f"{path}:{number + 1}: {_damaged_parquet(path, error)}") from None
-        for at in range(batch.num_rows):
-            number += 1
-            meter.move_to(size * number // num_rows)
-            cells = {name: texts[at] for name, (texts, _) in zip(columns, read, strict=True)}
-            values = {name: column[at] for name, (_, column) in zip(columns, read, strict=True)} if typed else None
-            yield Row(path, number, cells, values=values).checked()
-
-
-def _read_column(column: pyarrow.Array, typed: bool) -> tuple[list[str | None], list[Any]]:
-    """Returns the cells of a column as texts and, if asked for, as typed values; else the texts again."""
-    if isinstance(column, pyarrow.DictionaryArray):
-        column = column.dictionary_decode()
-    is_large = pyarrow.types.is_large_string(column.type)
-    if is_large or pyarrow.types.is_string(column.type):
-        # Through bytes: a text column whose bytes are not UTF-8 is no error here.
-        column = column.cast(pyarrow.large_binary() if is_large else pyarrow.binary())
-        typed = False
-    values = column.to_pylist()
-    texts = [cell_text(value) for value in values]
-    return texts, values if typed else texts
+    return OpenTable(STANDARD_INPUT, tuple(columns), rows(), meter=source.meter)

@@ -6,9 +6,27 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from powerbert_tf.data.tables.lines import Meter
+from powerbert_tf.data.tables.lines import ENCODING, Meter
 
 Cells = dict[str, str | None]
+_MOST_LISTED = 20  # columns in a message
+
+
+@dataclasses.dataclass(frozen=True)
+class TableFormat:
+    """What is known about the tables of files.
+
+    Attributes:
+        delimiter: Between cells; empty to find it.
+        encoding: Of the text; empty to find it.
+        columns: Names of the columns of a table without a header; empty for one with a header.
+        quoted: Whether cells of CSV and TSV may be quoted; otherwise a quote is an ordinary character.
+    """
+
+    delimiter: str = ""
+    encoding: str = ""
+    columns: tuple[str, ...] = ()
+    quoted: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -17,7 +35,7 @@ class Row:
 
     Attributes:
         file: Path of its file.
-        line: Line of the file in which it begins, from 1; in a Parquet file, the number of the row.
+        line: Line of the file in which it begins, from 1; in Parquet and in a JSON document, the number of the row.
         cells: Column -> text as the file has it; None for a missing value (null or NaN). Empty if the row cannot be
             read.
         problem: Why the row cannot be used; empty if it can.
@@ -41,10 +59,10 @@ class Row:
         """Returns the row with a problem."""
         return dataclasses.replace(self, problem=problem)
 
-    def checked(self, texts: Iterable[str | None] | None = None) -> "Row":
+    def checked(self, texts: Iterable[str | None] | None = None, encoding: str = ENCODING) -> "Row":
         """Returns the row, rejected if one of its cells, or of the given texts, holds what no text should."""
         texts = self.cells.values() if texts is None else texts
-        problem = next(filter(None, (text_problem(text) for text in texts if text is not None)), "")
+        problem = next(filter(None, (text_problem(text, encoding) for text in texts if text is not None)), "")
         return self.rejected(problem) if problem else self
 
     def to_json(self) -> dict[str, Any]:
@@ -63,6 +81,8 @@ class OpenTable:
         rows: Its rows, in order, read as they are taken.
         uniform: Whether each row that can be read has all columns; rows of JSON lines need not.
         meter: Measures how much of the file has been read.
+        doubled: Names that several columns share; the columns are `name`, `name.1` and so on, as in pandas.
+        read_as: How the file was read, such as its delimiter, for the user.
     """
 
     file: str
@@ -70,13 +90,47 @@ class OpenTable:
     rows: Iterator[Row]
     uniform: bool = True
     meter: Meter = dataclasses.field(default_factory=Meter)
+    doubled: frozenset[str] = frozenset()
+    read_as: str = ""
+
+    def column_problem(self, column: str) -> str:
+        """Returns why a column cannot be read; empty if it can."""
+        if column in self.doubled:
+            return f"{self.file} has several columns of that name; rename one"
+        if column in self.columns or not self.uniform:
+            return ""
+        return f"no such column; {self.expected}"
+
+    @property
+    def expected(self) -> str:
+        """The columns that a flag may name, and what to do if there are no names."""
+        more = f" and {len(self.columns) - _MOST_LISTED} more" if len(self.columns) > _MOST_LISTED else ""
+        listed = ", ".join(map(repr, self.columns[:_MOST_LISTED])) + more
+        no_header = "; pass --columns if the file has no header" if self.uniform and self.read_as else ""
+        return f"expected one of the columns of {self.file}: {listed}{no_header}"
 
 
-def text_problem(text: str) -> str:
+def column_names(header: Iterable[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Returns the names that pandas gives columns, without blanks around them, and the names that several share."""
+    names: dict[str, None] = {}
+    doubled = set()
+    for number, given in enumerate(header):
+        name = unique = given.strip() or f"Unnamed: {number}"
+        count = 0
+        while unique in names:
+            doubled.add(name)
+            count += 1
+            unique = f"{name}.{count}"
+        names[unique] = None
+    return tuple(names), frozenset(doubled)
+
+
+def text_problem(text: str, encoding: str = ENCODING) -> str:
     """Returns what a text holds that no text should; empty if there is nothing.
 
     Args:
         text: Decoded with `surrogateescape`, or from a file format that can spell half a surrogate pair.
+        encoding: That of its file.
     """
     if "\0" in text:
         return "a NUL character"
@@ -87,7 +141,7 @@ def text_problem(text: str) -> str:
     except UnicodeEncodeError as error:
         code = ord(text[error.start])
         if 0xDC80 <= code <= 0xDCFF:
-            return f"byte 0x{code - 0xDC00:02x} is not UTF-8"
+            return f"byte 0x{code - 0xDC00:02x} is not {encoding.upper()}"
         return f"half of a surrogate pair, U+{code:04X}"
     return ""
 
