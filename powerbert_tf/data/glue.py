@@ -1,9 +1,7 @@
 """Reads one tab-separated GLUE file."""
 
-import codecs
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from absl import logging
@@ -11,6 +9,8 @@ from absl import logging
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.labels import LabelReader
 from powerbert_tf.data.splits import Split
+from powerbert_tf.data.tables.lines import ENCODING, Text
+from powerbert_tf.data.tables.rows import text_problem
 from powerbert_tf.data.tasks import Layout
 
 _MAX_BAD_SHARE = 0.01
@@ -84,24 +84,15 @@ def read_tsv(path: str | os.PathLike, layout: Layout, classes: Sequence[str], la
 
 
 def _read_lines(path: str | os.PathLike) -> list[str]:
-    try:
-        data = Path(path).read_bytes()
-    except IsADirectoryError:
-        raise InputError(f"{path}: a folder; expected a tab-separated file.") from None
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected a tab-separated file.") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a tab-separated file.") from None
-    data = data.removeprefix(codecs.BOM_UTF8)
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}:{line}: byte 0x{data[error.start]:02x} is not UTF-8 ({error.reason}); convert the file to UTF-8."
-        ) from None
-    # Not str.splitlines, which also splits at characters that occur inside GLUE texts.
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    if os.path.isdir(path):
+        raise InputError(f"{path}: a folder; expected a tab-separated file.")
+    if not os.path.exists(path):
+        raise InputError(f"{path}: no such file; expected a tab-separated file.")
+    lines = []
+    for number, line in Text(os.fspath(path), encoding=ENCODING).lines():
+        if problem := text_problem(line.replace("\0", "")):  # a NUL is a character like others
+            raise InputError(f"{path}:{number}: {problem}; convert the file to UTF-8.")
+        lines.append(line.removesuffix("\n").removesuffix("\r"))
     while lines and not lines[-1]:
         lines.pop()
     return lines

@@ -55,7 +55,7 @@ def files(tmp_path_factory):
             letter = "ab"[number % 2]
             words = [letter] * 4 + [draw.choice("ab") for _ in range(draw.randrange(9))]
             rows.append((" ".join(words), " ".join(words[::2]), letter, f"{number} שלום"))
-        rows[7] = ("", "a", "a", "no text")
+        rows[7] = ("", " ", "a", "no text")
         rows[11] = ("a", "b", "c", "another class")
         pd.DataFrame(rows, columns=["one", "two", "label", "note"]).to_csv(folder / f"{split}.csv", index=False)
     return folder

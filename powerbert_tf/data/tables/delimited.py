@@ -9,6 +9,7 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.wording import counted
@@ -45,8 +46,7 @@ class _Dialect:
     spaced: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class _Record:
+class _Record(NamedTuple):
     """One record.
 
     Attributes:
@@ -124,59 +124,52 @@ def _rows(path: str, records: Iterator[_Record], columns: tuple[str, ...], encod
             yield row.checked((record.text,), encoding)
 
 
-class _Taken(Iterator[str]):
-    """Lines for `csv`, which are remembered until the record is complete."""
-
-    def __init__(self, lines: Iterator[tuple[int, str]], end: str):
-        self._lines, self._end = lines, end
-        self.taken: list[tuple[int, str]] = []
-
-    def __next__(self) -> str:
-        numbered = next(self._lines)
-        self.taken.append(numbered)
-        line = numbered[1]
-        if _RETURN not in line:
-            return line
-        body = line.removesuffix("\r\n" if line.endswith('"\r\n') else self._end)
-        return body.replace(_RETURN, _STAND_IN) + line[len(body) :]
-
-
 def _records(lines: Lines, dialect: _Dialect, end: str) -> Iterator[_Record]:
     """Yields records; those with fewer or more cells than the first are a problem."""
     width = 0
-    feed = _Taken(lines, end)
-    reader = csv.reader(
-        feed,
-        delimiter=dialect.delimiter,
-        quoting=csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE,
-        escapechar=dialect.escape or None,
-        skipinitialspace=dialect.spaced,
-        strict=True,
-    )
+    taken: list[tuple[int, str]] = []
+
+    def feed() -> Iterator[str]:
+        for numbered in lines:
+            taken.append(numbered)
+            yield numbered[1] if _RETURN not in numbered[1] else _without_returns(numbered[1], end)
+
+    def bad(problem: str) -> _Record:
+        (number, line), *rest = taken
+        taken.clear()
+        lines.give_back(rest)
+        return _Record(number, line, [], problem)
+
     while True:
-        feed.taken.clear()
-        problem = ""
+        reader = csv.reader(
+            feed(),
+            delimiter=dialect.delimiter,
+            quoting=csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE,
+            escapechar=dialect.escape or None,
+            skipinitialspace=dialect.spaced,
+            strict=True,
+        )
         try:
-            cells = next(reader)
-        except StopIteration:
+            for cells in reader:
+                width = width or len(cells)
+                if len(cells) != width and cells:
+                    yield bad(f"the row has {counted(len(cells), 'cell')} instead of {width}")
+                elif cells:  # else a blank line
+                    number, text = taken[0]
+                    if len(taken) > 1:
+                        text = "".join(line for _, line in taken)
+                    if _RETURN in text:
+                        cells = [cell.replace(_STAND_IN, _RETURN) for cell in cells]
+                    yield _Record(number, text, cells)
+                taken.clear()
             return
         except csv.Error as error:
-            problem = _reason(error, dialect)
-        else:
-            if not cells:
-                continue  # a blank line
-            width = width or len(cells)
-            if len(cells) != width:
-                problem = f"the row has {counted(len(cells), 'cell')} instead of {width}"
-        (number, text), *rest = feed.taken
-        if problem:
-            lines.give_back(rest)
-            yield _Record(number, text, [], problem)
-            continue
-        text = "".join([text, *(line for _, line in rest)])
-        if _RETURN in text:
-            cells = [cell.replace(_STAND_IN, _RETURN) for cell in cells]
-        yield _Record(number, text, cells)
+            yield bad(_reason(error, dialect))
+
+
+def _without_returns(line: str, end: str) -> str:
+    body = line.removesuffix("\r\n" if line.endswith('"\r\n') else end)
+    return body.replace(_RETURN, _STAND_IN) + line[len(body) :]
 
 
 def _reason(error: csv.Error, dialect: _Dialect) -> str:

@@ -1,11 +1,10 @@
 """JSON: an object a line, an array of rows, or a document with columns, as pandas and `datasets` write them."""
 
-import dataclasses
 import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -65,8 +64,7 @@ def open_json(text: Text, table_format: TableFormat, typed: bool, is_lines: bool
     return OpenTable(path, columns, itertools.chain(before, rows), uniform=False, meter=text.meter, read_as=read_as)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Item:
+class _Item(NamedTuple):
     """A row: its line or number, its text where it has one, and its value, or why it has none."""
 
     number: int
@@ -92,7 +90,8 @@ def _row(path: str, item: _Item, columns: Sequence[str], typed: bool, encoding: 
         cells = {key: cell_text(content) for key, content in value.items()}
     except (ValueError, OverflowError) as error:
         return Row(path, number, {}, _not_json(error), item.raw or repr(value))
-    return Row(path, number, cells, values=value if typed else None).checked((*cells, *cells.values()))
+    row = Row(path, number, cells, values=value if typed else None)
+    return row if item.raw and "\\u" not in item.raw else row.checked((*cells, *cells.values()))
 
 
 def _not_json(error: Exception) -> str:

@@ -170,8 +170,8 @@ class Text:
             pass  # reading will say so, with the line
         return _encoding_of(sample, self.path)
 
-    def pieces(self, longest: int = _PIECE) -> Iterator[str]:
-        r"""Yields the text in pieces of at most `longest` characters, each of which ends with `\n` or is cut.
+    def pieces(self) -> Iterator[str]:
+        """Yields the text in pieces.
 
         Bytes that are not in the encoding are spelled as Python's `surrogateescape` does.
 
@@ -183,11 +183,11 @@ class Text:
             with contextlib.ExitStack() as closing:
                 text = io.TextIOWrapper(self._open(closing), self.encoding, "surrogateescape", newline="\n")
                 closing.enter_context(text)
-                piece = text.readline(longest).removeprefix("\ufeff")
+                piece = text.read(_PIECE).removeprefix("\ufeff")
                 while piece:
-                    number += piece.endswith("\n")
+                    number += piece.count("\n")
                     yield piece
-                    piece = text.readline(longest)
+                    piece = text.read(_PIECE)
         except UnicodeError as error:
             raise InputError(
                 f"{self.path}:{number + 1}: cannot be read as {self.encoding} ({error}); pass another --encoding."
@@ -208,16 +208,26 @@ class Text:
 
 
 def number_lines(pieces: Iterable[str], path: str) -> Iterator[tuple[int, str]]:
-    """Yields the lines that `Text.pieces` makes up, with their numbers, from 1."""
-    number, parts, length = 1, [], 0
+    r"""Yields the lines of a text that comes in pieces, with their numbers, from 1, each with its `\n`.
+
+    Raises:
+        InputError: A line has more than 256 Mi characters.
+    """
+    parts: list[str] = []
+    number, length = 1, 0
     for piece in pieces:
-        parts.append(piece)
-        length += len(piece)
-        if length >= _LONGEST_LINE:
-            raise InputError(f"{path}:{number}: a line of more than {_LONGEST_LINE >> 20} Mi characters; no table.")
-        if piece.endswith("\n"):
-            yield number, "".join(parts)
-            number, parts, length = number + 1, [], 0
+        for line in io.StringIO(piece, newline="\n"):
+            if parts or not line.endswith("\n"):
+                parts.append(line)
+                length += len(line)
+                if length >= _LONGEST_LINE:
+                    most = f"{_LONGEST_LINE >> 20} Mi characters"
+                    raise InputError(f"{path}:{number}: a line of more than {most}; no table.")
+                if not line.endswith("\n"):
+                    continue
+                line, parts, length = "".join(parts), [], 0
+            yield number, line
+            number += 1
     if parts:
         yield number, "".join(parts)
 
