@@ -72,7 +72,8 @@ def load_encoded(split: Split, tokenizer: Tokenizer, max_seq_length: int, folder
 
 def _key(split: Split, tokenizer: Tokenizer, max_seq_length: int) -> str:
     """A hash of everything that the token ids depend on, hexadecimal."""
-    settings = [FORMAT, tokenizer.fingerprint, tokenizer.truncation, max_seq_length, len(split), split.choices]
+    rules = [tokenizer.fingerprint, tokenizer.truncation, tokenizer.pair_truncation, tokenizer.tells_segments]
+    settings = [FORMAT, *rules, max_seq_length, len(split), split.choices]
     digest = hashlib.sha256(json.dumps(settings).encode())
     for column in split.texts:
         for block in in_blocks(column):

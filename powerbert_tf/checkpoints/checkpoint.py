@@ -12,6 +12,8 @@ from powerbert_tf.common.files import sha256
 from powerbert_tf.models.architectures import ARCHITECTURES, Architecture
 from powerbert_tf.models.config import BertConfig
 
+# How the tools that checkpoints come from cut pairs that are too long.
+ROUND_ROBIN, LONGEST_FIRST, WATERFALL = "round_robin", "longest_first", "waterfall"
 _READ = (".json", ".txt", ".model", ".safetensors", ".weights.h5")  # and the files of a TF1 checkpoint
 _TRIED_ANYWAY = 2**26  # weights: with so few, reading the file is the best way to find out that it cannot hold them
 
@@ -30,6 +32,10 @@ class Checkpoint:
         classes: Names of its head's classes; empty if it does not have them.
         problem: What its head answers where that is neither one class of several nor one number, for messages; empty
             for those.
+        pair_truncation: How two texts share the room if they are too long together. Each gets what the other leaves,
+            and at least half of it; an odd token goes to the first text (`ROUND_ROBIN`: Google, KerasHub), or to the
+            longer one, in a tie to the second (`LONGEST_FIRST`: Hugging Face). `WATERFALL`, a choice of KerasHub: the
+            first text gets all that it needs.
     """
 
     name: str
@@ -40,6 +46,7 @@ class Checkpoint:
     max_seq_length: int | None = None
     classes: tuple[str, ...] = ()
     problem: str = ""
+    pair_truncation: str = LONGEST_FIRST
 
     def fingerprint(self) -> str | None:
         """The first 16 hexadecimal digits of a SHA-256 of names and contents of the files that may be read.

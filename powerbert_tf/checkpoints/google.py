@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from powerbert_tf.checkpoints.checkpoint import Checkpoint, require_bytes
+from powerbert_tf.checkpoints.checkpoint import ROUND_ROBIN, Checkpoint, require_bytes
 from powerbert_tf.checkpoints.config_files import google_config
 from powerbert_tf.checkpoints.google_index import STRING, read_index
 from powerbert_tf.checkpoints.names import GOOGLE_EXTRA, weight_names
@@ -44,7 +44,8 @@ def find(name: str, folder: Path, given: Path | None = None) -> Checkpoint | Non
             if not index.is_file():
                 raise InputError(f"{index}: no such file; the checkpoint is incomplete.")
             require_bytes(config, path, sorted(folder.glob(f"{prefix.name}.data-*")))
-            return Checkpoint(name, folder, config, functools.partial(read_weights, prefix, config))
+            read = functools.partial(read_weights, prefix, config)
+            return Checkpoint(name, folder, config, read, pair_truncation=ROUND_ROBIN)
     return None
 
 

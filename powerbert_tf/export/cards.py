@@ -71,6 +71,7 @@ def format_runtime_card(request: ExportRequest, name: str, files: Mapping[str, M
     output = "`scores` float32 `[B]`" if task.is_regression else "`probabilities` float32 `[B, C]`"
     classes = f"classes, in this order: {', '.join(task.classes)}" if task.classes else "a regression"
     segments, pair = (", and 1 for the second text", " text_pair [SEP]") if task.is_pair else ("", "")
+    cut = f", `pair_truncation`: {request.tokenizer.pair_truncation}" if task.is_pair else ""
     table = markdown_table(
         ("file", "weights", "longest input", "each encoder keeps", "largest difference"),
         [
@@ -104,7 +105,7 @@ bits and round activations as they come.
 
 The tokenizer is not in the file. Its {_case(request)} vocabulary is beside it ({tokenizer}). An input is
 `[CLS] text [SEP]{pair}`, with the vocabulary's own names for these special tokens, truncated to
-{request.max_seq_length} tokens (`truncation`: {request.truncation}). See `docs/runtimes.md` for an example.
+{request.max_seq_length} tokens (`truncation`: {request.truncation}{cut}). See `docs/runtimes.md` for an example.
 
 ## Quality and speed
 

@@ -176,7 +176,8 @@ def _ids_signature(call: _ModelCall, model: BertClassifier, task: Task) -> Calla
 
     @tf.function(input_signature=specs, autograph=False)
     def serve(token_ids, segment_ids, padding_mask):
-        inputs = [token_ids, segment_ids, padding_mask]
+        axes, example = ("[B, K, T]", "[[[2, 7, 3]]]") if options else ("[B, T]", "[[2, 7, 3]]")
+        inputs = checked_ranks([token_ids, segment_ids, padding_mask], INPUTS, axes, example)
         if options:
             inputs = [tf.reshape(values, [-1, tf.shape(values)[-1]]) for values in inputs]
         answers = call(*checked_ids(model, *inputs))
@@ -209,6 +210,7 @@ def _examples_signature(call: _ModelCall, tokenize: Callable, task: Task) -> Cal
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")], autograph=False)
     def serve(inputs):
+        (inputs,) = checked_ranks([inputs], ["inputs"], "[B]", "[example.SerializeToString()]")
         parsed = tf.io.parse_example(inputs, features)
         answers = call(*tokenize(*(parsed[name] for name in features)))
         if task.is_regression:
@@ -271,8 +273,32 @@ def _inside(name: str, values: tf.Tensor, size: int, where: str) -> tuple[tf.Ten
     return inside, [f"{name} has ids from", lowest, "to", highest, f"; expected 0 to {size - 1}, {where}"]
 
 
+def checked_ranks(values: Sequence[tf.Tensor], names: Sequence[str], axes: str, example: str) -> list[tf.Tensor]:
+    """Returns the inputs of a request, once they are checked to have as many axes as their signature says.
+
+    Neither TensorFlow nor TensorFlow Serving checks that; without it, some operation further on fails.
+
+    Args:
+        values: The inputs.
+        names: Their names.
+        axes: Their axes, such as `[B, T]`.
+        example: Of a request with these axes, for the message.
+    """
+    rank = axes.count(",") + 1
+    checks = []
+    for value, name in zip(values, names, strict=True):
+        # The graph takes the shape of its signature for granted, and would not look: this one has no known shape.
+        shape = tf.shape(tf.compat.v1.placeholder_with_default(value, None))
+        checks.append(
+            (tf.size(shape) == rank, [f"{name} has the shape", shape, f"; expected {axes}, such as {example}."])
+        )
+    with tf.control_dependencies([_require(checks)]):
+        return [tf.identity(value) for value in values]
+
+
 def checked_texts(texts: Sequence[tf.Tensor], names: Sequence[str]) -> list[tf.Tensor]:
-    """Returns tensors of strings `[B]`, once they are checked to have one size."""
+    """Returns tensors of strings `[B]`, once they are checked to have one axis and one size."""
+    texts = checked_ranks(texts, names, "[B]", '["one text", "another"]')
     sizes = [tf.size(text) for text in texts]
     equal = tf.equal(sizes, sizes[0])
     words: list = [f"{' and '.join(names)} have"]

@@ -22,6 +22,7 @@ RUN_FLAGS = {flag_name(name): field for name, field in FIELDS.items()}
 DATA_FLAGS = {field.name: field for field in dataclasses.fields(DataSettings)}
 _TYPES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _PATHS = ("train_file", "dev_file", "test_file")
+_OF_EXPORTS = "pair_truncation"  # a fact about the checkpoint, repeated for other programs
 _REPEATED = ("max_seq_length", "truncation", "class_weights", "epochs", "batch_size", "learning_rate")
 
 
@@ -92,6 +93,7 @@ def read_task_file(path: str | os.PathLike) -> TaskFile:
     where = f"--task={path}"
     content = read_settings_file(where, path)
     name, classes = content.pop("name", ""), content.pop("classes", [])
+    content.pop(_OF_EXPORTS, None)
     if not isinstance(name, str):
         raise InputError(f"{where}: name is {name!r}; expected a text.")
     if not isinstance(classes, list) or not all(isinstance(one, str) and one.strip() == one != "" for one in classes):
@@ -112,8 +114,11 @@ def read_task_file(path: str | os.PathLike) -> TaskFile:
     return TaskFile(name, tuple(classes), data, values)
 
 
-def describe_task(task: Task, settings: InputSettings, lower_case: bool) -> dict[str, Any]:
-    """The `task.json` of an exported model: how to read its inputs and answers, but not where its data was."""
+def describe_task(task: Task, settings: InputSettings, lower_case: bool, pair_truncation: str = "") -> dict[str, Any]:
+    """The `task.json` of an exported model: how to read its inputs and answers, but not where its data was.
+
+    `pair_truncation` is the tokenizer's, for pairs of texts; a run finds it in its checkpoint.
+    """
     columns = {}
     if isinstance(task, OwnTask):
         columns = {"text_column": task.text_columns[0], "label_column": task.label_column}
@@ -128,6 +133,7 @@ def describe_task(task: Task, settings: InputSettings, lower_case: bool) -> dict
         "max_seq_length": settings.max_seq_length,
         "truncation": settings.truncation,
         "case": "uncased" if lower_case else "cased",
+        **({_OF_EXPORTS: pair_truncation} if pair_truncation else {}),
     }
 
 

@@ -8,9 +8,11 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.models.architectures import BYTE_PAIRS
+from powerbert_tf.tokenizers.special_tokens import SPECIAL_TOKENS
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
-_SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
+_SPECIAL_TOKENS = SPECIAL_TOKENS[BYTE_PAIRS].needed
 _CUT = "\ufdd0"  # a noncharacter, which no text holds
 _SPACE = r"\t\n\x0b\f\r \x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}"
 # GPT-2's pattern has white space "not followed by anything else", which RE2 lacks: the last character before a word is
@@ -29,13 +31,15 @@ def byte_symbols() -> list[str]:
 
 
 class BytePairTokenizer(Tokenizer):
-    """Splits texts into the tokens of the released RoBERTa models.
+    """Splits texts into the tokens of the released RoBERTa models: `<s> a </s>`, `<s> a </s></s> b </s>`, one segment.
 
     The ids are those of `tokenizers.ByteLevelBPETokenizer`, with two exceptions: special tokens spelled out in a text
     are ordinary text, and NUL is dropped.
     """
 
     lower_case = False  # byte pairs are cased
+    kind = BYTE_PAIRS
+    tells_segments = False
     _separators = 2
 
     def __init__(self, vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]]):
@@ -70,23 +74,25 @@ class BytePairTokenizer(Tokenizer):
         described = json.dumps([type(self).__name__, tf_text.__version__, dict(vocabulary), list(merges)])
         self.fingerprint = hashlib.sha256(described.encode()).hexdigest()
 
-    def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
+    def _tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """See `Tokenizer.tokenize`; bytes that are not UTF-8 become U+FFFD."""
         words = self._split(texts)
         distinct, place = tf.unique(words.flat_values, out_idx=tf.int64)
         return tf.cast(words.with_flat_values(tf.gather(self._join(distinct), place)).merge_dims(1, 2), tf.int32)
 
-    def __call__(self, texts: Sequence[tf.Tensor], max_seq_length: int) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
-        """Makes the input of RoBERTa, `<s> a </s>` or `<s> a </s></s> b </s>`; its segments are all 0."""
-        token_ids, _ = super().__call__(texts, max_seq_length)
-        return token_ids, tf.zeros_like(token_ids)
+    def _normalize(self, texts: tf.Tensor) -> tf.Tensor:
+        return texts
+
+    def _tokenize_normalized(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        return self._tokenize(texts)
 
     def spelled(self) -> list[tuple[str, bool]]:
         """See `Tokenizer`; a token that is a part of a character is shown as U+FFFD."""
         byte_of = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
         spelled = []
+        whole = {*_SPECIAL_TOKENS, *(token.content for token in self.added)}
         for token in self.vocabulary:
-            if token in _SPECIAL_TOKENS:
+            if token in whole:
                 spelled.append((token, True))
                 continue
             # Tokens that no merge makes, such as <mask>, need not be made of symbols.

@@ -5,85 +5,151 @@ for byte pairs. Newer versions of `transformers` write `tokenizer.json`, which h
 or beside them.
 """
 
+import contextlib
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import read_object, write_json
+from powerbert_tf.common.reporting import say
 from powerbert_tf.models.architectures import BYTE_PAIRS, SENTENCE_PIECES, WORD_PIECES
+from powerbert_tf.tokenizers.added_tokens import AddedToken
 from powerbert_tf.tokenizers.byte_pairs import BytePairTokenizer
+from powerbert_tf.tokenizers.hard_texts import compare_with_tokenizers
 from powerbert_tf.tokenizers.sentence_pieces import SentencePieceTokenizer
-from powerbert_tf.tokenizers.stated_settings import CLASSES, require_honoured, require_honoured_steps
-from powerbert_tf.tokenizers.word_pieces import SPECIAL_TOKENS, VOCABULARY_HINT, Tokenizer, is_cased, read_vocabulary
+from powerbert_tf.tokenizers.special_tokens import SPECIAL_TOKENS
+from powerbert_tf.tokenizers.stated_settings import (
+    CLASSES,
+    added_tokens,
+    named_tokens,
+    require_honoured,
+    require_honoured_steps,
+    require_model,
+    tells_segments,
+)
+from powerbert_tf.tokenizers.word_pieces import VOCABULARY_HINT, Tokenizer, is_cased, read_vocabulary
 
 _WORD_PIECE_FILE, _PAIRS_FILE, _MERGES_FILE = "vocab.txt", "vocab.json", "merges.txt"
 _HUGGING_FACE_SENTENCE_PIECES, _GOOGLE_SENTENCE_PIECES = "spiece.model", "30k-clean.model"
-_WHOLE_FILE, _CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
-_COMPANIONS = ("special_tokens_map.json", "added_tokens.json")
+_FILES = {
+    WORD_PIECES: (_WORD_PIECE_FILE,),
+    SENTENCE_PIECES: (_HUGGING_FACE_SENTENCE_PIECES, _GOOGLE_SENTENCE_PIECES),
+    BYTE_PAIRS: (_PAIRS_FILE, _MERGES_FILE),
+}
+_WHOLE_FILE, _CONFIG_FILE, _ADDED_FILE = "tokenizer.json", "tokenizer_config.json", "added_tokens.json"
+_MODELS = {"WordPiece": WORD_PIECES, "BPE": BYTE_PAIRS}  # of a `tokenizer.json` that is enough
+_MAP_FILE = "special_tokens_map.json"
+_COMPANIONS = (_MAP_FILE, _ADDED_FILE)
+# Tables of embeddings are filled up to a multiple of such a number, for speed.
+_FILLED_TO, _MOST_FILLED = 8, 128
 
 
 def load_tokenizer(checkpoint: Checkpoint, case: str = "auto", truncation: str = "head") -> Tokenizer:
-    """Loads the tokenizer that a checkpoint was trained with.
+    """Loads the tokenizer that a checkpoint was trained with: the one whose files it has, whatever its architecture.
 
     Args:
         checkpoint: From `find_checkpoint`.
-        case: `"cased"`, `"uncased"`, or `"auto"`: as `tokenizer_config.json` says, else as the vocabulary is.
+        case: `"cased"`, `"uncased"`, or `"auto"`: as the files say, else as the vocabulary is.
         truncation: What is kept of texts that are too long, see `packing.pack_texts`.
 
     Raises:
-        InputError: A file is missing or damaged, or vocabulary, casing and configuration do not fit each other.
+        InputError: A file is missing or damaged, vocabulary, casing and configuration do not fit each other, or a
+            setting is not supported.
     """
     if checkpoint.unpack_tokenizer is not None:
         checkpoint = dataclasses.replace(checkpoint, folder=checkpoint.unpack_tokenizer())
-    kind = checkpoint.architecture.tokenizer
-    require_honoured(kind, checkpoint.folder / _CONFIG_FILE, _tokenizer_config(checkpoint.folder))
-    tokenizer = _LOADERS[kind](checkpoint, case)
-    tokenizer.truncation = truncation
+    folder, kind = checkpoint.folder, _kind_of(checkpoint)
+    stated = _read_if_there(folder / _CONFIG_FILE)
+    require_honoured(kind, folder / _CONFIG_FILE, stated)
+    require_honoured(kind, folder / _MAP_FILE, _read_if_there(folder / _MAP_FILE))
+    whole = folder / _WHOLE_FILE
+    content = _read_whole(kind, whole) if whole.is_file() else {}
+    tokenizer = _LOADERS[kind](checkpoint, _Stated(folder, stated, content), case)
+    tokenizer.truncation, tokenizer.pair_truncation = truncation, checkpoint.pair_truncation
+    if not tells_segments(stated) or checkpoint.config.type_vocab_size == 1:
+        tokenizer.tells_segments = False
     path, config = tokenizer.files[0], checkpoint.config
-    if len(tokenizer.vocabulary) != config.vocab_size:
-        raise InputError(
-            f"{path}: {len(tokenizer.vocabulary)} tokens; expected {config.vocab_size}, the vocab_size of the "
-            "checkpoint's configuration."
-        )
-    _check_same(kind, path, tokenizer.vocabulary)
+    if content:
+        _check_same(path, tokenizer.vocabulary, content["model"]["vocab"])
+        with _well_formed(whole):
+            require_honoured_steps(kind, whole, content)
+    _add_tokens(kind, tokenizer, folder, stated, content)
+    _check_size(path, len(tokenizer.vocabulary), config.vocab_size)
     if config.pad_token_id not in (None, tokenizer.pad_id):
         raise InputError(
             f"{path}: the padding token has id {tokenizer.pad_id}; expected {config.pad_token_id}, the pad_token_id of "
             "the checkpoint's configuration; use the vocabulary that came with it."
         )
+    if content and case == "auto":
+        compare_with_tokenizers(tokenizer, whole)
     return tokenizer
 
 
-def _load_word_pieces(checkpoint: Checkpoint, case: str) -> Tokenizer:
-    settings = dict(_tokenizer_config(checkpoint.folder))
-    if whole := _whole_file(checkpoint, _WORD_PIECE_FILE):
-        path = whole
-        settings |= _read_whole(path, "WordPiece")
-        vocabulary = _in_order(path, settings["vocab"], SPECIAL_TOKENS)
+@dataclasses.dataclass(frozen=True)
+class _Stated:
+    """What the files of a tokenizer say: `tokenizer_config.json` and `tokenizer.json`, each empty if it is missing."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    whole: Mapping[str, Any]
+
+    def of_text(self, name: str, in_whole: str) -> bool | None:
+        """A setting of how texts are treated, and its name in `tokenizer.json`; None if neither file has it.
+
+        Raises:
+            InputError: The files contradict each other.
+        """
+        ours = self.config.get(name)
+        with _well_formed(self.folder / _WHOLE_FILE):
+            theirs = (self.whole.get("normalizer") or {}).get(in_whole)
+        if None not in (ours, theirs) and bool(ours) != bool(theirs):
+            raise InputError(
+                f"{self.folder / _CONFIG_FILE}: {name}={ours!r}; {_WHOLE_FILE} beside it has {in_whole}={theirs!r}; "
+                "expected the same."
+            )
+        found = theirs if ours is None else ours
+        return None if found is None else bool(found)
+
+
+def _kind_of(checkpoint: Checkpoint) -> str:
+    """The kind of tokenizer that a folder has the files of; of several, or of none, the architecture's."""
+    own, folder = checkpoint.architecture.tokenizer, checkpoint.folder
+    found = [kind for kind, names in _FILES.items() if any((folder / name).is_file() for name in names)]
+    if not found and (folder / _WHOLE_FILE).is_file():
+        model = _read_json(folder / _WHOLE_FILE).get("model")
+        kind = _MODELS.get(model.get("type", "")) if isinstance(model, dict) else None
+        found = [kind] if kind else []
+    return own if own in found or not found else found[0]
+
+
+def _load_word_pieces(checkpoint: Checkpoint, stated: _Stated, case: str) -> Tokenizer:
+    path = checkpoint.folder / _WORD_PIECE_FILE
+    if stated.whole and not path.is_file():
+        path = checkpoint.folder / _WHOLE_FILE
+        vocabulary = _in_order(path, stated.whole["model"]["vocab"], SPECIAL_TOKENS[WORD_PIECES].needed)
     else:
-        path = checkpoint.folder / _WORD_PIECE_FILE
         vocabulary = read_vocabulary(path)
-    stated = settings.get("do_lower_case")
-    if case == "auto" and stated and is_cased(vocabulary):
+    lower_case = _lower_case(stated.of_text("do_lower_case", "lowercase") if case == "auto" else None, case)
+    if case == "auto" and lower_case and is_cased(vocabulary):
         raise InputError(
             f"{checkpoint.folder / _CONFIG_FILE}: do_lower_case is true, and {path.name} holds capitals, which that "
             f"would put out of reach; {VOCABULARY_HINT}, or give --case."
         )
-    tokenizer = Tokenizer(vocabulary, _lower_case(stated, case), settings.get("strip_accents"))
+    tokenizer = Tokenizer(vocabulary, lower_case, stated.of_text("strip_accents", "strip_accents"))
     tokenizer.files = (path,)
     return tokenizer
 
 
-def _load_sentence_pieces(checkpoint: Checkpoint, case: str) -> Tokenizer:
-    path = _find(checkpoint, _HUGGING_FACE_SENTENCE_PIECES, _GOOGLE_SENTENCE_PIECES)
-    stated = _tokenizer_config(checkpoint.folder)
-    lower_case = _lower_case(stated.get("do_lower_case"), case)
-    keep_accents, plain = (bool(stated.get(name, False)) for name in ("keep_accents", "plain"))
+def _load_sentence_pieces(checkpoint: Checkpoint, stated: _Stated, case: str) -> Tokenizer:
+    path = _find(checkpoint, *_FILES[SENTENCE_PIECES])
+    config = stated.config
+    lower_case = _lower_case(config.get("do_lower_case"), case)
+    keep_accents, plain = (bool(config.get(name, False)) for name in ("keep_accents", "plain"))
     try:
         tokenizer = SentencePieceTokenizer(path.read_bytes(), lower_case, keep_accents, plain and case == "auto")
     except InputError as error:
@@ -92,15 +158,16 @@ def _load_sentence_pieces(checkpoint: Checkpoint, case: str) -> Tokenizer:
     return tokenizer
 
 
-def _load_byte_pairs(checkpoint: Checkpoint, case: str) -> Tokenizer:
+def _load_byte_pairs(checkpoint: Checkpoint, stated: _Stated, case: str) -> Tokenizer:
     if case == "uncased":
         raise InputError(f"--case=uncased: {checkpoint.architecture.title} is cased; expected cased or auto.")
-    if whole := _whole_file(checkpoint, _PAIRS_FILE):
-        path = merges_path = whole
-        content = _read_whole(path, "BPE")
-        ids, merges = content["vocab"], content["merges"]
+    if stated.whole and not (checkpoint.folder / _PAIRS_FILE).is_file():
+        path = merges_path = checkpoint.folder / _WHOLE_FILE
+        ids = stated.whole["model"]["vocab"]
+        found = stated.whole["model"].get("merges", ())
+        merges = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in found]
     else:
-        path, merges_path = _find(checkpoint, _PAIRS_FILE), _find(checkpoint, _MERGES_FILE)
+        path, merges_path = (_find(checkpoint, name) for name in _FILES[BYTE_PAIRS])
         ids = _read_json(path)
         lines = merges_path.read_text(encoding="utf-8").split("\n")
         merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
@@ -125,12 +192,6 @@ def _lower_case(stated: Any, case: str) -> bool | None:
     return None if stated is None else bool(stated)
 
 
-def _whole_file(checkpoint: Checkpoint, name: str) -> Path | None:
-    """The `tokenizer.json` of a checkpoint that lacks the file `name`."""
-    path = checkpoint.folder / _WHOLE_FILE
-    return path if path.is_file() and not (checkpoint.folder / name).is_file() else None
-
-
 def _find(checkpoint: Checkpoint, *names: str) -> Path:
     """The first of these files that exists."""
     for name in names:
@@ -149,42 +210,34 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: {error}") from None
 
 
-def _tokenizer_config(folder: Path) -> Mapping[str, Any]:
-    path = folder / _CONFIG_FILE
+def _read_if_there(path: Path) -> dict[str, Any]:
     return _read_json(path) if path.is_file() else {}
 
 
-def _read_whole(path: Path, kind: str) -> dict[str, Any]:
-    """Reads a `tokenizer.json` whose model has the type `kind`, `"WordPiece"` or `"BPE"`.
+@contextlib.contextmanager
+def _well_formed(path: Path) -> Iterator[None]:
+    """A block that reads a JSON file of a tokenizer, whose damages are one error."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError) as error:
+        raise InputError(f"{path}: expected a JSON object with a model and its vocab: {error!r}") from None
 
-    Returns:
-        `vocab` (token -> id), `merges` (pairs of tokens, for byte pairs), and `do_lower_case` and `strip_accents` if
-        the file has them.
+
+def _read_whole(kind: str, path: Path) -> dict[str, Any]:
+    """Reads a `tokenizer.json`.
 
     Raises:
         InputError: The file is damaged, or its model has another type.
     """
-    try:
-        content = read_object(path)
-        model = content["model"]
-        found, vocabulary = model.get("type", kind), model["vocab"]
-        if found != kind or not isinstance(vocabulary, dict):
-            raise InputError(f"{path}: a tokenizer of type {found}; expected {kind}.")
-        merges = [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in model.get("merges", ())]
-        normalizer = content.get("normalizer") or {}
-        steps = [step for step in normalizer.get("normalizers", [normalizer]) if step.get("type") == "BertNormalizer"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path, error) from None
-    names = {"do_lower_case": "lowercase", "strip_accents": "strip_accents"}
-    stated = {ours: step[theirs] for step in steps for ours, theirs in names.items() if theirs in step}
-    return {"vocab": vocabulary, "merges": merges, **stated}
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    """The error to raise for a `tokenizer.json` that cannot be read."""
-    if isinstance(error, InputError):
-        return error
-    return InputError(f"{path}: expected a JSON object with a model and its vocab: {error!r}")
+    with _well_formed(path):
+        content = _read_json(path)
+        vocabulary = content["model"]["vocab"]
+        require_model(kind, path, content)
+        if not isinstance(vocabulary, dict if kind != SENTENCE_PIECES else list):
+            raise TypeError(type(vocabulary).__name__)
+    return content
 
 
 def _in_order(path: Path, ids: Mapping[str, int], needed: Sequence[str] = ()) -> list[str]:
@@ -203,35 +256,83 @@ def _in_order(path: Path, ids: Mapping[str, int], needed: Sequence[str] = ()) ->
     return sorted(ids, key=ids.__getitem__)
 
 
-def _check_same(kind: str, path: Path, vocabulary: Sequence[str]) -> None:
-    """Checks a tokenizer against the `tokenizer.json` beside it, if any: its vocabulary and its steps."""
+def _check_same(path: Path, vocabulary: Sequence[str], stored: Any) -> None:
+    """Checks a vocabulary against that of the `tokenizer.json` beside it."""
     other = path.parent / _WHOLE_FILE
-    if not other.is_file():
-        return
-    try:
-        content = _read_json(other)
-        stored = content.get("model", {}).get("vocab", {})
+    with _well_formed(other):
         if isinstance(stored, dict):  # token -> id; else [token, score]
             stored = sorted(stored, key=stored.__getitem__)
         else:
             stored = [token for token, _ in stored]
-    except (AttributeError, TypeError, ValueError) as error:
-        raise _damaged(other, error) from None
     for number, (here, there) in enumerate(zip(vocabulary, stored, strict=False)):
         if here != there:
             differs = f"entry {number} is {here!r}; {other.name} beside it has {there!r}"
             raise InputError(f"{path}: {differs}; {VOCABULARY_HINT}.")
+
+
+def _check_size(path: Path, found: int, rows: int) -> None:
+    """Checks the size of a vocabulary against the rows of the embeddings, some of which may be there to fill up."""
+    if found == rows:
+        return
+    if not (found < rows < found + _MOST_FILLED and rows % _FILLED_TO == 0):
+        raise InputError(
+            f"{path}: {found} tokens; expected {rows}, the vocab_size of the checkpoint's configuration. Tokens that "
+            "were added belong into added_tokens.json or tokenizer.json."
+        )
+    say(f"  {path}: {found} tokens for {rows} rows of embeddings; the last {rows - found} stay unused")
+
+
+def _add_tokens(
+    kind: str, tokenizer: Tokenizer, folder: Path, config: Mapping[str, Any], whole: Mapping[str, Any]
+) -> None:
+    """Adds the tokens that the files of a tokenizer add, in any of the ways of `transformers`."""
+    given: dict[Path, list[Any]] = {}
+    with _well_formed(folder / _WHOLE_FILE):
+        given[folder / _WHOLE_FILE] = list(whole.get("added_tokens") or ())
+    with _well_formed(folder / _CONFIG_FILE):
+        decoder = config.get("added_tokens_decoder") or {}
+        given[folder / _CONFIG_FILE] = [{**token, "id": int(number)} for number, token in decoder.items()]
+    path = folder / _ADDED_FILE
+    with _well_formed(path):
+        given[path] = [{"content": token, "id": int(number)} for token, number in _read_if_there(path).items()]
+    found: dict[str, AddedToken] = {}
+    for path, tokens in given.items():
+        with _well_formed(path):
+            for token in added_tokens(kind, path, tokens):
+                if found.setdefault(token.content, token).id != token.id:
+                    raise InputError(
+                        f"{path}: the added token {token.content!r} has id {token.id}; other files of the tokenizer "
+                        f"have {found[token.content].id}; expected the same."
+                    )
+    behind = max([len(tokenizer.vocabulary), *(token.id + 1 for token in found.values())])
+    for path, values in ((folder / _CONFIG_FILE, config), (folder / _MAP_FILE, _read_if_there(folder / _MAP_FILE))):
+        with _well_formed(path):
+            for content in dict.fromkeys(named_tokens(values)):
+                if content in found or content in SPECIAL_TOKENS[kind]:
+                    continue
+                known = content in tokenizer.vocabulary
+                number = tokenizer.vocabulary.index(content) if known else behind
+                found |= {
+                    token.content: token
+                    for token in added_tokens(kind, path, [{"content": content, "id": number, "special": True}])
+                }
+                behind += not known
     try:
-        require_honoured_steps(kind, other, content)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise _damaged(other, error) from None
+        tokenizer.add_tokens(list(found.values()))
+    except InputError as error:
+        path = next(path for path, tokens in given.items() if tokens)
+        raise InputError(f"{path}: {error}; expected the files that came with the checkpoint.") from None
 
 
 def write_vocabulary(checkpoint: Checkpoint, tokenizer: Tokenizer, folder: Path, google: bool) -> None:
     """Writes the vocabulary files under their names in Google's releases or in Hugging Face's folders."""
-    kind = checkpoint.architecture.tokenizer
+    kind = tokenizer.kind
+    pieces = tokenizer.vocabulary[: tokenizer.num_pieces]
+    if google and len(pieces) < len(tokenizer.vocabulary):
+        token = tokenizer.vocabulary[len(pieces)]
+        raise InputError(f"the added token {token!r} has no place in Google's format; expected another format.")
     if kind == WORD_PIECES:
-        lines = "".join(f"{token}\n" for token in tokenizer.vocabulary)
+        lines = "".join(f"{token}\n" for token in pieces)
         (folder / _WORD_PIECE_FILE).write_text(lines, "utf-8", newline="\n")
         return
     for path in tokenizer.files:
@@ -257,7 +358,7 @@ def write_tokenizer_folder(checkpoint: Checkpoint, tokenizer: Tokenizer, folder:
             copied.append(_WHOLE_FILE)
     for name in copied:
         shutil.copyfile(checkpoint.folder / name, folder / name)
-    kind = checkpoint.architecture.tokenizer
+    kind = tokenizer.kind
     stated = tokenizer.files[0].parent / _CONFIG_FILE  # beside the vocabulary, wherever that was unpacked
     values: dict[str, Any] = {"tokenizer_class": CLASSES[kind][0], "model_max_length": checkpoint.config.max_length}
     if stated.is_file():

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from powerbert_tf.checkpoints.checkpoint import LONGEST_FIRST, ROUND_ROBIN, WATERFALL
 from powerbert_tf.common.errors import InputError
 
 TRUNCATIONS = ("head", "head_tail")
@@ -17,10 +18,11 @@ def pack_texts(
     sep_id: int,
     truncation: str = "head",
     separators: int = 1,
+    pair_truncation: str = ROUND_ROBIN,
 ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
     """Makes `[CLS] a [SEP]` of one text, `[CLS] a [SEP] b [SEP]` of two.
 
-    Tokens beyond `max_seq_length` are cut off the longer text, or the second one in a tie; `truncation` says where.
+    Tokens beyond `max_seq_length` are cut off: of which of two texts, `pair_truncation` says, and where, `truncation`.
 
     Args:
         texts: Ids `[B, (n)]` int32 of the first and perhaps of the second texts, without special tokens.
@@ -30,6 +32,7 @@ def pack_texts(
         truncation: What is kept of a text that is too long: `"head"`, its beginning; `"head_tail"`, a quarter from its
             beginning, rounded up, and the rest from its end.
         separators: Number of `[SEP]` between two texts: 2 for RoBERTa.
+        pair_truncation: How two texts share the room, see `Checkpoint.pair_truncation`.
 
     Returns:
         Ids `[B, (n)]` and segments `[B, (n)]` (0 up to the first `[SEP]`, 1 after it), both int32.
@@ -43,7 +46,8 @@ def pack_texts(
             f"max_seq_length={max_seq_length}: {len(texts)} text(s) take {num_special_tokens} special tokens "
             f"already; expected at least {num_special_tokens}; raise it."
         )
-    kept = _truncate([text.row_lengths() for text in texts], max_seq_length - num_special_tokens)
+    room = max_seq_length - num_special_tokens
+    kept = _truncate([text.row_lengths() for text in texts], room, pair_truncation)
 
     # Every input is a row of parts, [CLS], head and tail of a, [SEP] and so on, each a stretch of `values`: one gather
     # lays all out. tf_text.combine_segments joins ragged tensors one by one, which takes as long as the tokenization.
@@ -67,16 +71,18 @@ def pack_texts(
     return token_ids, token_ids.with_flat_values(segment_ids)
 
 
-def _truncate(lengths: Sequence[tf.Tensor], room: int) -> list[tf.Tensor]:
-    """Tokens of each text that are kept, `[B]` int64 each.
-
-    The loop of the released BERT takes tokens from the longer text, from the second in a tie, until they fit. So the
-    second text gets the room that the first does not need, and at least half of the room, rounded down.
-    """
+def _truncate(lengths: Sequence[tf.Tensor], room: int, pair_truncation: str) -> list[tf.Tensor]:
+    """Tokens of each text that are kept, `[B]` int64 each."""
     if len(lengths) == 1:
         return [tf.minimum(lengths[0], room)]
     first, second = lengths
-    second = tf.minimum(second, tf.maximum(room - first, room // 2))
+    # What the second text gets if both are too long for half of the room; else each gets what the other leaves.
+    share = {
+        ROUND_ROBIN: room // 2,
+        LONGEST_FIRST: tf.where(first > second, tf.constant(room // 2, tf.int64), room - room // 2),
+        WATERFALL: 0,
+    }[pair_truncation]
+    second = tf.minimum(second, tf.maximum(room - first, share))
     return [tf.minimum(first, room - second), second]
 
 

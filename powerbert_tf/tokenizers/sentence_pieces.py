@@ -10,10 +10,12 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.models.architectures import SENTENCE_PIECES
+from powerbert_tf.tokenizers.special_tokens import SPECIAL_TOKENS
 from powerbert_tf.tokenizers.word_pieces import Tokenizer, is_cased
 
 _WORD_START = "▁"
-_SPECIAL_TOKENS = ("<pad>", "<unk>", "[CLS]", "[SEP]")
+_SPECIAL_TOKENS = SPECIAL_TOKENS[SENTENCE_PIECES].needed
 
 
 def _class_of(characters: Iterable[str]) -> str:
@@ -38,6 +40,8 @@ class SentencePieceTokenizer(Tokenizer):
     stripped, lower case; and a token that ends in a digit and a comma is cut before the comma. Special tokens spelled
     out in a text are ordinary text, and NUL is dropped.
     """
+
+    kind = SENTENCE_PIECES
 
     def __init__(self, model: bytes, lower_case: bool | None, keep_accents: bool = False, plain: bool = False):
         """Builds the operations.

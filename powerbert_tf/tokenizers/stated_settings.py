@@ -10,13 +10,9 @@ from typing import Any
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.models.architectures import BYTE_PAIRS, SENTENCE_PIECES, WORD_PIECES
+from powerbert_tf.tokenizers.added_tokens import AddedToken
+from powerbert_tf.tokenizers.special_tokens import SPECIAL_TOKENS
 
-# Tokens with a place of their own; others that were added would be cut into pieces.
-_SPECIAL = {
-    WORD_PIECES: ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
-    SENTENCE_PIECES: ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"),
-    BYTE_PAIRS: ("<s>", "<pad>", "</s>", "<unk>", "<mask>"),
-}
 CLASSES = {  # of `transformers`; the first one is written
     WORD_PIECES: ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer"),
     SENTENCE_PIECES: ("AlbertTokenizer",),
@@ -25,25 +21,56 @@ CLASSES = {  # of `transformers`; the first one is written
 _ANY_CLASS = ("PreTrainedTokenizer", "PreTrainedTokenizerBase", "TokenizersBackend")
 # Setting -> the only value that is done here; a setting that is missing or null has it.
 _ONLY: Mapping[str, Mapping[str, Any]] = {
-    WORD_PIECES: {"tokenize_chinese_chars": True, "do_basic_tokenize": True, "never_split": []},
-    SENTENCE_PIECES: {"remove_space": True, "sp_model_kwargs": {}},
-    BYTE_PAIRS: {"add_prefix_space": False},
+    WORD_PIECES: {
+        "tokenize_chinese_chars": True,
+        "do_basic_tokenize": True,
+        "never_split": [],
+        "wordpieces_prefix": "##",
+    },
+    SENTENCE_PIECES: {"remove_space": True, "sp_model_kwargs": {}, "add_prefix_space": True},
+    BYTE_PAIRS: {"add_prefix_space": False, "do_lower_case": False},
 }
-_ONLY_IN_ALL: Mapping[str, Any] = {"truncation_side": "right", "split_special_tokens": False}
-# Step of a `tokenizer.json` -> its type, and the only values of its settings.
+_ONLY_IN_ALL: Mapping[str, Any] = {
+    "truncation_side": "right",
+    "padding_side": "right",
+    "split_special_tokens": False,
+}
+_SEGMENTS = "token_type_ids"
+_MODELS = {WORD_PIECES: "WordPiece", SENTENCE_PIECES: "Unigram", BYTE_PAIRS: "BPE"}  # of a `tokenizer.json`
+# Setting of the model there -> its only value.
+_MODEL_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    WORD_PIECES: {"unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100},
+    SENTENCE_PIECES: {"byte_fallback": False},
+    BYTE_PAIRS: {
+        "dropout": None,
+        "continuing_subword_prefix": "",
+        "end_of_word_suffix": "",
+        "byte_fallback": False,
+        "ignore_merges": False,
+    },
+}
+# Step -> its type, and the only values of its settings. Of SentencePiece, hard texts are compared.
 _STEPS: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     WORD_PIECES: {
         "normalizer": ("BertNormalizer", {"clean_text": True, "handle_chinese_chars": True}),
         "pre_tokenizer": ("BertPreTokenizer", {}),
     },
-    BYTE_PAIRS: {"pre_tokenizer": ("ByteLevel", {"add_prefix_space": False, "use_regex": True})},
+    SENTENCE_PIECES: {},
+    BYTE_PAIRS: {
+        "normalizer": ("none", {}),
+        "pre_tokenizer": ("ByteLevel", {"add_prefix_space": False, "use_regex": True}),
+    },
 }
+_TRUNCATION = {"direction": "Right", "strategy": "LongestFirst"}
+_PADDING = {"direction": "Right"}
 # How inputs are put together, by `TemplateProcessing`; the other types do the same.
 _TEMPLATES = {
     WORD_PIECES: ("[CLS] A [SEP]", "[CLS] A [SEP] B [SEP]"),
+    SENTENCE_PIECES: ("[CLS] A [SEP]", "[CLS] A [SEP] B [SEP]"),
     BYTE_PAIRS: ("<s> A </s>", "<s> A </s> </s> B </s>"),
 }
-_PROCESSORS = {WORD_PIECES: ("BertProcessing",), BYTE_PAIRS: ("RobertaProcessing",)}
+_TYPE_IDS = {WORD_PIECES: [0, 0, 0, 1, 1], SENTENCE_PIECES: [0, 0, 0, 1, 1], BYTE_PAIRS: [0] * 6}  # of a pair
+_PROCESSORS = {WORD_PIECES: "BertProcessing", SENTENCE_PIECES: "BertProcessing", BYTE_PAIRS: "RobertaProcessing"}
 
 
 def require_honoured(kind: str, path: Path, config: Mapping[str, Any]) -> None:
@@ -60,58 +87,132 @@ def require_honoured(kind: str, path: Path, config: Mapping[str, Any]) -> None:
     name = str(config.get("tokenizer_class") or "").removesuffix("Fast")
     if name and name not in (*CLASSES[kind], *_ANY_CLASS):
         raise InputError(f"{path}: tokenizer_class={name}; expected {' or '.join(CLASSES[kind])}.")
-    for setting, value in (*_ONLY[kind].items(), *_ONLY_IN_ALL.items()):
-        stated = config.get(setting)
-        if stated is not None and stated != value:
-            raise InputError(f"{path}: {setting}={stated!r} is not supported; expected {value!r}.")
-    for token in _added_tokens(config):
-        if token not in _SPECIAL[kind]:
-            raise InputError(f"{path}: the added token {token!r} is not supported; expected {_listed(kind)} alone.")
+    tokens = SPECIAL_TOKENS[kind]
+    special = dict(zip(tokens._fields, tokens.needed, strict=False))
+    stated = {**config, **{name: _content(config[name]) for name in special if config.get(name) is not None}}
+    _require(path, stated, {**_ONLY[kind], **_ONLY_IN_ALL, **special}, may_be_none=True)
+
+
+def tells_segments(config: Mapping[str, Any]) -> bool:
+    """Whether a tokenizer gives the segments of its tokens, by its `tokenizer_config.json`."""
+    return _SEGMENTS in (config.get("model_input_names") or [_SEGMENTS])
+
+
+def require_model(kind: str, path: Path, content: Mapping[str, Any]) -> None:
+    """Checks the type of the model in a `tokenizer.json`.
+
+    Raises:
+        InputError: It is another one.
+        AttributeError, KeyError: The file is damaged.
+    """
+    expected = _MODELS[kind]
+    found = content["model"].get("type", expected)  # which old files leave out
+    if found != expected:
+        raise InputError(f"{path}: a tokenizer of type {found}; expected {expected}.")
 
 
 def require_honoured_steps(kind: str, path: Path, content: Mapping[str, Any]) -> None:
-    """Checks a `tokenizer.json`, of WordPiece or byte pairs; SentencePiece is read from a file of its own.
+    """Checks what is in a `tokenizer.json` beside the vocabulary.
 
     Raises:
         InputError: A step would give other ids than it asks for.
+        AttributeError, KeyError, TypeError: The file is damaged.
     """
-    for token in content.get("added_tokens") or ():
-        if token["content"] not in _SPECIAL[kind]:
-            raise InputError(
-                f"{path}: the added token {token['content']!r} is not supported; expected {_listed(kind)} alone."
-            )
-    for name, (expected, settings) in _STEPS.get(kind, {}).items():
+    _require(path, content["model"], _MODEL_SETTINGS[kind])
+    for name, (expected, settings) in _STEPS[kind].items():
         step = content.get(name) or {}
-        if step.get("type") != expected:
-            found = step.get("type") or "none"
+        found = step.get("type") or "none"
+        if found != expected:
             raise InputError(f"{path}: its {name} is {found}; expected {expected}, as {kind} has here.")
-        for setting, value in settings.items():
-            if step.get(setting, value) != value:
-                raise InputError(f"{path}: {setting}={step[setting]!r} is not supported; expected {value!r}.")
-    processor = content.get("post_processor")
-    if kind not in _TEMPLATES or (processor or {}).get("type") in _PROCESSORS[kind]:
-        return
-    found = tuple(_template(processor or {}, form) for form in ("single", "pair"))
-    if found != _TEMPLATES[kind]:
-        raise InputError(
-            f"{path}: its post_processor makes {found[0] or 'no template'!r} of a text and {found[1] or 'none'!r} of a "
-            f"pair; expected {_TEMPLATES[kind][0]!r} and {_TEMPLATES[kind][1]!r}."
-        )
+        _require(path, step, settings)
+    _require(path, content.get("truncation") or {}, _TRUNCATION, "truncation.")
+    _require(path, content.get("padding") or {}, _PADDING, "padding.")
+    ids = {token["content"]: token["id"] for token in content.get("added_tokens") or ()}
+    vocabulary = content["model"]["vocab"]
+    if isinstance(vocabulary, dict):
+        ids = {**ids, **vocabulary}
+    _require_processor(kind, path, content.get("post_processor") or {}, ids)
 
 
-def _template(processor: Mapping[str, Any], form: str) -> str:
-    parts = [next(iter(part.values())) for part in processor.get(form) or ()]
-    return " ".join(str(part["id"]) for part in parts)
+def _require_processor(kind: str, path: Path, processor: Mapping[str, Any], ids: Mapping[str, int]) -> None:
+    """Checks how inputs are put together; `ids` are those of the vocabulary, or of the special tokens alone."""
+    tokens = SPECIAL_TOKENS[kind]
+    if processor.get("type") == _PROCESSORS[kind]:
+        given = dict([processor["cls"], processor["sep"]])
+    else:
+        single, pair = (_parts(processor, form) for form in ("single", "pair"))
+        found = tuple(" ".join(str(part["id"]) for part in parts) for parts in (single, pair))
+        expected = _TEMPLATES[kind]
+        if found != expected:
+            raise InputError(
+                f"{path}: its post_processor makes {found[0] or 'no template'!r} of a text and {found[1] or 'none'!r} "
+                f"of a pair; expected {expected[0]!r} and {expected[1]!r}."
+            )
+        type_ids = [part.get("type_id", 0) for part in pair]
+        if type_ids != _TYPE_IDS[kind] or any(part.get("type_id", 0) for part in single):
+            raise InputError(
+                f"{path}: its post_processor has other type_ids, of a pair {type_ids}; expected {_TYPE_IDS[kind]}."
+            )
+        given = {token: (*row["ids"],)[0] for token, row in (processor.get("special_tokens") or {}).items()}
+    for token in (tokens.cls_token, tokens.sep_token):
+        if token in ids and given.get(token) != ids[token]:
+            raise InputError(
+                f"{path}: its post_processor has id {given.get(token)} for {token}; expected {ids[token]}, as in its "
+                "vocabulary."
+            )
 
 
-def _added_tokens(config: Mapping[str, Any]) -> Iterator[str]:
-    """Tokens that were added to the vocabulary, in any of the ways of `transformers`."""
-    several = [config.get(name) or () for name in ("additional_special_tokens", "extra_special_tokens")]
-    decoder = config.get("added_tokens_decoder") or {}
-    for tokens in (*several, decoder):
+def _parts(processor: Mapping[str, Any], form: str) -> list[Mapping[str, Any]]:
+    return [next(iter(part.values())) for part in processor.get(form) or ()]
+
+
+def _require(
+    path: Path, stated: Mapping[str, Any], only: Mapping[str, Any], prefix: str = "", may_be_none: bool = False
+) -> None:
+    for name, value in only.items():
+        found = stated.get(name, value)
+        # An empty text is no prefix or suffix, as none is.
+        if found != value and not (found is None and may_be_none) and (found or value):
+            raise InputError(f"{path}: {prefix}{name}={found!r} is not supported; expected {value!r}.")
+
+
+def added_tokens(kind: str, path: Path, tokens: list[Any]) -> list[AddedToken]:
+    """Tokens that a file adds to the vocabulary, without the special ones that each tokenizer has.
+
+    Args:
+        kind: Of the tokenizer.
+        path: Of the file, for messages.
+        tokens: Objects with `id`, `content` and perhaps `normalized`, `single_word`, `lstrip` and `rstrip`.
+
+    Raises:
+        InputError: A token asks for what is not done here.
+        KeyError, TypeError: The file is damaged.
+    """
+    found = []
+    for token in tokens:
+        content = str(token["content"])
+        if content in SPECIAL_TOKENS[kind]:
+            continue
+        if kind == SENTENCE_PIECES:
+            expected = ", ".join(SPECIAL_TOKENS[kind])
+            raise InputError(f"{path}: the added token {content!r} is not supported; expected {expected} alone.")
+        # White space beside a token is none of a word-piece, but part of a byte pair.
+        for name in ("single_word", *(("lstrip", "rstrip") if kind == BYTE_PAIRS else ())):
+            if token.get(name):
+                raise InputError(f"{path}: {name} of the added token {content!r} is not supported; expected false.")
+        if not content:
+            raise InputError(f"{path}: an added token is empty; expected some text.")
+        found.append(AddedToken(content, int(token["id"]), bool(token.get("normalized", not token.get("special")))))
+    return found
+
+
+def named_tokens(config: Mapping[str, Any]) -> Iterator[str]:
+    """Additional special tokens that a `tokenizer_config.json` or a `special_tokens_map.json` names without an id."""
+    for name in ("additional_special_tokens", "extra_special_tokens"):
+        tokens = config.get(name) or ()
         for token in tokens.values() if isinstance(tokens, Mapping) else tokens:
-            yield str(token["content"]) if isinstance(token, Mapping) else str(token)
+            yield _content(token)
 
 
-def _listed(kind: str) -> str:
-    return ", ".join(_SPECIAL[kind])
+def _content(token: Any) -> str:
+    return str(token["content"]) if isinstance(token, Mapping) else str(token)

@@ -1,5 +1,6 @@
 """BERT's WordPiece as TensorFlow operations, which also run inside a SavedModel."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -9,14 +10,18 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from powerbert_tf.checkpoints.checkpoint import ROUND_ROBIN
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.models.architectures import WORD_PIECES
+from powerbert_tf.tokenizers.added_tokens import AddedToken, AddedTokens
 from powerbert_tf.tokenizers.packing import pack_texts
+from powerbert_tf.tokenizers.special_tokens import SPECIAL_TOKENS
 
 _VERSION = 1  # of the ids: increase it if a text gets other ids
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+_SPECIAL_TOKENS = SPECIAL_TOKENS[WORD_PIECES].needed
 VOCABULARY_HINT = "use the vocabulary that came with the checkpoint"
 _MAX_CHARACTERS_PER_WORD = 100
-# What `_split` changes of such a text are its capitals and its borders of words, alone.
+# What `_normalize` and `_words` change of such a text are its capitals and its borders of words, alone.
 _PLAIN = r"[\t\n\r -~]*"
 _CJK = (
     r"\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{20000}-\x{2A6DF}\x{2A700}-\x{2B73F}\x{2B740}-\x{2B81F}\x{2B820}-\x{2CEAF}"
@@ -61,10 +66,10 @@ def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
             repeats = f"line {number} repeats {token!r} of line {numbers[token]}"
             raise InputError(f"{path}: {repeats}; {expected}, each once; {VOCABULARY_HINT}.")
         numbers[token] = number
-    missing = [token for token in SPECIAL_TOKENS if token not in numbers]
+    missing = [token for token in _SPECIAL_TOKENS if token not in numbers]
     if missing:
         raise InputError(
-            f"{path}: no line reads {' or '.join(missing)}; {expected}, among them {', '.join(SPECIAL_TOKENS)}; "
+            f"{path}: no line reads {' or '.join(missing)}; {expected}, among them {', '.join(_SPECIAL_TOKENS)}; "
             f"{VOCABULARY_HINT}."
         )
     return list(numbers)
@@ -98,10 +103,19 @@ class Tokenizer(tf.Module):
         fingerprint: 64 hexadecimal digits that differ between tokenizers with different ids.
         lower_case: Whether texts are lower-cased.
         truncation: What is kept of a text that is too long, see `packing.pack_texts`.
+        pair_truncation: How two texts share the room if they are too long, see `Checkpoint.pair_truncation`.
+        tells_segments: Whether the second of two texts has another segment than the first.
+        added: Tokens that were added to the vocabulary, see `add_tokens`.
+        kind: One of `architectures.WORD_PIECES`, `SENTENCE_PIECES`, `BYTE_PAIRS`.
         files: The files that it was read from; empty if it was not read from files.
     """
 
     truncation = "head"
+    pair_truncation = ROUND_ROBIN
+    tells_segments = True
+    added: tuple[AddedToken, ...] = ()
+    _num_behind = 0  # of them, behind the vocabulary
+    kind = WORD_PIECES
     files: tuple[pathlib.Path, ...] = ()
     _separators = 1  # `[SEP]` between two texts
 
@@ -118,9 +132,7 @@ class Tokenizer(tf.Module):
         """
         super().__init__()
         self.vocabulary = vocabulary = list(vocabulary)
-        self.pad_id = vocabulary.index("[PAD]")
-        self._cls_id = vocabulary.index("[CLS]")
-        self._sep_id = vocabulary.index("[SEP]")
+        self.pad_id, _, self._cls_id, self._sep_id = map(vocabulary.index, _SPECIAL_TOKENS)
         self.lower_case = lower_case = not is_cased(vocabulary) if lower_case is None else lower_case
         self._strips_accents = lower_case if strip_accents is None else strip_accents
         described = [type(self).__name__, _VERSION, tf_text.__version__, lower_case, vocabulary]
@@ -140,11 +152,34 @@ class Tokenizer(tf.Module):
                 vocabulary,
                 token_out_type=tf.int32,
                 no_pretokenization=True,
-                # A character takes four bytes at most, and `_split` has seen to the number of characters.
+                # A character takes four bytes at most, and `_words` has seen to the number of characters.
                 max_bytes_per_word=4 * _MAX_CHARACTERS_PER_WORD,
             )
         except RuntimeError as error:  # raised by the operation for tokens that it cannot look up
             raise InputError(f"vocabulary: cannot be used ({error}); {VOCABULARY_HINT}.") from None
+
+    def add_tokens(self, tokens: Sequence[AddedToken]) -> None:
+        """Adds tokens, which are found in texts before these are split; those behind the vocabulary extend it.
+
+        Raises:
+            InputError: The ids of tokens that the vocabulary lacks do not follow those that it has, one by one.
+        """
+        if not tokens:
+            return
+        last = len(self.vocabulary)
+        for token in sorted(tokens, key=lambda token: token.id):
+            if token.id == len(self.vocabulary):
+                self.vocabulary = [*self.vocabulary, token.content]
+            elif self.vocabulary[token.id : token.id + 1] != [token.content]:
+                raise InputError(
+                    f"the added token {token.content!r} has id {token.id}; expected {last} or the next, behind the "
+                    "vocabulary, or its id there"
+                )
+        self._num_behind = len(self.vocabulary) - last
+        self.added = tuple(tokens)
+        self._added = AddedTokens(tokens, self._normalize)
+        described = json.dumps([self.fingerprint, *map(dataclasses.astuple, tokens)])
+        self.fingerprint = hashlib.sha256(described.encode("utf-8", "surrogatepass")).hexdigest()
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Splits texts into tokens, without special ones.
@@ -155,6 +190,9 @@ class Tokenizer(tf.Module):
         Returns:
             Ids [B, (n)], int32.
         """
+        return self._added.tokenize(texts, self._tokenize_normalized) if self.added else self._tokenize(texts)
+
+    def _tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         is_plain = tf.strings.regex_full_match(texts, _PLAIN)
         plain, other = (tf.where(mask)[:, 0] for mask in (is_plain, ~is_plain))
         ids = tf.concat([self._tokenize_plain(tf.gather(texts, plain)), self._tokenize_any(tf.gather(texts, other))], 0)
@@ -164,7 +202,10 @@ class Tokenizer(tf.Module):
         return self._plain.tokenize(tf.strings.lower(texts) if self.lower_case else texts)
 
     def _tokenize_any(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        return self._any.tokenize(self._split(texts)).merge_dims(1, 2)
+        return self._tokenize_normalized(self._normalize(texts))
+
+    def _tokenize_normalized(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        return self._any.tokenize(_words(texts)).merge_dims(1, 2)
 
     def __call__(self, texts: Sequence[tf.Tensor], max_seq_length: int) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
         """Makes the input of BERT, see `packing.pack_texts`.
@@ -180,7 +221,21 @@ class Tokenizer(tf.Module):
             InputError: `max_seq_length` has no room for the special tokens.
         """
         ids = [self.tokenize(text) for text in texts]
-        return pack_texts(ids, max_seq_length, self._cls_id, self._sep_id, self.truncation, self._separators)
+        token_ids, segment_ids = pack_texts(
+            ids,
+            max_seq_length,
+            self._cls_id,
+            self._sep_id,
+            self.truncation,
+            self._separators,
+            self.pair_truncation,
+        )
+        return token_ids, segment_ids if self.tells_segments else tf.zeros_like(segment_ids)
+
+    @property
+    def num_pieces(self) -> int:
+        """Tokens of the vocabulary before others were added behind it."""
+        return len(self.vocabulary) - self._num_behind
 
     def num_special_tokens(self, num_texts: int) -> int:
         """Special tokens of an input of one or two texts."""
@@ -194,8 +249,8 @@ class Tokenizer(tf.Module):
         """The readable text of each token, by id, and whether a word begins with it."""
         return [(token.removeprefix("##"), not token.startswith("##")) for token in self.vocabulary]
 
-    def _split(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Normalizes texts [B] and splits them into words [B, (n)]."""
+    def _normalize(self, texts: tf.Tensor) -> tf.Tensor:
+        """Texts [B] without what is dropped, and lower-cased and without accents if need be."""
         replace = tf.strings.regex_replace
         texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
         texts = replace(texts, _DROPPED, "")
@@ -208,6 +263,11 @@ class Tokenizer(tf.Module):
             # and it makes a sigma at the end of a word a final one, which BERT does not.
             texts = replace(tf.strings.lower(texts), "Σ", "σ")
             texts = tf.strings.lower(texts, encoding="utf-8")
-        texts = replace(texts, _WORD_OF_ITS_OWN, r" \0 ")
-        texts = replace(texts, _TOO_LONG, "[UNK]")
-        return tf.strings.split(texts)
+        return texts
+
+
+def _words(texts: tf.Tensor) -> tf.RaggedTensor:
+    """Splits normalized texts [B] into words [B, (n)]."""
+    texts = tf.strings.regex_replace(texts, _WORD_OF_ITS_OWN, r" \0 ")
+    texts = tf.strings.regex_replace(texts, _TOO_LONG, "[UNK]")
+    return tf.strings.split(texts)

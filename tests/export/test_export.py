@@ -204,6 +204,35 @@ def test_lengths_out_of_range_are_refused(length, exported):
         signatures_of(exported()[1])["serving_default"](token_ids=ones, segment_ids=ones, padding_mask=ones)
 
 
+@pytest.mark.parametrize("shape", [[], [3, 1], [1, 1], [2, 3, 5]])
+def test_requests_with_other_axes_are_refused_in_one_sentence(shape, exported):
+    signatures, words = signatures_of(exported()[1]), " ".join(map(str, shape))
+    texts, ids = tf.fill(shape, "a"), tf.ones([*shape, *([7] * (len(shape) == 2))], tf.int32)
+    wrong = [
+        (
+            "serve_text",
+            {"text": texts, "text_pair": texts},
+            r"\[text has the shape\] \[{}\] \[; expected \[B\], such as",
+        ),
+        ("serve_examples", {"inputs": texts}, r"\[inputs has the shape\] \[{}\] \[; expected \[B\], such as"),
+        (
+            "serving_default",
+            dict.fromkeys(("token_ids", "segment_ids", "padding_mask"), ids),
+            r"\[token_ids has the shape\] \[{}.*; expected \[B, T\], such",
+        ),
+    ]
+    for signature, inputs, message in wrong:
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message.format(words)):
+            signatures[signature](**inputs)
+
+
+def test_one_text_with_other_axes_is_refused(exported):
+    serve = signatures_of(exported()[1])["serve_text"]
+    texts = {"text": tf.constant(["a", "b"]), "text_pair": tf.constant([["a"], ["b"]])}
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"text_pair has the shape\] \[2 1\] \[; expected \[B\]"):
+        serve(**texts)
+
+
 def test_pairs_and_examples_that_lack_a_text_are_refused(exported):
     signatures = signatures_of(exported()[1])
     with pytest.raises(

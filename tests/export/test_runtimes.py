@@ -5,9 +5,10 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import REPOSITORY
 from keras import ops
-from tiny_bert import random_inputs, random_weights, tiny_config, write_google_checkpoint
+from tiny_bert import SPECIAL_TOKENS, random_inputs, random_weights, tiny_config, write_google_checkpoint
 from tiny_family import KINDS, family_inputs, write_family_checkpoint
 
 from powerbert_tf import load_classifier
@@ -16,6 +17,7 @@ from powerbert_tf.export import writers
 from powerbert_tf.export.runtimes import runtime_module
 from powerbert_tf.models.narrow import prefix
 from powerbert_tf.runs import pipeline
+from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
 CONFIG = tiny_config()
 N, CLASSES, LENGTHS = 23, 3, (11, 23)
@@ -212,6 +214,37 @@ def test_the_documented_example_runs_and_agrees(exported, run_python):
     code = code.replace("runs/MRPC", str(exported)).replace("length = 16", "length = 23")
     code += '\nassert first.shape == (2, 2)\nassert set(labels) <= {"entailment", "not_entailment"}'
     run_python(code)
+
+
+@pytest.mark.parametrize("pair_truncation", ["longest_first", "round_robin"])
+@pytest.mark.parametrize("max_seq_length", [4, 23, 24])
+def test_the_documented_tokenizer_gives_what_serve_text_gives(pair_truncation, max_seq_length, tmp_path):
+    """Of all pairs of few words, and of texts with all that a tokenizer may meet."""
+    theirs = pytest.importorskip("tokenizers").BertWordPieceTokenizer
+    pieces = [*SPECIAL_TOKENS, "a", "b", "##b", "[", "]", "sep", "!", "é"]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    lengths = range(max_seq_length + 3)
+    pairs = [("ab " * first, "a!" * second) for first in lengths for second in lengths]
+    pairs += [("[SEP] a É", "[CLS] b"), ("", "[MASK]"), ("A\tB\u00a0中", "é" * 120)]
+    first, *_ = re.findall(r"```python\n(.*?)```", DOCUMENTATION, flags=re.DOTALL)
+    code = first[first.index("tokenizer = Bert") : first.index("session =")]
+    code, replaced = re.subn(r"(?m)^pairs = .*$", "", code)
+    assert replaced == 1
+    task = {"max_seq_length": max_seq_length, "case": "uncased", "pair_truncation": pair_truncation}
+    names = {
+        "np": np,
+        "BertWordPieceTokenizer": theirs,
+        "folder": tmp_path,
+        "task": task,
+        "pairs": pairs,
+    }
+    exec(code, names)
+    tokenizer = Tokenizer(pieces, lower_case=True)
+    tokenizer.pair_truncation = pair_truncation
+    token_ids, segment_ids = tokenizer([tf.constant(column) for column in zip(*pairs, strict=True)], max_seq_length)
+    np.testing.assert_array_equal(names["inputs"]["token_ids"], token_ids.to_tensor())
+    np.testing.assert_array_equal(names["inputs"]["segment_ids"], segment_ids.to_tensor())
+    np.testing.assert_array_equal(names["inputs"]["padding_mask"], tf.sequence_mask(token_ids.row_lengths()))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Which tokenizer a checkpoint gets, and what does not fit together."""
 
+import dataclasses
 import json
 
 import pytest
@@ -103,6 +104,54 @@ def test_a_vocabulary_of_another_size(spiece, tmp_path):
     (tmp_path / "spiece.model").write_bytes(spiece)
     with pytest.raises(InputError, match=r"spiece\.model: 503 tokens; expected 30000, the vocab_size"):
         load_tokenizer(checkpoint(tmp_path, "albert", 30000))
+
+
+def test_rows_that_fill_a_table_up_stay_unused(tmp_path, capsys):
+    write_words(tmp_path)
+    tokenizer = load_tokenizer(checkpoint(tmp_path, "bert", 64))
+    assert len(tokenizer.vocabulary) == 8
+    assert "vocab.txt: 8 tokens for 64 rows of embeddings; the last 56 stay unused" in capsys.readouterr().out
+    for rows in (63, 8 + 128, 7):  # no multiple of 8, too many, too few
+        with pytest.raises(InputError, match=rf"vocab\.txt: 8 tokens; expected {rows}, .* added_tokens\.json"):
+            load_tokenizer(checkpoint(tmp_path, "bert", rows))
+
+
+@pytest.mark.parametrize("architecture", ["bert", "albert", "distilbert", "roberta", "electra"])
+def test_files_decide_on_the_kind_and_not_the_architecture(architecture, spiece, tmp_path):
+    ours, pad = {}, {"pad_token_id": 1} if architecture == "roberta" else {}
+    for kind, size in (("words", 7 + 1), ("byte pairs", 503), ("sentence pieces", 503)):
+        folder = tmp_path / kind
+        folder.mkdir()
+        if kind == "words":
+            write_words(folder, [WORDS[1], WORDS[0], *WORDS[2:]] if pad else WORDS)
+        elif kind == "byte pairs":
+            write_byte_pairs(folder, size, sample_texts())
+        else:
+            (folder / "spiece.model").write_bytes(spiece)
+        found = checkpoint(folder, architecture, size)
+        if kind == "sentence pieces" and pad:
+            with pytest.raises(InputError, match="the padding token has id 0; expected 1"):
+                load_tokenizer(checkpoint(folder, architecture, size, **pad))
+        ours[kind] = type(load_tokenizer(found))
+    assert list(ours.values()) == [Tokenizer, BytePairTokenizer, SentencePieceTokenizer]
+
+
+def test_a_model_of_one_segment_gets_no_second_one(tmp_path):
+    """RoBERTa with `vocab.txt`, whose tokenizer would tell two texts apart."""
+    write_words(tmp_path, [WORDS[1], WORDS[0], *WORDS[2:]])
+    tokenizer = load_tokenizer(checkpoint(tmp_path, "roberta", 8, type_vocab_size=1, pad_token_id=1))
+    token_ids, segments = tokenizer([tf.constant(["the cat"]), tf.constant(["cats"])], 31)
+    assert token_ids.to_list() == [[2, 5, 6, 3, 6, 7, 3]]
+    assert not segments.flat_values.numpy().any()
+
+
+@pytest.mark.parametrize(("pair_truncation", "kept"), [("longest_first", 3), ("round_robin", 2), ("waterfall", 0)])
+def test_pairs_are_cut_as_the_checkpoints_tool_does(pair_truncation, kept, tmp_path):
+    write_words(tmp_path)
+    found = dataclasses.replace(checkpoint(tmp_path, "bert", 8), pair_truncation=pair_truncation)
+    (token_ids,) = load_tokenizer(found)([tf.constant(["the " * 7]), tf.constant(["cat " * 7])], 8)[0].to_list()
+    assert token_ids.count(6) == kept
+    assert len(token_ids) == 8
 
 
 def test_a_swapped_vocabulary_of_the_same_size(tmp_path):

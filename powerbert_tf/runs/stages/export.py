@@ -59,7 +59,12 @@ def export_request(
         settings=settings,
         truncation=run.settings.inputs.truncation,
         samples=_sample_texts(run),
-        description=describe_task(run.task, run.settings.inputs, run.tokenizer.lower_case),
+        description=describe_task(
+            run.task,
+            run.settings.inputs,
+            run.tokenizer.lower_case,
+            run.tokenizer.pair_truncation if run.task.is_pair else "",
+        ),
         origin={"data": run.dataset.source, "fingerprint": run.fingerprint},
         evaluated=run.folder.result("evaluate"),
         elastic=elastic,
