@@ -14,7 +14,8 @@ from powerbert_tf.models.config import BertConfig
 
 # How the tools that checkpoints come from cut pairs that are too long.
 ROUND_ROBIN, LONGEST_FIRST, WATERFALL = "round_robin", "longest_first", "waterfall"
-_READ = (".json", ".txt", ".model", ".safetensors", ".weights.h5")  # and the files of a TF1 checkpoint
+OPTIONS = "which of several options fits"  # the problem of a head for multiple choice
+_READ = (".json", ".txt", ".model", ".safetensors", ".weights.h5", ".keras")  # and the files of a TF1 checkpoint
 _TRIED_ANYWAY = 2**26  # weights: with so few, reading the file is the best way to find out that it cannot hold them
 
 
@@ -36,6 +37,7 @@ class Checkpoint:
             and at least half of it; an odd token goes to the first text (`ROUND_ROBIN`: Google, KerasHub), or to the
             longer one, in a tie to the second (`LONGEST_FIRST`: Hugging Face). `WATERFALL`, a choice of KerasHub: the
             first text gets all that it needs.
+        ids_of: Gives the ids of texts by the tool's own tokenizer, to compare with; None without one.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Checkpoint:
     classes: tuple[str, ...] = ()
     problem: str = ""
     pair_truncation: str = LONGEST_FIRST
+    ids_of: Callable[[Sequence[str]], Sequence[Sequence[int]]] | None = None
 
     def fingerprint(self) -> str | None:
         """The first 16 hexadecimal digits of a SHA-256 of names and contents of the files that may be read.

@@ -32,10 +32,10 @@ def find(name: str, folder: Path, given: Path | None = None) -> Checkpoint | Non
     Raises:
         InputError: The checkpoint is incomplete, its configuration is damaged, or there are several.
     """
-    for architecture, row in ARCHITECTURES.items():
-        if row.google is None:
-            continue
-        path, prefix = folder / row.google.config, given or folder / row.google.prefix
+    rows = {name: row.google for name, row in ARCHITECTURES.items() if row.google is not None}
+    with_config = {name: files for name, files in rows.items() if (folder / files.config).is_file()}
+    for architecture, files in (with_config or rows).items():
+        path, prefix = folder / files.config, given or folder / files.prefix
         if path.is_file() and not given:
             prefix = _find_prefix(prefix)
         index = Path(f"{prefix}.index")

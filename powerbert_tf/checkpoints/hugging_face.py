@@ -1,16 +1,17 @@
 """Hugging Face's format: `config.json` and `model.safetensors`, or several files with an index."""
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from powerbert_tf.checkpoints.checkpoint import Checkpoint, require_bytes
+from powerbert_tf.checkpoints.checkpoint import OPTIONS, Checkpoint, require_bytes
 from powerbert_tf.checkpoints.config_files import hugging_face_config
-from powerbert_tf.checkpoints.names import HUGGING_FACE_EXTRA, full_hugging_face_name, weight_names
+from powerbert_tf.checkpoints.names import HEAD, HUGGING_FACE_EXTRA, POOLER, full_hugging_face_name, weight_names
 from powerbert_tf.checkpoints.weights import in_one_width, list_names, named_weights
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import read_object, replacing, write_json
@@ -28,6 +29,13 @@ _OTHER_FILES = {
     "tf_model.h5": "TensorFlow weights of transformers: load them there with from_tf=True and save the model",
     "flax_model.msgpack": "Flax weights of transformers: load them there with from_flax=True and save the model",
     "*.onnx": "a graph without a model's structure: give the folder that it was exported from",
+}
+_OF_TEXTS = "ForSequenceClassification"
+# Ending of a class's name -> what its head answers.
+_OTHER_HEADS = {
+    "ForTokenClassification": "a class for each word",
+    "ForQuestionAnswering": "where in a text an answer is",
+    "ForMultipleChoice": OPTIONS,
 }
 _PROBLEMS = (None, "regression", "single_label_classification", "multi_label_classification")
 _PLACEHOLDER = re.compile(r"LABEL_\d+")  # what `transformers` calls a class without a name
@@ -50,11 +58,15 @@ def find(name: str, folder: Path) -> Checkpoint | None:
     return Checkpoint(name, folder, config, lambda: read_weights(folder, config), classes=classes, problem=problem)
 
 
-def describe_other_files(folder: Path) -> str:
-    """Of files that are no checkpoint here, what the first one is and what to do, in parentheses; empty without any."""
+def describe_other_files(folder: Path, name: str = "*") -> str:
+    """Of files that are no checkpoint here, what the first one is and what to do, in parentheses; empty without any.
+
+    `name` is that of a file, for this one alone.
+    """
     for pattern, meaning in _OTHER_FILES.items():
         for path in sorted(folder.glob(pattern)):
-            return f" ({path.name} is {meaning})"
+            if name in ("*", path.name):
+                return f" ({path.name} is {meaning})"
     return ""
 
 
@@ -92,16 +104,18 @@ def read_weights(folder: Path, config: BertConfig) -> dict[str, np.ndarray]:
     weights: dict[str, np.ndarray] = {}
     left_over: set[str] = set()
     rows = {name.hugging_face: name for name in weight_names(config)}
-    for path in _weight_files(folder):
+    files = _weight_files(folder)
+    prefix = _common_prefix([name for path in files for name in _tensor_names(path)], rows, config.architecture)
+    for path in files:
         try:
             with safe_open(path, framework="numpy") as tensors:
                 for foreign in tensors.keys():  # noqa: SIM118 - not a mapping
-                    modern = _modern(foreign, config.architecture)
+                    modern = _modern(foreign.removeprefix(prefix), config.architecture)
                     name = rows.get(modern)
                     if name is not None and name.ours not in weights:
                         array = tensors.get_tensor(foreign)
                         weights[name.ours] = array.T if name.hugging_face_transposed else array
-                    elif not re.fullmatch(HUGGING_FACE_EXTRA[config.architecture], modern):
+                    elif not HUGGING_FACE_EXTRA[config.architecture].fullmatch(modern):
                         left_over.add(foreign)
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path}: cannot be read; damaged or truncated? ({error})") from None
@@ -113,7 +127,35 @@ def read_weights(folder: Path, config: BertConfig) -> dict[str, np.ndarray]:
         )
     if left_over:
         raise InputError(f"{folder}: holds tensors that do not belong to this {title}: {list_names(left_over)}.")
+    if _head_class(folder) != _OF_TEXTS and not weights.keys() & set(POOLER):  # a head of words, beside no pooler
+        weights = {ours: array for ours, array in weights.items() if ours not in HEAD}
     return {ours: array.astype("float32") for ours, array in weights.items()}
+
+
+def _tensor_names(path: Path) -> list[str]:
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            return list(tensors.keys())
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: cannot be read; damaged or truncated? ({error})") from None
+
+
+def _common_prefix(names: Sequence[str], known: Container[str], architecture: str) -> str:
+    """What all names begin with, and what is none of the model's own: `_orig_mod.`, `module.`, `model.` and so on."""
+    columns = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    parts = [column[0] for column in itertools.takewhile(lambda column: len(set(column)) == 1, columns)]
+    prefixes = ["".join(f"{part}." for part in parts[:count]) for count in range(len(parts) + 1)]
+    return max(
+        prefixes,  # the shortest of those that are equally good
+        key=lambda prefix: sum(_modern(name.removeprefix(prefix), architecture) in known for name in names),
+    )
+
+
+def _head_class(folder: Path) -> str:
+    """What the name of the model's class ends with, such as `ForTokenClassification`; empty if there is none."""
+    classes = read_object(folder / CONFIG_FILE).get("architectures") or [""]
+    head = re.search(r"For[A-Z]\w*$", str(classes[0]) if isinstance(classes, list) else "")
+    return head[0] if head else ""
 
 
 def _read_classes(folder: Path) -> tuple[str, ...]:
@@ -128,7 +170,7 @@ def _read_classes(folder: Path) -> tuple[str, ...]:
 
 
 def _read_problem(folder: Path) -> str:
-    """What a head answers, by `problem_type`, where it is neither one class nor one number.
+    """What a head answers, by its class and `problem_type`, where it is neither one class nor one number.
 
     Raises:
         InputError: `problem_type` is none that `transformers` knows.
@@ -138,6 +180,8 @@ def _read_problem(folder: Path) -> str:
     if kind not in _PROBLEMS:
         known = ", ".join(filter(None, _PROBLEMS))
         raise InputError(f"{folder / CONFIG_FILE}: problem_type={kind!r}; expected one of {known}.")
+    if (head := _head_class(folder)) in _OTHER_HEADS:
+        return f"{_OTHER_HEADS[head]} ({head})"
     if kind == "multi_label_classification":
         return "several labels at once (problem_type=multi_label_classification)"
     if kind == "regression" and len(named) > 1:
@@ -147,8 +191,7 @@ def _read_problem(folder: Path) -> str:
 
 def _modern(foreign: str, architecture: str) -> str:
     """The name without the prefix of the base model, and with today's names of a LayerNorm's weights."""
-    # `torch.compile` puts its own name before all.
-    name = foreign.removeprefix("_orig_mod.").removeprefix(f"{architecture}.")
+    name = foreign.removeprefix(f"{architecture}.")
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 

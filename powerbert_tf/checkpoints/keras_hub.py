@@ -6,6 +6,7 @@ here translate the names of their layers.
 
 import atexit
 import dataclasses
+import functools
 import importlib
 import json
 import os
@@ -19,7 +20,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from powerbert_tf.checkpoints.checkpoint import Checkpoint
+from powerbert_tf.checkpoints.checkpoint import ROUND_ROBIN, Checkpoint
+from powerbert_tf.checkpoints.keras_file import FILE
 from powerbert_tf.checkpoints.names import HEAD, POOLER, weight_names
 from powerbert_tf.checkpoints.weights import list_names
 from powerbert_tf.common.errors import InputError, first_line
@@ -27,8 +29,8 @@ from powerbert_tf.common.files import read_object
 from powerbert_tf.models.architectures import ARCHITECTURES, SENTENCE_PIECES
 from powerbert_tf.models.config import BertConfig
 
-FILE = ".keras"  # the suffix of Keras' own files
 _SCHEME = re.compile(r"[a-z]+://")
+_LORA = re.compile(r"/lora_\w+_[ab]$")
 _BARE_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
@@ -122,6 +124,20 @@ _TOKENIZER_FILES = {
     "vocabulary.txt": "vocab.txt",
     "vocabulary.spm": "spiece.model",
     "vocabulary.json": "vocab.json",
+}
+
+
+# Setting of a tokenizer -> the only value that is done here.
+_ONLY: Mapping[str, Any] = {
+    "split": True,
+    "split_on_cjk": True,
+    "suffix_indicator": "##",
+    "oov_token": "[UNK]",
+    "special_tokens_in_strings": False,
+    "add_prefix_space": False,
+    "add_bos": False,
+    "add_eos": False,
+    "sequence_length": None,
 }
 
 
@@ -229,20 +245,32 @@ def _describe(name: str, model: Any, load: Callable[[], keras.layers.Layer], pre
         config, max_position_embeddings=config.max_position_embeddings + config.position_offset
     )
     preprocessor = getattr(head, "preprocessor", None)
+    if preprocessor is not None and not _is_of_keras_hub(preprocessor):
+        raise InputError(
+            f"checkpoint {name}: its preprocessor is a {type(preprocessor).__name__}; expected KerasHub's own."
+        )
+    tokenizer = functools.cache(lambda: _tokenizer(name, preprocessor, preset))
     return Checkpoint(
         name,
         Path(name),
         config,
         lambda: _weights_of(name, load(), config),
-        lambda: _unpack(_tokenizer(name, preprocessor, preset), architecture),
+        lambda: _unpack(name, tokenizer(), architecture),
         getattr(preprocessor, "sequence_length", None),
+        pair_truncation=getattr(preprocessor, "truncate", ROUND_ROBIN),
+        ids_of=lambda texts: [list(ids) for ids in tokenizer()(list(texts))],
     )
+
+
+def _is_of_keras_hub(thing: Any) -> bool:
+    """Whether its class is one of KerasHub's itself: one derived from it may do something else."""
+    return type(thing).__module__.startswith("keras_hub.")
 
 
 def _architecture_of(name: str, model: Any, backbone: Any) -> str:
     # The class itself: one derived from it may have another graph.
     architecture = next((key for key, kind in KINDS.items() if kind.backbone == type(backbone).__name__), None)
-    is_known = architecture is not None and type(backbone).__module__.startswith("keras_hub.")
+    is_known = architecture is not None and _is_of_keras_hub(backbone)
     if not is_known or (model is not backbone and type(model).__name__ != KINDS[str(architecture)].classifier):
         known = [one for kind in KINDS.values() for one in (kind.classifier, kind.backbone) if one]
         raise InputError(f"checkpoint {name}: a {type(model).__name__}; expected one of KerasHub's {', '.join(known)}.")
@@ -273,7 +301,9 @@ def _check_head(name: str, head: Any, backbone: Any) -> None:
 def _weights_of(name: str, model: Any, config: BertConfig) -> dict[str, np.ndarray]:
     """Our path -> array, of all weights of the model."""
     kind = KINDS[config.architecture]
-    variables = {variable.path: variable for variable in model.weights if "seed_generator" not in variable.path}
+    learned = [variable for variable in model.weights if "seed_generator" not in variable.path]
+    variables = {variable.path: variable for variable in learned if not _LORA.search(variable.path)}
+    merged = _merged_with_lora(model)
     weights = {}
     for row in weight_names(config):
         layer, weight = _split(row.ours)
@@ -284,7 +314,8 @@ def _weights_of(name: str, model: Any, config: BertConfig) -> dict[str, np.ndarr
             continue
         if not keras.backend.is_float_dtype(variable.dtype):
             raise InputError(f"checkpoint {name}: {variable.path} is {variable.dtype}; expected a model of floats.")
-        weights[row.ours] = _flattened(layer, weight, keras.ops.convert_to_numpy(variable).astype("float32"))
+        values = merged.get(variable.path, variable)
+        weights[row.ours] = _flattened(layer, weight, keras.ops.convert_to_numpy(values).astype("float32"))
     if variables:
         raise InputError(
             f"checkpoint {name}: holds weights that this model does not have: {list_names(set(variables))}."
@@ -296,6 +327,17 @@ def _weights_of(name: str, model: Any, config: BertConfig) -> dict[str, np.ndarr
     table = weights["embeddings/position_embeddings"]
     weights["embeddings/position_embeddings"] = np.pad(table, [[config.position_offset, 0], [0, 0]])
     return weights
+
+
+def _merged_with_lora(model: Any) -> dict[str, Any]:
+    """The path of each matrix to which `enable_lora` has added two others -> its values with them."""
+    found = {}
+    for layer in model._flatten_layers():
+        if getattr(layer, "lora_enabled", False):
+            # The property has what the layer computes with; the variable beneath, what it had before.
+            name = "embeddings" if hasattr(layer, "embeddings") else "kernel"
+            found[f"{layer.path}/{name}"] = getattr(layer, name)
+    return found
 
 
 def _split(path: str) -> tuple[str, str]:
@@ -326,8 +368,20 @@ def _tokenizer(name: str, preprocessor: Any, preset: str | None) -> Any:
     return tokenizer
 
 
-def _unpack(tokenizer: Any, architecture: str) -> Path:
-    """Writes a tokenizer's files under their usual names, with a configuration of how it treats texts."""
+def _unpack(name: str, tokenizer: Any, architecture: str) -> Path:
+    """Writes a tokenizer's files under their usual names, with a configuration of how it treats texts.
+
+    Raises:
+        InputError: It has a setting that is not supported.
+    """
+    if not _is_of_keras_hub(tokenizer):
+        raise InputError(f"checkpoint {name}: its tokenizer is a {type(tokenizer).__name__}; expected KerasHub's own.")
+    for setting, value in _ONLY.items():
+        found = getattr(tokenizer, setting, value)
+        if found != value:
+            raise InputError(
+                f"checkpoint {name}: its tokenizer has {setting}={found!r}, which is not supported; expected {value!r}."
+            )
     path = Path(tempfile.mkdtemp(prefix="powerbert-tokenizer-"))
     atexit.register(shutil.rmtree, path, ignore_errors=True)  # until then, exports copy them
     tokenizer.save_assets(str(path))

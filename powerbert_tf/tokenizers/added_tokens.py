@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from powerbert_tf.common.errors import InputError
+
 
 @dataclasses.dataclass(frozen=True)
 class AddedToken:
@@ -31,12 +33,21 @@ class AddedTokens(tf.Module):
         Args:
             tokens: The tokens.
             normalize: Normalizes texts `[B]`.
+
+        Raises:
+            InputError: Two tokens become the same if they are normalized.
         """
         super().__init__()
         as_they_are = {token.content: token.id for token in tokens if not token.normalized}
         others = [token for token in tokens if token.normalized]
         contents = normalize(tf.constant([token.content for token in others], tf.string)).numpy()
-        normalized = {content.decode("utf-8"): token.id for content, token in zip(contents, others, strict=True)}
+        normalized: dict[str, int] = {}
+        for content, token in zip(contents, others, strict=True):
+            if normalized.setdefault(content.decode("utf-8"), token.id) != token.id:
+                raise InputError(
+                    f"the added token {token.content!r} is the same as another one once texts are normalized; "
+                    "expected different ones"
+                )
         self._normalize = normalize
         self._as_they_are, self._normalized = _Finder(as_they_are), _Finder(normalized)
 

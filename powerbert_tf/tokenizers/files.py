@@ -20,7 +20,7 @@ from powerbert_tf.common.reporting import say
 from powerbert_tf.models.architectures import BYTE_PAIRS, SENTENCE_PIECES, WORD_PIECES
 from powerbert_tf.tokenizers.added_tokens import AddedToken
 from powerbert_tf.tokenizers.byte_pairs import BytePairTokenizer
-from powerbert_tf.tokenizers.hard_texts import compare_with_tokenizers
+from powerbert_tf.tokenizers.hard_texts import compare, compare_with_tokenizers
 from powerbert_tf.tokenizers.sentence_pieces import SentencePieceTokenizer
 from powerbert_tf.tokenizers.special_tokens import SPECIAL_TOKENS
 from powerbert_tf.tokenizers.stated_settings import (
@@ -31,6 +31,7 @@ from powerbert_tf.tokenizers.stated_settings import (
     require_honoured_steps,
     require_model,
     tells_segments,
+    text_settings,
 )
 from powerbert_tf.tokenizers.word_pieces import VOCABULARY_HINT, Tokenizer, is_cased, read_vocabulary
 
@@ -69,7 +70,9 @@ def load_tokenizer(checkpoint: Checkpoint, case: str = "auto", truncation: str =
     require_honoured(kind, folder / _MAP_FILE, _read_if_there(folder / _MAP_FILE))
     whole = folder / _WHOLE_FILE
     content = _read_whole(kind, whole) if whole.is_file() else {}
-    tokenizer = _LOADERS[kind](checkpoint, _Stated(folder, stated, content), case)
+    with _well_formed(whole):
+        in_whole = text_settings(kind, content, case == "auto") if content else {}
+    tokenizer = _LOADERS[kind](checkpoint, _Stated(folder, stated, content, in_whole), case)
     tokenizer.truncation, tokenizer.pair_truncation = truncation, checkpoint.pair_truncation
     if not tells_segments(stated) or checkpoint.config.type_vocab_size == 1:
         tokenizer.tells_segments = False
@@ -79,38 +82,42 @@ def load_tokenizer(checkpoint: Checkpoint, case: str = "auto", truncation: str =
         with _well_formed(whole):
             require_honoured_steps(kind, whole, content)
     _add_tokens(kind, tokenizer, folder, stated, content)
-    _check_size(path, len(tokenizer.vocabulary), config.vocab_size)
+    _check_size(path, tokenizer, config.vocab_size)
     if config.pad_token_id not in (None, tokenizer.pad_id):
         raise InputError(
             f"{path}: the padding token has id {tokenizer.pad_id}; expected {config.pad_token_id}, the pad_token_id of "
             "the checkpoint's configuration; use the vocabulary that came with it."
         )
-    if content and case == "auto":
+    if case == "auto" and content:
         compare_with_tokenizers(tokenizer, whole)
+    if case == "auto" and checkpoint.ids_of is not None:
+        compare(tokenizer, checkpoint.ids_of, f"checkpoint {checkpoint.name}")
     return tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
 class _Stated:
-    """What the files of a tokenizer say: `tokenizer_config.json` and `tokenizer.json`, each empty if it is missing."""
+    """What the files of a tokenizer say: `tokenizer_config.json` and `tokenizer.json`, each empty if it is missing.
+
+    `in_whole` are settings of the second one, see `stated_settings.text_settings`.
+    """
 
     folder: Path
     config: Mapping[str, Any]
     whole: Mapping[str, Any]
+    in_whole: Mapping[str, bool]
 
-    def of_text(self, name: str, in_whole: str) -> bool | None:
-        """A setting of how texts are treated, and its name in `tokenizer.json`; None if neither file has it.
+    def of_text(self, name: str) -> bool | None:
+        """A setting of how texts are treated; None if neither file has it.
 
         Raises:
             InputError: The files contradict each other.
         """
-        ours = self.config.get(name)
-        with _well_formed(self.folder / _WHOLE_FILE):
-            theirs = (self.whole.get("normalizer") or {}).get(in_whole)
-        if None not in (ours, theirs) and bool(ours) != bool(theirs):
+        ours, theirs = self.config.get(name), self.in_whole.get(name)
+        if None not in (ours, theirs) and bool(ours) != theirs:
             raise InputError(
-                f"{self.folder / _CONFIG_FILE}: {name}={ours!r}; {_WHOLE_FILE} beside it has {in_whole}={theirs!r}; "
-                "expected the same."
+                f"{self.folder / _CONFIG_FILE}: {name}={ours!r}; the normalizer in {_WHOLE_FILE} beside it does "
+                "otherwise; expected the same."
             )
         found = theirs if ours is None else ours
         return None if found is None else bool(found)
@@ -134,22 +141,21 @@ def _load_word_pieces(checkpoint: Checkpoint, stated: _Stated, case: str) -> Tok
         vocabulary = _in_order(path, stated.whole["model"]["vocab"], SPECIAL_TOKENS[WORD_PIECES].needed)
     else:
         vocabulary = read_vocabulary(path)
-    lower_case = _lower_case(stated.of_text("do_lower_case", "lowercase") if case == "auto" else None, case)
+    lower_case = _lower_case(stated.of_text("do_lower_case") if case == "auto" else None, case)
     if case == "auto" and lower_case and is_cased(vocabulary):
         raise InputError(
             f"{checkpoint.folder / _CONFIG_FILE}: do_lower_case is true, and {path.name} holds capitals, which that "
             f"would put out of reach; {VOCABULARY_HINT}, or give --case."
         )
-    tokenizer = Tokenizer(vocabulary, lower_case, stated.of_text("strip_accents", "strip_accents"))
+    tokenizer = Tokenizer(vocabulary, lower_case, stated.of_text("strip_accents"))
     tokenizer.files = (path,)
     return tokenizer
 
 
 def _load_sentence_pieces(checkpoint: Checkpoint, stated: _Stated, case: str) -> Tokenizer:
     path = _find(checkpoint, *_FILES[SENTENCE_PIECES])
-    config = stated.config
-    lower_case = _lower_case(config.get("do_lower_case"), case)
-    keep_accents, plain = (bool(config.get(name, False)) for name in ("keep_accents", "plain"))
+    lower_case = _lower_case(stated.of_text("do_lower_case") if case == "auto" else None, case)
+    keep_accents, plain = bool(stated.of_text("keep_accents")), bool(stated.config.get("plain", False))
     try:
         tokenizer = SentencePieceTokenizer(path.read_bytes(), lower_case, keep_accents, plain and case == "auto")
     except InputError as error:
@@ -270,14 +276,16 @@ def _check_same(path: Path, vocabulary: Sequence[str], stored: Any) -> None:
             raise InputError(f"{path}: {differs}; {VOCABULARY_HINT}.")
 
 
-def _check_size(path: Path, found: int, rows: int) -> None:
+def _check_size(path: Path, tokenizer: Tokenizer, rows: int) -> None:
     """Checks the size of a vocabulary against the rows of the embeddings, some of which may be there to fill up."""
+    found, behind = len(tokenizer.vocabulary), tokenizer.vocabulary[tokenizer.num_pieces :]
     if found == rows:
         return
     if not (found < rows < found + _MOST_FILLED and rows % _FILLED_TO == 0):
+        added = f", with the added {', '.join(behind)}" if behind else ""
         raise InputError(
-            f"{path}: {found} tokens; expected {rows}, the vocab_size of the checkpoint's configuration. Tokens that "
-            "were added belong into added_tokens.json or tokenizer.json."
+            f"{path}: {found} tokens{added}; expected {rows}, the vocab_size of the checkpoint's configuration. Tokens "
+            "that were added belong into added_tokens.json or tokenizer.json."
         )
     say(f"  {path}: {found} tokens for {rows} rows of embeddings; the last {rows - found} stay unused")
 

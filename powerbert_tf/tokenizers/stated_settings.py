@@ -49,18 +49,21 @@ _MODEL_SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "ignore_merges": False,
     },
 }
-# Step -> its type, and the only values of its settings. Of SentencePiece, hard texts are compared.
-_STEPS: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+# Step -> its types, in their order where there are several, and the only values of their settings.
+_STEPS: Mapping[str, Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]]] = {
     WORD_PIECES: {
-        "normalizer": ("BertNormalizer", {"clean_text": True, "handle_chinese_chars": True}),
-        "pre_tokenizer": ("BertPreTokenizer", {}),
+        "normalizer": (("BertNormalizer",), {"clean_text": True, "handle_chinese_chars": True}),
+        "pre_tokenizer": (("BertPreTokenizer",), {}),
     },
-    SENTENCE_PIECES: {},
+    SENTENCE_PIECES: {
+        "pre_tokenizer": (("WhitespaceSplit", "Metaspace"), {"prepend_scheme": "always", "add_prefix_space": True})
+    },
     BYTE_PAIRS: {
-        "normalizer": ("none", {}),
-        "pre_tokenizer": ("ByteLevel", {"add_prefix_space": False, "use_regex": True}),
+        "normalizer": ((), {}),
+        "pre_tokenizer": (("ByteLevel",), {"add_prefix_space": False, "use_regex": True}),
     },
 }
+_NORMALIZERS = ("Replace", "NFKD", "StripAccents", "Lowercase", "Precompiled")  # of SentencePiece, in this order
 _TRUNCATION = {"direction": "Right", "strategy": "LongestFirst"}
 _PADDING = {"direction": "Right"}
 # How inputs are put together, by `TemplateProcessing`; the other types do the same.
@@ -120,11 +123,21 @@ def require_honoured_steps(kind: str, path: Path, content: Mapping[str, Any]) ->
     """
     _require(path, content["model"], _MODEL_SETTINGS[kind])
     for name, (expected, settings) in _STEPS[kind].items():
-        step = content.get(name) or {}
-        found = step.get("type") or "none"
+        steps = _flattened(content.get(name))
+        found = tuple(step["type"] for step in steps)
         if found != expected:
-            raise InputError(f"{path}: its {name} is {found}; expected {expected}, as {kind} has here.")
-        _require(path, step, settings)
+            raise InputError(
+                f"{path}: its {name} is {', '.join(found) or 'none'}; expected {', '.join(expected) or 'none'}, as "
+                f"{kind} has here."
+            )
+        for step in steps:
+            _require(path, step, settings)
+    if kind == SENTENCE_PIECES:
+        types = [step["type"] for step in _flattened(content.get("normalizer"))]
+        places = [_NORMALIZERS.index(one) if one in _NORMALIZERS else -1 for one in types if one != "Replace"]
+        in_order = places == sorted(set(places)) and -1 not in places and types[:2] == ["Replace", "Replace"]
+        if not in_order or ("NFKD" in types) != ("StripAccents" in types):
+            raise InputError(f"{path}: its normalizer is {', '.join(types)}; expected {', '.join(_NORMALIZERS)}.")
     _require(path, content.get("truncation") or {}, _TRUNCATION, "truncation.")
     _require(path, content.get("padding") or {}, _PADDING, "padding.")
     ids = {token["content"]: token["id"] for token in content.get("added_tokens") or ()}
@@ -132,6 +145,35 @@ def require_honoured_steps(kind: str, path: Path, content: Mapping[str, Any]) ->
     if isinstance(vocabulary, dict):
         ids = {**ids, **vocabulary}
     _require_processor(kind, path, content.get("post_processor") or {}, ids)
+
+
+def text_settings(kind: str, content: Mapping[str, Any], infers_accents: bool = True) -> dict[str, bool]:
+    """How a `tokenizer.json` treats texts, by the names of settings in a `tokenizer_config.json`.
+
+    Where it does not say whether to strip accents, it does if it lower-cases; left out if not `infers_accents`.
+
+    Raises:
+        AttributeError, KeyError, TypeError: The file is damaged.
+    """
+    steps = _flattened(content.get("normalizer"))
+    if kind == SENTENCE_PIECES:
+        types = [step["type"] for step in steps]
+        return {"do_lower_case": "Lowercase" in types, "keep_accents": "StripAccents" not in types}
+    if kind == BYTE_PAIRS or not steps or steps[0]["type"] != "BertNormalizer":
+        return {}
+    lower_case, strip_accents = steps[0].get("lowercase", True), steps[0].get("strip_accents")
+    found = {"do_lower_case": bool(lower_case)}
+    if strip_accents is not None or infers_accents:
+        found["strip_accents"] = bool(lower_case if strip_accents is None else strip_accents)
+    return found
+
+
+def _flattened(step: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """A step of a `tokenizer.json`, or the steps of a sequence."""
+    if not step:
+        return []
+    parts = step.get("normalizers") or step.get("pretokenizers")
+    return [one for part in parts for one in _flattened(part)] if step["type"] == "Sequence" and parts else [step]
 
 
 def _require_processor(kind: str, path: Path, processor: Mapping[str, Any], ids: Mapping[str, int]) -> None:

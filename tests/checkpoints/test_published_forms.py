@@ -1,6 +1,7 @@
 """Forms in which `transformers` leaves a checkpoint: in shards, compiled, in half precision, without a classifier."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tiny_family import KINDS, NUM_LABELS, family_inputs, logits_of, write_famil
 
 from powerbert_tf.checkpoints import find_checkpoint, load_classifier
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.runs.trained_classifier import find_trained_classifier
 
 N = 23
 INPUTS = random_inputs(tiny_config(), batch=5, length=19)
@@ -56,11 +58,21 @@ def test_shards_that_are_missing_or_named_by_a_damaged_index(written):
         find_checkpoint(folder)
 
 
-def test_a_compiled_model_has_a_prefix(written):
-    folder, expected, _ = written
-    path = folder / "model.safetensors"
-    save_file({f"_orig_mod.{name}": value for name, value in load_file(path).items()}, path)
-    assert_answers(folder, expected)
+@pytest.mark.parametrize(
+    "prefix", ["_orig_mod.", "module.", "model.", "module._orig_mod.", "encoder.", "0.auto_model."]
+)
+@pytest.mark.parametrize("kind", FAMILY)
+def test_a_prefix_of_all_tensors_and_buffers_are_left_out(kind, prefix, tmp_path):
+    """As `torch.compile`, several devices, and a module around the model name them."""
+    model = write_family_checkpoint(tmp_path, KINDS[kind])
+    path, base = tmp_path / "model.safetensors", KINDS[kind].classes.lower()
+    tensors = load_file(path)
+    for buffer in ("position_ids", "token_type_ids"):
+        tensors[f"{base}.embeddings.{buffer}"] = np.zeros([1, 31], "int64")
+    save_file({f"{prefix}{name}": value for name, value in tensors.items()}, path)
+    inputs = family_inputs(INPUTS, KINDS[kind])
+    found = load_classifier(tmp_path, NUM_LABELS, N)(inputs)
+    np.testing.assert_allclose(ops.convert_to_numpy(found), logits_of(model, KINDS[kind], inputs), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -109,13 +121,58 @@ def test_half_precision(dtype, atol, written):
     assert_answers(folder, expected, atol)
 
 
-@pytest.mark.parametrize("kind", FAMILY[:-1])  # ELECTRA's masked language model is its generator, which is refused
+HEADS = {
+    "TokenClassification": r"its head answers a class for each word \(ForTokenClassification\); a new head is made",
+    "QuestionAnswering": r"its head answers where in a text an answer is \(ForQuestionAnswering\); a new head is made",
+    "MultipleChoice": r"its head answers which of several options fits \(ForMultipleChoice\); a new head is made",
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("kind", FAMILY)
+def test_heads_of_other_tasks_make_room_for_a_new_one(kind, head, tmp_path, capsys):
+    transformers = pytest.importorskip("transformers")
+    classes = KINDS[kind].classes
+    config = getattr(transformers, f"{classes}Config")(**{**KINDS[kind].values, "num_labels": 2})
+    theirs = getattr(transformers, f"{classes}For{head}")(config)
+    theirs.save_pretrained(tmp_path)
+    outputs = 1 if head == "MultipleChoice" else 2  # as many as the head has: it would pass for the task's
+    model = load_classifier(tmp_path, outputs, N)
+    assert re.search(HEADS[head], capsys.readouterr().out)
+    embeddings = theirs.get_input_embeddings().weight.detach().numpy()
+    np.testing.assert_array_equal(model.get_layer("embeddings").word_embeddings.numpy(), embeddings)
+    assert not np.any(ops.convert_to_numpy(model.get_layer("classifier").bias))
+    with pytest.raises(InputError, match=r"has no head, so it is no trained classifier|its head answers"):
+        find_trained_classifier(str(tmp_path))
+
+
+def test_a_head_for_options_is_taken_for_options(tmp_path, capsys):
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.BertForMultipleChoice(transformers.BertConfig(**KINDS["bert"].values))
+    theirs.save_pretrained(tmp_path)
+    model = load_classifier(tmp_path, 1, N, choices=4)
+    assert "new head" not in capsys.readouterr().out
+    found = ops.convert_to_numpy(model.get_layer("classifier").kernel)
+    np.testing.assert_array_equal(found[:, 0], theirs.classifier.weight.detach().numpy()[0])
+
+
+def test_a_classifier_whose_pooler_is_missing_is_damaged(written):
+    folder, _, _ = written
+    path = folder / "model.safetensors"
+    save_file({name: value for name, value in load_file(path).items() if ".pooler." not in name}, path)
+    with pytest.raises(InputError, match=r"lacks pooler/bias, pooler/kernel"):
+        load_classifier(folder, NUM_LABELS, N)
+
+
+@pytest.mark.parametrize("kind", FAMILY)
 def test_a_masked_language_model_gets_what_a_classifier_adds(kind, tmp_path, capsys):
     transformers = pytest.importorskip("transformers")
     config = getattr(transformers, f"{KINDS[kind].classes}Config")(**KINDS[kind].values)
     theirs = getattr(transformers, f"{KINDS[kind].classes}ForMaskedLM")(config)
     theirs.save_pretrained(tmp_path)
     model = load_classifier(tmp_path, NUM_LABELS, N)
+    with pytest.raises(InputError, match="has no head, so it is no trained classifier"):
+        find_trained_classifier(str(tmp_path))
     said = capsys.readouterr().out
     # Those of the others, whose pretraining has no pooler, have none in any checkpoint.
     assert ("has no pooler; a new one is made" in said) == (kind in ("bert", "albert v2"))

@@ -64,7 +64,7 @@ def change(path, **values):
         ({"padding_side": "left"}, r"padding_side='left' is not supported; expected 'right'"),
         ({"unk_token": "<unk>"}, r"unk_token='<unk>' is not supported; expected '\[UNK\]'"),
         ({"sep_token": {"content": "</s>"}}, r"sep_token='</s>' is not supported; expected '\[SEP\]'"),
-        ({"do_lower_case": False}, r"do_lower_case=False; tokenizer\.json beside it has lowercase=True; expected the"),
+        ({"do_lower_case": False}, r"do_lower_case=False; the normalizer in tokenizer\.json beside it does otherwise"),
         (
             {"added_tokens_decoder": {"14": {"content": "[NAME]", "single_word": True}}},
             r"single_word of the added token '\[NAME\]' is not supported",
