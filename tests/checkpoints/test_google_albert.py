@@ -42,6 +42,20 @@ def test_logits_equal_those_of_transformers(theirs, variables, tmp_path):
     np.testing.assert_allclose(found, logits_of(theirs, KIND, inputs), atol=1e-5)
 
 
+def test_a_folder_as_training_leaves_it(theirs, variables, tmp_path):
+    """`model.ckpt-343.*` in place of `model.ckpt-best.*`, as a folder and as the beginning of the files' names."""
+    head = theirs.classifier
+    weights = {"output_weights": head.weight.detach().numpy(), "output_bias": head.bias.detach().numpy()}
+    write_google_albert(tmp_path, KIND, {**variables, **weights})
+    for path in list(tmp_path.glob("model.ckpt-best.*")):
+        path.rename(tmp_path / path.name.replace("best", "343"))
+    inputs = random_inputs({"vocab_size": 97, "max_position_embeddings": 31}, batch=5, length=19)
+    for place in (tmp_path, tmp_path / "model.ckpt-343"):
+        found = ops.convert_to_numpy(load_classifier(place, NUM_LABELS, N)(inputs))
+        np.testing.assert_allclose(found, logits_of(theirs, KIND, inputs), atol=1e-5)
+        assert find_checkpoint(place).pair_truncation == "round_robin"  # as its own code does
+
+
 def test_every_variable_comes_back(variables, tmp_path):
     write_google_albert(tmp_path, KIND, variables)
     model = load_classifier(tmp_path, NUM_LABELS, N)

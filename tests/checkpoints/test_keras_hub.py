@@ -13,11 +13,13 @@ from tiny_hub import (
     CLASSIFIERS,
     KINDS,
     NUM_CLASSES,
+    VOCABULARY,
     keras_hub,
     logits_of,
     make_backbone,
     make_classifier,
     make_preprocessor,
+    shake,
 )
 from tiny_pieces import HARD
 
@@ -25,6 +27,7 @@ from powerbert_tf import load_classifier
 from powerbert_tf.checkpoints import find_checkpoint
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.tokenizers.files import load_tokenizer
+from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
 # KerasHub leaves the file open from which it reads a SentencePiece model.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file .*vocabulary.spm:ResourceWarning")
@@ -97,6 +100,93 @@ def test_a_classifier_answers_as_it_did_from_raw_text(saved, form):
     model = load_classifier(checkpoint, NUM_CLASSES, N)
     expected = logits_of(classifier, {name: np.array(values) for name, values in theirs.items()}, KINDS[name])
     np.testing.assert_allclose(ops.convert_to_numpy(model(ours)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_what_lora_adds_is_merged(name):
+    theirs, inputs = make_classifier(KINDS[name]), inputs_for()
+    before = logits_of(theirs, inputs, KINDS[name])
+    theirs.backbone.enable_lora(3)
+    shake(theirs)
+    assert any("lora" in variable.path for variable in theirs.weights)
+    expected = logits_of(theirs, inputs, KINDS[name])
+    assert np.abs(expected - before).max() > 0.1
+    model = load_classifier(theirs, NUM_CLASSES, N)
+    np.testing.assert_allclose(ops.convert_to_numpy(model(inputs)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("truncate", ["waterfall", "round_robin"])
+@pytest.mark.parametrize("sequence_length", [4, 11])
+def test_pairs_are_cut_as_the_preprocessor_does(truncate, sequence_length):
+    preprocessor = make_preprocessor(KINDS["bert"], None, sequence_length)
+    preprocessor.truncate = truncate
+    classifier = make_classifier(KINDS["bert"], preprocessor, sizes={"vocabulary_size": 23})
+    tokenizer = load_tokenizer(find_checkpoint(classifier))
+    lengths = [(first, second) for first in range(13) for second in range(13)]
+    texts = [tf.constant([word * pair[number] for pair in lengths]) for number, word in enumerate(("a ", "b "))]
+    theirs = preprocessor(x=tuple(texts))
+    token_ids, segment_ids = tokenizer(texts, sequence_length)
+    shape = [len(lengths), sequence_length]
+    np.testing.assert_array_equal(token_ids.to_tensor(tokenizer.pad_id, shape=shape), theirs["token_ids"])
+    np.testing.assert_array_equal(segment_ids.to_tensor(shape=shape), theirs["segment_ids"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("split_on_cjk", False),
+        ("split", False),
+        ("special_tokens_in_strings", True),
+        ("suffix_indicator", "@@"),
+        ("oov_token", "[PAD]"),
+    ],
+)
+def test_settings_of_a_tokenizer_are_refused_by_name(setting, value):
+    preprocessor = make_preprocessor(KINDS["bert"], None, **{setting: value})
+    classifier = make_classifier(KINDS["bert"], preprocessor, sizes={"vocabulary_size": 23})
+    with pytest.raises(InputError, match=rf"its tokenizer has {setting}=.*, which is not supported; expected"):
+        load_tokenizer(find_checkpoint(classifier))
+
+
+def test_settings_of_byte_pairs_are_refused_by_name(tmp_path):
+    preprocessor = make_preprocessor(KINDS["roberta"], tmp_path)
+    preprocessor.tokenizer.add_prefix_space = True
+    classifier = make_classifier(KINDS["roberta"], preprocessor, sizes={"vocabulary_size": 307})
+    with pytest.raises(InputError, match="its tokenizer has add_prefix_space=True, which is not supported"):
+        load_tokenizer(find_checkpoint(classifier))
+
+
+@pytest.mark.parametrize(("lowercase", "strip_accents"), [(True, False), (True, True), (False, True), (False, False)])
+def test_case_and_accents_are_those_of_the_tokenizer(lowercase, strip_accents):
+    arguments = {"lowercase": lowercase, "strip_accents": strip_accents}
+    preprocessor = make_preprocessor(KINDS["bert"], None, **arguments)
+    classifier = make_classifier(KINDS["bert"], preprocessor, sizes={"vocabulary_size": 23})
+    texts = tf.constant(["A FÉ ab É!", "naïve Fé resume\u0301", "d\ta\nb"])
+    expected = [list(ids) for ids in preprocessor.tokenizer(texts)]
+    assert load_tokenizer(find_checkpoint(classifier)).tokenize(texts).to_list() == expected
+
+
+def test_classes_of_ones_own_are_refused():
+    class MyTokenizer(keras_hub.models.BertTokenizer):
+        pass
+
+    class MyPreprocessor(keras_hub.models.BertTextClassifierPreprocessor):
+        pass
+
+    own = keras_hub.models.BertTextClassifierPreprocessor(MyTokenizer(VOCABULARY), sequence_length=N)
+    with pytest.raises(InputError, match="its tokenizer is a MyTokenizer; expected KerasHub's own"):
+        load_tokenizer(find_checkpoint(make_classifier(KINDS["bert"], own, sizes={"vocabulary_size": 23})))
+    own = MyPreprocessor(keras_hub.models.BertTokenizer(VOCABULARY), sequence_length=N)
+    with pytest.raises(InputError, match="its preprocessor is a MyPreprocessor; expected KerasHub's own"):
+        find_checkpoint(make_classifier(KINDS["bert"], own))
+
+
+def test_hard_texts_find_what_no_name_shows(monkeypatch):
+    preprocessor = make_preprocessor(KINDS["bert"], None)
+    classifier = make_classifier(KINDS["bert"], preprocessor, sizes={"vocabulary_size": 23})
+    monkeypatch.setattr(Tokenizer, "_normalize", lambda self, texts: tf.strings.lower(texts, encoding="utf-8"))
+    with pytest.raises(InputError, match=r"BertTextClassifier .*: gives the ids .* which become .* here"):
+        load_tokenizer(find_checkpoint(classifier))
 
 
 def test_a_tokenizer_that_lower_cases_keeps_accents_as_keras_hub_does():
