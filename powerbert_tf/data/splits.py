@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.text_columns import take_texts
 
 
@@ -45,3 +46,19 @@ class Split:
             labels=None if self.labels is None else self.labels[rows],
             indices=None if self.indices is None else take_texts(self.indices, rows),
         )
+
+
+def texts_of_lines(flag: str, given: str, is_pair: bool) -> tuple[list[str], ...]:
+    """The columns of texts that a flag gives: a text per line, or for pairs two with a tab between.
+
+    Raises:
+        InputError: There is no text, or a line holds another number of them; the message names the flag.
+    """
+    rows = [line.split("\t") for line in given.splitlines() if line.strip()]
+    for row in rows:
+        if len(row) != 1 + is_pair:
+            expected = "two texts with a tab between" if is_pair else "one text, without tabs"
+            raise InputError(f"--{flag}={row[0]!r}: {len(row)} texts in a line; expected {expected}.")
+    if not rows:
+        raise InputError(f"--{flag}: holds no text; expected one per line.")
+    return tuple(list(column) for column in zip(*rows, strict=True))
