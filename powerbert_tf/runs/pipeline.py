@@ -26,7 +26,7 @@ from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import ALL, GROUPS, MAIN_STAGES, ONE_OFF, READING_STAGES, STAGES, Settings
 from powerbert_tf.runs.stage_plan import consequences, plan_stages, settle_dependents
 from powerbert_tf.runs.stage_runner import run_stage
-from powerbert_tf.runs.summaries import print_summary, report_seeds
+from powerbert_tf.runs.summaries import print_summary, report_seeds, say_next
 from powerbert_tf.runs.task_file import repeat_task
 from powerbert_tf.search.settings import SEARCH_METHODS
 from powerbert_tf.training.distribution.devices import check_batch_size
@@ -120,13 +120,20 @@ def _run_once(
             if name in plan:
                 say(f"{name}: running ({plan[name]})")
                 _run_stage(run, name, overwrite)
-                say(f"{name}: done, {run.folder.stage(name)}")
+                say(f"{name}: done, {_written(run.folder, name)}")
             elif name in wanted:
                 say(f"{name}: already there, reused ({run.folder.stage(name)}); --overwrite runs it again")
         if "evaluate" in wanted:
             print_summary(run)
+            say_next(run)
         wait_for_all()
     return run.folder
+
+
+def _written(folder: RunFolder, stage: str) -> Path:
+    """The page that a stage wrote, to open; else its folder."""
+    result = folder.result(stage) if stage in _CHIEF_ONLY else None
+    return folder.stage(stage) / (result or {}).get("file", "")
 
 
 def _run_stage(run: Run, name: str, overwrite: bool) -> None:
