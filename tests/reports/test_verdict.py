@@ -29,6 +29,18 @@ def test_the_interval_is_that_of_scipys_bootstrap():
     assert found[0] <= difference(BEFORE, AFTER, LABELS) <= found[1]
 
 
+def test_counting_equal_examples_changes_nothing_but_the_draws():
+    given = (BEFORE, AFTER, LABELS, sklearn_metrics.accuracy_score)
+    plain, counted = (paired_interval(*given, resamples=3000, weighted=weighted) for weighted in (False, True))
+    assert counted == pytest.approx(plain, abs=0.007)
+    several = np.column_stack([BEFORE, AFTER]), np.column_stack([AFTER, LABELS]), np.column_stack([LABELS, BEFORE])
+    assert paired_interval(several[0], several[0], several[1], exact_rows, resamples=53, weighted=True) == (0, 0)
+
+
+def exact_rows(labels, answers, sample_weight):
+    return np.average((labels == answers).all(axis=1), weights=sample_weight)
+
+
 def test_pairing_cancels_what_both_models_find_hard():
     assert paired_interval(BEFORE, BEFORE, LABELS, macro_f1, resamples=53) == (0, 0)
 

@@ -89,9 +89,10 @@ def _certainty(task: Task, labels: np.ndarray, logits: Mapping[str, np.ndarray])
         classification.
     """
     answers = {name: predictions_from_logits(task, values) for name, values in logits.items()}
-    metric = task.metrics[0]
+    metric, weighted = task.metrics[0], not task.is_regression
+    pair = answers["dense"], answers["reduced"]
     return {
-        "interval": list(paired_interval(answers["dense"], answers["reduced"], labels, METRICS[metric])),
+        "interval": list(paired_interval(*pair, labels, METRICS[metric], weighted=weighted)),
         "commonest": {name: commonest_share(values) for name, values in answers.items()},
         **({} if task.is_regression else {"constant": float(best_constant(metric, labels))}),
     }
