@@ -129,9 +129,7 @@ def test_columns_of_choice_stand_beside_the_answers(answer, world):
     parquet = pd.read_parquet(sorted(folder.glob("part-*"))).reset_index(drop=True)
     assert parquet["n"].dtype == "int64"
     pd.testing.assert_frame_equal(parquet, expected, check_dtype=False)
-    with pytest.raises(
-        InputError, match=r"--predict_columns=id: no column id; expected one of the columns of .*review"
-    ):
+    with pytest.raises(InputError, match=r"--predict_columns=id: no column id; expected one of the columns of .*new"):
         answer(out="id", predict_columns="id")
 
 
@@ -293,9 +291,7 @@ def test_bad_rows_are_named_or_kept_aside(answer, world, capsys):
     lines = [json.dumps(row) for row in rows]
     lines[23] = "{"
     (world / "bad.jsonl").write_text("\n".join(lines) + "\n")
-    named = (
-        r"4 rows cannot be used: .*bad\.jsonl:1: review is empty; .*:18: .*; .*:24: .*; .*:37: review is empty\. Mend"
-    )
+    named = r"4 rows cannot be used: .*bad\.jsonl:1: review is empty; .*:18: .*; .*:24: .*; .*:37: review is empty"
     with pytest.raises(InputError, match=named):
         answer("bad.jsonl", predict_shard_rows=13)
     folder = answer("bad.jsonl", predict_shard_rows=13, on_bad_row="skip")
