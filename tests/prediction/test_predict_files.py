@@ -416,7 +416,7 @@ def test_a_run_is_found_by_its_folder(answer, world, task, tmp_path):
         ),
         (
             {"predict_format": "csv"},
-            "error: --predict_format: is for the prediction of new files; expected --predict_file",
+            "error: --predict_format: is for the prediction of new texts; expected --predict_file",
         ),
     ],
 )
