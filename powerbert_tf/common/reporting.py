@@ -1,14 +1,14 @@
 """One reporter for lines of text and progress bars: the command line prints them, Python callers may redirect them."""
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
-import keras
-import numpy as np
-from tqdm import tqdm
-
-_SECONDS_BETWEEN_LINES = 15  # if stderr is a file, where each refresh of a bar is a line
+_SECONDS_BETWEEN_LINES = 60  # if stderr is no terminal, where each refresh of a bar is a line
+_BAR = "{desc} {percentage:3.0f}%|{bar}|{n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"  # fits 80 columns
+_LINE = "{desc} {percentage:3.0f}% ({n_fmt}/{total_fmt}) {elapsed}<{remaining}{postfix}"
 
 
 def _print(line: str, is_warning: bool) -> None:
@@ -44,45 +44,42 @@ def reporting(verbose: int = 1, take: Callable[[str], None] | None = None) -> It
         _take = before
 
 
-def open_bar(**kwargs) -> tqdm:
-    """Opens a progress bar on stderr, with the arguments of `tqdm`; in a file, it is a line now and then.
+def open_bar(**kwargs: Any) -> Any:
+    """Opens a progress bar on stderr, or in a notebook, with the arguments of `tqdm`.
 
-    `disable=None` shows it only on a terminal.
+    Where stderr is no terminal, there is no bar, but a line each minute. `disable=None` shows nothing there.
     """
-    interactive = sys.stderr.isatty()
-    return tqdm(
-        dynamic_ncols=True,
-        mininterval=0.2 if interactive else _SECONDS_BETWEEN_LINES,
-        maxinterval=10 if interactive else 4 * _SECONDS_BETWEEN_LINES,
-        file=sys.stderr,
-        **{**kwargs, "disable": _take is None or kwargs.get("disable", False)},
-    )
+    from tqdm.auto import tqdm  # late: flags are read, and errors in them shown, without it
+
+    in_notebook = "ipykernel" in sys.modules
+    if _take is None:
+        kwargs["disable"] = True
+    if sys.stderr.isatty() or in_notebook:
+        shown = {"dynamic_ncols": True, "mininterval": 0.2, "maxinterval": 10, "bar_format": _BAR}
+        disable = {"disable": False} if in_notebook and kwargs.get("disable", False) is None else {}
+        return tqdm(**{**shown, "file": sys.stderr, **kwargs, **disable})
+    seconds = _SECONDS_BETWEEN_LINES
+    often = {"delay": seconds, "mininterval": seconds, "maxinterval": 4 * seconds, "bar_format": _LINE}
+    return _lines_of_progress()(**{**often, "file": sys.stderr, **kwargs})
 
 
-class ProgressBar(keras.callbacks.Callback):
-    """Shows the batches of each epoch on stderr, with loss and learning rate.
+@functools.cache
+def _lines_of_progress() -> type:
+    """The kind of bar for a file: each refresh is a line, and there is none at its end."""
+    from tqdm import tqdm
 
-    Args:
-        title: Text before the number of the epoch.
-        done: Steps that an interrupted run did before.
-    """
+    class LinesOfProgress(tqdm):
+        @staticmethod
+        def status_printer(file: Any) -> Callable[[str], None]:
+            def show(line: str) -> None:
+                file.write(f"{line}\n")
+                file.flush()
 
-    def __init__(self, title, done=0):
-        super().__init__()
-        self.title = title
-        self.done = done
+            return show
 
-    def on_epoch_begin(self, epoch, logs=None):
-        title = f"{self.title} {epoch + 1}/{self.params['epochs']}"
-        steps = self.params["steps"]
-        before = min(max(0, self.done - epoch * steps), steps)
-        self._bar = open_bar(total=steps, initial=before, desc=title, unit="batch")
+        def close(self) -> None:
+            if not self.disable:  # type: ignore[has-type]
+                self.disable = True
+                self._decr_instances(self)
 
-    def on_train_batch_end(self, batch, logs=None):
-        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        loss = float(np.asarray(logs["loss"]))
-        self._bar.set_postfix_str(f"loss={loss:.4f}, rate={rate:.1e}", refresh=False)
-        self._bar.update()
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._bar.close()
+    return LinesOfProgress

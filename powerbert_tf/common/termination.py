@@ -3,9 +3,17 @@
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 EXIT_CODE = os.EX_TEMPFAIL  # 75: try again
+
+
+def fail(error: Exception) -> NoReturn:
+    """Ends the process for an error that the user can fix: one line, exit code 2."""
+    print("error:", *str(error).split(), file=sys.stderr)  # even if a library wrote several lines
+    sys.exit(2)
 
 
 class Terminated(BaseException):

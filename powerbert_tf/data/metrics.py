@@ -31,6 +31,7 @@ METRICS: dict[str, Callable[..., float]] = {
 _OF_NUMBERS = ("spearman", "pearson")
 _UNBALANCED = 0.7  # share of the largest class above which accuracy says little
 _ROWS_AT_ONCE = 1 << 20
+_RESAMPLES_AT_ONCE = 16
 
 
 def choose_metrics(labels: np.ndarray, num_classes: int) -> tuple[str, ...]:
@@ -162,7 +163,13 @@ def loss_interval(
         return _metric(main, task, labels[rows], dense[rows]) - _metric(main, task, labels[rows], reduced[rows])
 
     found = stats.bootstrap(
-        (np.arange(len(labels)),), lost, n_resamples=resamples, vectorized=False, method="percentile", rng=0
+        (np.arange(len(labels)),),
+        lost,
+        n_resamples=resamples,
+        batch=_RESAMPLES_AT_ONCE,
+        vectorized=False,
+        method="percentile",
+        rng=0,
     )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 

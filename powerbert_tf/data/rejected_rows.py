@@ -1,5 +1,6 @@
 """Rows that cannot be used: why, and `rejected.jsonl`, which keeps them whole with file, line and reason."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,6 +102,18 @@ def rejected_line(row: Row) -> str:
     return json.dumps(row.to_json()) + "\n"
 
 
+def read_rejected(path: Path) -> list[Row]:
+    """Reads the first rows of a `rejected.jsonl`, as many as a message names."""
+    with path.open(encoding="ascii") as file:
+        return [_read_row(line) for line in itertools.islice(file, _MOST_NAMED)]
+
+
+def name_rows(rejected: Sequence[Row], count: int) -> str:
+    """Returns the places of the first of `count` rows, each with its problem."""
+    named = "; ".join(f"{row.place}: {row.problem}" for row in rejected[:_MOST_NAMED])
+    return f"{named}; and {count - _MOST_NAMED:,} more" if count > _MOST_NAMED else named
+
+
 def bad_rows_message(rejected: Sequence[Row], num_rows: int = 0) -> str:
     """Returns a message that names the first rows and says what to do.
 
@@ -109,13 +122,12 @@ def bad_rows_message(rejected: Sequence[Row], num_rows: int = 0) -> str:
         num_rows: Number of all rows. Where most are rejected, something is wrong with the file, and leaving them out
             is no way.
     """
-    named = "; ".join(f"{row.place}: {row.problem}" for row in rejected[:_MOST_NAMED])
-    more = f"; and {len(rejected) - _MOST_NAMED} more" if len(rejected) > _MOST_NAMED else ""
+    named = name_rows(rejected, len(rejected))
     advice = next((advice for sign, advice in _ADVICE.items() if sign in rejected[0].problem), "")
     if num_rows > 1 and 2 * len(rejected) > num_rows:
         share = f"{len(rejected):,} of {counted(num_rows, 'row')}"
-        return f"{share} cannot be used: {named}{more}. {advice or 'Mend the file, or name other columns'}."
+        return f"{share} cannot be used: {named}. {advice or 'Mend the file, or name other columns'}."
     return (
-        f"{counted(len(rejected), 'row')} cannot be used: {named}{more}. {advice or 'Mend them'}, or pass "
+        f"{counted(len(rejected), 'row')} cannot be used: {named}. {advice or 'Mend them'}, or pass "
         "--on_bad_row=skip to leave them out and find them in rejected.jsonl."
     )

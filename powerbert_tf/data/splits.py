@@ -82,3 +82,19 @@ def split_off(split: Split, share: float, most: int | None = None) -> tuple[Spli
     is_drawn = np.zeros(len(split), bool)
     is_drawn[drawn] = True
     return split.take(np.flatnonzero(~is_drawn)), split.take(np.flatnonzero(is_drawn))
+
+
+def texts_of_lines(flag: str, given: str, is_pair: bool) -> tuple[list[str], ...]:
+    """The columns of texts that a flag gives: a text per line, or for pairs two with a tab between.
+
+    Raises:
+        InputError: There is no text, or a line holds another number of them; the message names the flag.
+    """
+    rows = [line.split("\t") for line in given.splitlines() if line.strip()]
+    for row in rows:
+        if len(row) != 1 + is_pair:
+            expected = "two texts with a tab between" if is_pair else "one text, without tabs"
+            raise InputError(f"--{flag}={row[0]!r}: {len(row)} texts in a line; expected {expected}.")
+    if not rows:
+        raise InputError(f"--{flag}: holds no text; expected one per line.")
+    return tuple(list(column) for column in zip(*rows, strict=True))

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from keras import ops
+import wrapt
 
 from powerbert_tf.common.errors import InputError
+
+ops = wrapt.lazy_import("keras.ops")  # the names of scores, which flags list, need no Keras
 
 NEEDS = ("attention", "values", "nothing")  # what a score is computed from
 

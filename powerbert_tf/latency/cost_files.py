@@ -51,7 +51,7 @@ def load_costs(
             return table
         logging.info("%s: its predictions are now off by %.0f %%.", path, 100 * error)
     logging.info("Measuring the parts of the model on %s; times are kept in %s.", key["device"], path)
-    table = measure_costs(config, max_seq_length, batch_size, jit_compile=jit_compile)
+    table = measure_costs(config, max_seq_length, batch_size, jit_compile=jit_compile, kept_in=path)
     error = prediction_error(table, config, max_seq_length, jit_compile=jit_compile)
     if error <= _TOLERANCE:
         _write_costs(path, key, table)

@@ -7,6 +7,7 @@ only, in turns with those of full width: what they save, as a ratio, changes lit
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -166,7 +167,12 @@ def _never_falling(costs: np.ndarray) -> np.ndarray:
 
 
 def measure_costs(
-    config: BertConfig, max_seq_length: int, batch_size: int, repeats: int = 7, jit_compile: bool = False
+    config: BertConfig,
+    max_seq_length: int,
+    batch_size: int,
+    repeats: int = 7,
+    jit_compile: bool = False,
+    kept_in: Path | None = None,
 ) -> CostTable:
     """Times the parts of a BERT of random weights by their rows, neurons and heads, in milliseconds.
 
@@ -179,6 +185,7 @@ def measure_costs(
         batch_size: B.
         repeats: How often each part is measured; fewer times if that takes over a minute, more if it takes seconds.
         jit_compile: Whether XLA compiles each part, for each number of rows, which takes minutes.
+        kept_in: The file that will hold the result, for a warning; None if none will.
 
     Raises:
         ValueError: Keras runs on a backend for which nothing can be measured.
@@ -196,7 +203,7 @@ def measure_costs(
     rounds = interleaved_times(functions, batches, is_enough, "latency of parts", repeats, only)
     # The minimum, not the median: whatever else runs only adds time, and would be most of that of a short part.
     times = {name: of_chain.min(axis=-1) for name, of_chain in rounds.items()}
-    _warn_if_busy(rounds)
+    _warn_if_busy(rounds, kept_in)
     chained = num_chained(config)
     parts = {name: (times[name] - times["idle"]) / chained for name in PART_NAMES if name != "outside"}
     costs = {name: _never_falling(part) for name, part in {**parts, "outside": times["outside"]}.items()}
@@ -220,12 +227,13 @@ def measure_costs(
     )
 
 
-def _warn_if_busy(rounds: Mapping[str, np.ndarray]) -> None:
+def _warn_if_busy(rounds: Mapping[str, np.ndarray], kept_in: Path | None) -> None:
     usual = sum(np.median(of_chain, axis=-1).sum() for of_chain in rounds.values())
     fastest = sum(of_chain.min(axis=-1).sum() for of_chain in rounds.values())
     if usual > _BUSY * fastest:
         logging.warning(
             "Something else is running: calls usually take %.2f times as long as the fastest. The measured costs of "
-            "parts, and what is chosen by them, are rough; remove their file to have them measured again.",
+            "parts, and what is chosen by them, are rough%s.",
             usual / fastest,
+            f"; remove {kept_in} to have them measured again" if kept_in else "",
         )

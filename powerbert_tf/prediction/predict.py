@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from powerbert_tf.batches.encoded_split import encode_split
 from powerbert_tf.batches.settings import InferenceSettings
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import sha256
 from powerbert_tf.common.reporting import open_bar, say
 from powerbert_tf.common.wording import counted
-from powerbert_tf.data.rejected_rows import REJECTED_FILE, bad_rows_message
+from powerbert_tf.data.rejected_rows import REJECTED_FILE, RejectedRows, bad_rows_message, name_rows, read_rejected
 from powerbert_tf.data.settings import TABLE_FLAGS, DataSettings
+from powerbert_tf.data.splits import Split, texts_of_lines
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.retention import Configuration
 from powerbert_tf.models.classifier import BertClassifier
@@ -21,11 +23,12 @@ from powerbert_tf.models.precision import computing_in
 from powerbert_tf.prediction.answers import Answerer, choose_lengths
 from powerbert_tf.prediction.input_rows import InputRows, find_input
 from powerbert_tf.prediction.settings import PredictSettings
-from powerbert_tf.prediction.shards import Progress, ShardFolder, open_folder
+from powerbert_tf.prediction.shards import PROGRESS_FILE, Progress, ShardFolder, open_folder
 from powerbert_tf.prediction.windows import Window, cut_windows, encode_windows, prefetch
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
-PREDICTIONS = "predictions"
+FOLDER = "predict"  # in the folder of a run
+_EARLIER_FOLDER = "predictions"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,6 +77,7 @@ class PredictRequest:
             "model": sha256(self.weights),
             "retention_configuration": list(self.retention_configuration),
             **{name: list(own) for name, own in self.widths.items()},
+            **({"predict_columns": list(kept)} if (kept := self.settings.kept_columns) else {}),
             "tokenizer": self.tokenizer.fingerprint,
             "classes": list(self.task.classes),
             "max_seq_length": self.max_seq_length,
@@ -104,8 +108,9 @@ def predict_files(request: PredictRequest, overwrite: bool = False) -> Path:
         request.data.table_format,
         request.task.classes,
         settings.predict_format,
+        settings.kept_columns,
     )
-    folder = Path(settings.predict_dir) if settings.predict_dir else request.root / PREDICTIONS / source.name
+    folder = Path(settings.predict_dir) if settings.predict_dir else _default_folder(request.root, source.name)
     with (
         computing_in(request.inference.precision),
         open_folder(
@@ -123,9 +128,48 @@ def predict_files(request: PredictRequest, overwrite: bool = False) -> Path:
         _answer(request, source, shards)
         done, seconds = shards.progress, time.perf_counter() - began
     speed = f", {(done.rows - before) / seconds:,.0f} rows/s" if done.rows > before else ""
-    left_out = f"; {counted(done.rejected, 'row')} left out, see {REJECTED_FILE}" if done.rejected else ""
-    say(f"{folder}: {counted(done.rows, 'row')} in {counted(done.shards, 'file')}{speed}{left_out}")
+    say(f"{folder}: {counted(done.rows, 'row')} in {counted(done.shards, 'file')}{speed}")
+    if done.rejected:
+        path = folder / REJECTED_FILE
+        left_out = counted(done.rejected, "row")
+        say(f"  {left_out} left out, in {path}: {name_rows(read_rejected(path), done.rejected)}")
     return folder
+
+
+def _default_folder(root: Path, name: str) -> Path:
+    """Where the answers to a file go; an earlier version put them elsewhere, where they are then continued."""
+    folder, earlier = root / FOLDER / name, root / _EARLIER_FOLDER / name
+    return earlier if (earlier / PROGRESS_FILE).is_file() and not folder.exists() else folder
+
+
+def answer_texts(request: PredictRequest) -> None:
+    """Prints what the model answers to each line of `--text`: the answer, its probability, and the text.
+
+    Raises:
+        InputError: A line does not hold one text, or one pair.
+    """
+    texts = texts_of_lines("text", request.settings.text, request.task.is_pair)
+    with computing_in(request.inference.precision):
+        encoded = encode_split(Split(texts, None, None), request.tokenizer, request.max_seq_length)
+        lengths = choose_lengths(encoded, request.inference)
+        answers = Answerer(request.load_model(), request.task, request.inference, lengths).answer(encoded)
+    for row, answer in enumerate(answers.predictions):
+        found = answer if isinstance(answer, str) else f"{answer:.3f}"
+        likely = f"\t{answers.probabilities[row].max():.3f}" if answers.probabilities.shape[1] else ""
+        say("\t".join([f"{found}{likely}", *(column[row] for column in texts)]))
+
+
+def _all_rejected(source: InputRows, window: Window) -> tuple[RejectedRows, int]:
+    """Rows that cannot be used, of a window and of all of the input after it, if that can be read; and of how many."""
+    rejected, count = RejectedRows(), len(window.rows) + len(window.rejected)
+    for row in window.rejected:
+        rejected.append(row)
+    if not source.from_standard_input:
+        for _, row in source.rows(window.end):
+            count += 1
+            if row.problem:
+                rejected.append(row)
+    return rejected, count
 
 
 def _answer(request: PredictRequest, source: InputRows, shards: ShardFolder) -> None:
@@ -139,7 +183,7 @@ def _answer(request: PredictRequest, source: InputRows, shards: ShardFolder) -> 
             bar.begin(window)
             if window.rejected:
                 if request.data.on_bad_row == "error":
-                    raise InputError(bad_rows_message(window.rejected, len(window.rows) + len(window.rejected)))
+                    raise InputError(bad_rows_message(*_all_rejected(source, window)))
                 shards.reject(window.rejected)
             if window.encoded is not None:
                 if answerer is None:

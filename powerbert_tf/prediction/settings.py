@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from powerbert_tf.common.flags import AT_LEAST_1, CheckedSettings, one_of, setting
+from powerbert_tf.common.flags import AT_LEAST_1, CheckedSettings, one_of, require, setting
 
 PREDICT_FORMATS = ("csv", "jsonl", "parquet")
 
@@ -17,11 +17,19 @@ class PredictSettings(CheckedSettings):
         "line (two separated by a tab for pairs), or -.csv, -.tsv or -.jsonl for a table there.",
         default="",
     )
+    text: str = setting(
+        "With --stage=predict, a text to answer on the console, or one per line; for pairs, two separated by a tab.",
+        default="",
+    )
     predict_format: str = setting(
         "Format of the answers: csv, jsonl or parquet.", default="csv", check=one_of(PREDICT_FORMATS)
     )
+    predict_columns: str = setting(
+        "Columns of the input that stand beside the answers, separated by commas, such as id. Default: all of them.",
+        default="",
+    )
     predict_dir: str = setting(
-        "Folder for the answers, part-00000.csv and so on. Default: predictions/<file name> in the run's folder.",
+        "Folder for the answers, part-00000.csv and so on. Default: predict/<file name> in the run's folder.",
         default="",
     )
     predict_shard_rows: int = setting(
@@ -29,3 +37,12 @@ class PredictSettings(CheckedSettings):
         default=100_000,
         check=AT_LEAST_1,
     )
+
+    @property
+    def kept_columns(self) -> tuple[str, ...]:
+        """The columns of `predict_columns`; none for all."""
+        return tuple(name.strip() for name in self.predict_columns.split(",") if name.strip())
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(not (self.text and self.predict_file), "text", repr(self.text), "--predict_file, or --text")

@@ -28,12 +28,14 @@ class AnswerTable:
         columns: Columns of the input.
         answer_columns: From `answers.answer_columns`.
         schema: The `pyarrow.Schema` of an input that has one; without it, Parquet has the input's columns as texts.
+        is_choice: Whether `columns` are some of the input's, and others of a JSON line are left out, too.
     """
 
     form: str
     columns: Sequence[str]
     answer_columns: Sequence[str]
     schema: Any = None
+    is_choice: bool = False
 
     def open(self, path: Path) -> "Writer":
         """Opens a file; `write` adds rows, and `close` ends it.
@@ -53,6 +55,8 @@ class AnswerTable:
 
     def _json_row(self, row: Row, answer: Sequence[Any]) -> str:
         content = row.cells if row.values is None else row.values
+        if self.is_choice:
+            content = {column: content.get(column) for column in self.columns}
         added = dict(zip(self.answer_columns, answer, strict=True))
         try:
             return json.dumps({**content, **added}, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"

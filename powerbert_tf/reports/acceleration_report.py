@@ -9,8 +9,7 @@ import numpy as np
 from powerbert_tf.data.metrics import METRICS, format_metrics
 from powerbert_tf.elimination.reduction import WIDTHS, Reduction, format_widths
 from powerbert_tf.elimination.retention import format_configuration
-
-LEAST_GAIN = 1.05  # times faster; measurements vary by less
+from powerbert_tf.reports.verdict import LEAST_GAIN, judge
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +34,7 @@ class AccelerationReport:
         no_gain: Why the reduced model is not worth having; empty if it is.
         neurons: Neurons of each encoder's feed-forward network; None for all.
         heads: Attention heads of each encoder; None for all.
+        verdict: What was gained and lost, and whether it is worth having, in three lines.
     """
 
     metric: str
@@ -54,21 +54,25 @@ class AccelerationReport:
     no_gain: str
     neurons: tuple[int, ...] | None = None
     heads: tuple[int, ...] | None = None
+    verdict: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         widths = Reduction(self.retention_configuration, self.neurons, self.heads).widths
         trained = "re-trained" if self.retrained else "nothing trained"
         lines = [
+            *self.verdict,
+            "",
             f"original: {format_metrics(self.original)}",
-            f"reduced ({trained}): {format_metrics(self.reduced)}; agrees with the original {self.agreement:.1%}, "
-            f"on {self.examples} dev examples",
+            f"reduced ({trained}): {format_metrics(self.reduced)}",
+            f"agrees with the original: {self.agreement:.1%} of {self.examples} dev examples",
             f"keeps {format_configuration(self.retention_configuration)} of each example's length",
             *(f"{name} of each encoder: {format_widths(own)}" for name, own in widths.items()),
             f"{self.measured_speedup:.2f}x faster on length-grouped batches of {self.batch_size} (predicted "
-            f"{self.predicted_speedup:.2f}x), {self.measured_speedup_over_padded:.2f}x faster than padded to "
-            f"{self.max_seq_length}; {self.device}",
+            f"{self.predicted_speedup:.2f}x),",
+            f"{self.measured_speedup_over_padded:.2f}x faster than padded to {self.max_seq_length}",
+            f"measured on {self.device}",
         ]
-        return "\n".join([*lines, *([f"no gain here: {self.no_gain}"] if self.no_gain else [])])
+        return "\n".join(lines)
 
 
 def make_report(
@@ -108,7 +112,8 @@ def make_report(
         no_gain="",
         **{name: tuple(evaluated[name]) for name in WIDTHS if evaluated.get(name)},
     )
-    return dataclasses.replace(report, no_gain=reason or _why_no_gain(report, labels, is_regression))
+    no_gain = reason or _why_no_gain(report, labels, is_regression)
+    return dataclasses.replace(report, no_gain=no_gain, verdict=judge(evaluated, no_gain).lines)
 
 
 def _why_no_gain(report: AccelerationReport, labels: np.ndarray, is_regression: bool) -> str:

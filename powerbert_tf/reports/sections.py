@@ -66,7 +66,9 @@ def report_sections(content: Mapping[str, Any]) -> list[Section]:
 
 
 def headline(content: Mapping[str, Any]) -> str:
-    """The report in one sentence."""
+    """The report in a sentence or three: the verdict, where it is known."""
+    if content.get("verdict"):
+        return " ".join(line if line.endswith(".") else f"{line}." for line in content["verdict"])
     main = content["metrics"][0]
     return (
         f"{content['speedup']['grouped']:.2f} times faster than the fine-tuned model on the same batches grouped by "
@@ -77,7 +79,7 @@ def headline(content: Mapping[str, Any]) -> str:
 
 def summary_section(content: Mapping[str, Any]) -> Iterator[Block]:
     """The report in a sentence, and its figures as a table."""
-    yield headline(content)
+    yield from content.get("verdict") or (headline(content),)
     if content["data"]["source"] == "sample":
         yield "The data is the generated sample: these figures say nothing about the task."
     speedup, configuration = content["speedup"], content["retention_configuration"]

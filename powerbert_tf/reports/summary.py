@@ -8,6 +8,7 @@ import pandas as pd
 from powerbert_tf.elimination.reduction import WIDTHS
 from powerbert_tf.elimination.retention import is_fractional
 from powerbert_tf.latency.costs import GROUPED
+from powerbert_tf.reports.verdict import judge
 
 # How batches of the dense model are padded -> the key of the speed-up over it in the result of `evaluate`.
 DENSE_SPEEDUPS = {"padded to N": "padded", "padded to the batch": "batch", GROUPED: "grouped"}
@@ -31,16 +32,16 @@ def format_summary(task: str, source: str, max_seq_length: int, evaluated: Mappi
         }
     )
     labels = {
-        "padded": f"both padded to N = {max_seq_length} (the paper's way)",
-        "unpadded": "both without padding (what grouping by length gives)",
-        "padded_to_unpadded": "fine-tuned padded to N, reduced without padding",
+        "padded": f"both padded to N = {max_seq_length}",
+        "unpadded": "both without padding",
+        "padded_to_unpadded": "only the fine-tuned padded",
     }
     costs = pd.DataFrame(
         [
             (label, cost[key]["dense"] / 1e6, cost[key]["reduced"] / 1e6, cost[key]["saved"])
             for key, label in labels.items()
         ],
-        columns=["million multiply-adds per example", "fine-tuned", "reduced", "times fewer"],
+        columns=["million multiply-adds", "fine-tuned", "reduced", "times fewer"],
     )
     milliseconds = speedup["milliseconds"]
     speeds = pd.DataFrame(
@@ -49,14 +50,14 @@ def format_summary(task: str, source: str, max_seq_length: int, evaluated: Mappi
     )
     rounding = evaluated.get("rounding")
     parts = [
-        task,
+        f"{task}\n" + "\n".join(judge(evaluated).lines),
         metrics.to_string(index=False, float_format="{:.4f}".format),
         *([] if rounding is None else [_format_rounding(rounding)]),
         encoders.to_string(index=False, float_format="{:.1f}".format),
         costs.to_string(index=False, float_format="{:.2f}".format),
         speeds.to_string(index=False, float_format="{:.2f}".format),
-        f"reduced, grouped by length: {milliseconds['reduced, grouped by length']:.1f} ms; predicted "
-        f"{speedup['predicted']:.2f}x against fine-tuned, grouped by length",
+        f"reduced, grouped by length: {milliseconds['reduced, grouped by length']:.1f} ms; predicted against "
+        f"fine-tuned,\ngrouped by length: {speedup['predicted']:.2f}x",
     ]
     note = "\nOn the generated sample: these figures say nothing about the task." if source == "sample" else ""
     return "\n\n".join(parts) + note

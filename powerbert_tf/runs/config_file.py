@@ -5,9 +5,8 @@ import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.flags import flag_name
 from powerbert_tf.common.reporting import say
@@ -15,13 +14,18 @@ from powerbert_tf.data.tasks import TASK_FILE
 from powerbert_tf.runs.task_file import RUN_FLAGS, checkpoint_flag, read_settings_file, typed_settings
 from powerbert_tf.search.settings import GIVEN, TARGETS
 
+if TYPE_CHECKING:
+    from powerbert_tf.checkpoints import Checkpoint
+
+CONFIG_FILE = "config.json"
+
 OWN_DATA = "own_data"  # whether `task.json` beside the file says where the data is
 _PACKAGES = ("tensorflow", "tensorflow-text", "keras", "numpy", "scipy", "safetensors")
 _COMPARED = ("data_sha256", "checkpoint_sha256", "versions")  # with the run that is repeated
 _PROVENANCE = ("data", *_COMPARED)  # recorded, but no flags
 
 
-def provenance(checkpoint: Checkpoint) -> dict[str, Any]:
+def provenance(checkpoint: "Checkpoint") -> dict[str, Any]:
     """Hash of the checkpoint and versions of packages, for `config.json`."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
@@ -55,13 +59,13 @@ class Recorded(NamedTuple):
     provenance: dict[str, Any]
 
 
-def read_config(path: str | os.PathLike) -> Recorded:
-    """Reads the `config.json` of a run.
+def read_config(path: str | os.PathLike, flag: str = "") -> Recorded:
+    """Reads the `config.json` of a run; `flag` named it, for messages.
 
     Raises:
         InputError: The file cannot be read, or has an unknown key or a wrong value; the message names it.
     """
-    where = f"--config={path}"
+    where = f"{flag}: {path}" if flag else f"--config={path}"
     content = read_settings_file(where, path)
     if "task" not in content:
         raise InputError(f"{where}: no configuration; expected the config.json of a run, an object with a task.")
@@ -77,17 +81,21 @@ def read_config(path: str | os.PathLike) -> Recorded:
     return Recorded(settings, recorded)
 
 
-def repeated(path: str | os.PathLike, given: Mapping[str, Any]) -> tuple[dict[str, Any], Recorded]:
-    """Adds the flags of an earlier run to those that are given, which win; reports flags that differ.
+def repeated(
+    path: str | os.PathLike, given: Mapping[str, Any], flag: str = "", says_differences: bool = True
+) -> tuple[dict[str, Any], Recorded]:
+    """Adds the flags of an earlier run to those that are given, which win.
 
     Args:
         path: The `config.json` of the earlier run.
         given: Flags by the names of their fields; None for one that is not given.
+        flag: The flag that names the run, for messages; empty for `--config`.
+        says_differences: Whether flags that differ are reported.
 
     Raises:
         InputError: The file cannot be read.
     """
-    recorded = read_config(path)
+    recorded = read_config(path, flag)
     now = {name: value for name, value in given.items() if value is not None}
     before = dict(recorded.settings)
     targets = (*TARGETS, *GIVEN)  # only one of them may be given
@@ -96,6 +104,6 @@ def repeated(path: str | os.PathLike, given: Mapping[str, Any]) -> tuple[dict[st
             before.pop(name, None)
     for name, value in sorted(now.items()):
         earlier = recorded.settings.get(name)
-        if value != earlier:
-            say(f"--config: {flag_name(name)} was {earlier!r}, is {value!r}")
+        if value != earlier and says_differences:
+            say(f"{flag or '--config'}: {flag_name(name)} was {earlier!r}, is {value!r}")
     return {**given, **before, **now}, recorded

@@ -19,6 +19,8 @@ from powerbert_tf.training.distribution.processes import by_chief
 from powerbert_tf.training.state import CHECKPOINTS, WEIGHTS_FILE
 
 RESULT_FILE = "result.json"
+OUT_OF_DATE = "out_of_date"  # key of a result: why it is, see `RunFolder.expire`
+_HOLDS_ANSWERS = "predict"  # the stage whose folder has a folder for each file that was answered, see `prediction`
 _BEGUN_FILE = "begun.json"  # in a folder that is being written: the settings of the stage
 
 
@@ -201,14 +203,42 @@ class RunFolder:
             shutil.rmtree(checkpoints)
         (partial / _BEGUN_FILE).unlink(missing_ok=True)
         if self.stage(stage).exists():
+            for kept in self._answers(stage):
+                kept.rename(partial / kept.name)
             shutil.rmtree(self.stage(stage))
         partial.rename(self.stage(stage))
 
     def remove(self, stage: str) -> None:
-        """Removes the files of a stage, finished or not, if there are any."""
-        for folder in (self.stage(stage), self._partial(stage)):
-            if folder.exists():
-                shutil.rmtree(folder)
+        """Removes the files of a stage, finished or not, if there are any; answers to files of the user's stay."""
+        if self._partial(stage).exists():
+            shutil.rmtree(self._partial(stage))
+        if not self.stage(stage).exists():
+            return
+        if self._answers(stage):
+            for path in self.stage(stage).iterdir():
+                if not path.is_dir():
+                    path.unlink()
+        else:
+            shutil.rmtree(self.stage(stage))
+
+    def _answers(self, stage: str) -> list[Path]:
+        """Folders of answers to files, which a prediction of new files wrote beside those of the stage."""
+        return [path for path in self.stage(stage).iterdir() if path.is_dir()] if stage == _HOLDS_ANSWERS else []
+
+    def expire(self, stage: str, reason: str) -> bool:
+        """Marks the result of a stage as out of date, so that it is made again when it is asked for.
+
+        Returns:
+            Whether there is a result that was up to date.
+        """
+        path = self.stage(stage) / RESULT_FILE
+        try:
+            result = read_object(path)
+        except (OSError, ValueError):
+            return False
+        if OUT_OF_DATE not in result:
+            write_json(path, {**result, OUT_OF_DATE: reason})
+        return OUT_OF_DATE not in result
 
     def _partial(self, name: str) -> Path:
         return self.root / f"{name}{PARTIAL}"

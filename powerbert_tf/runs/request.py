@@ -1,6 +1,7 @@
 """What the command line asks for: flags, a `task.json` and data of the user's own become settings of a run."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from powerbert_tf.common.errors import InputError
@@ -12,9 +13,10 @@ from powerbert_tf.elimination.reduction import WIDTHS
 from powerbert_tf.export.signatures import TEXTS
 from powerbert_tf.prediction.predict import PredictRequest
 from powerbert_tf.prediction.settings import PredictSettings
+from powerbert_tf.runs.asked import gather, split_flags
 from powerbert_tf.runs.finished_run import find_run, load_finished_run
 from powerbert_tf.runs.settings import Settings, resolve_settings
-from powerbert_tf.runs.task_file import DATA_FLAGS, TaskFile, read_task_file
+from powerbert_tf.runs.task_file import read_task_file
 
 
 def read_request(given: Mapping[str, Any]) -> tuple[Settings, OwnData | None]:
@@ -30,34 +32,31 @@ def read_request(given: Mapping[str, Any]) -> tuple[Settings, OwnData | None]:
     Raises:
         InputError: A flag, the `task.json` or a file of the data is wrong.
     """
-    flags, data_flags = _split(given)
-    name = flags.pop("task", "")
-    file = read_task_file(name) if name.endswith(".json") else TaskFile(name)
-    data = DataSettings(**{**file.data, **data_flags})
-    settings = {**file.settings, **flags}
-    if data.is_given:
-        own = load_own_data(data, file.name, file.classes)
-        if settings.get("metric") == ",".join(own.task.metrics):
-            # The `task.json` of a run names the metrics that were inferred: given or inferred, it is the same setting.
-            del settings["metric"]
-        return resolve_settings(own.task, **settings), own
-    if data_flags:
-        raise InputError(
-            f"--{next(iter(data_flags))}: is for data of your own; expected --train_file or --tfds_name, too."
-        )
-    if not file.name:
-        raise InputError("--task: missing; expected a GLUE task, such as --task=MRPC, or --train_file with your data.")
-    return resolve_settings(file.name, **settings), None
+    file, data, settings = gather(given)
+    if not data.is_given:
+        return resolve_settings(file.name, **settings), None
+    own = load_own_data(data, file.name, file.classes)
+    if settings.get("metric") == ",".join(own.task.metrics):
+        # The `task.json` of a run names the metrics that were inferred: given or inferred, it is the same setting.
+        del settings["metric"]
+    return resolve_settings(own.task, **settings), own
 
 
-def read_predict_request(settings: PredictSettings, given: Mapping[str, Any]) -> PredictRequest:
-    """Resolves flags for `--predict_file`: which model answers which files. Needs no training data.
+def read_predict_request(
+    settings: PredictSettings, given: Mapping[str, Any], root: Path | None = None
+) -> PredictRequest:
+    """Resolves flags for `--predict_file` and `--text`: which model answers what. Needs no training data.
+
+    Args:
+        settings: What is answered.
+        given: As for `read_request`.
+        root: The folder of the run; None to find it by `--task`.
 
     Raises:
         InputError: A flag or a file of the run is wrong.
     """
-    flags, data_flags = _split(given)
-    folder = find_run(flags.get("task", ""), flags.get("output_dir", Settings.output_dir))
+    flags, data_flags = split_flags(given)
+    folder = root or find_run(flags.get("task", ""), flags.get("output_dir", Settings.output_dir))
     recorded = read_task_file(folder / TASK_FILE).data if (folder / TASK_FILE).is_file() else {}
     run = load_finished_run(folder, flags)
     task = run.task
@@ -88,10 +87,3 @@ def read_predict_request(settings: PredictSettings, given: Mapping[str, Any]) ->
         widths={name: own for name in WIDTHS if (own := run.folder.finished("retrain").get(name))},
         texts=tuple(data_flags.get(name) or text for name, text in zip(columns, texts, strict=False)),
     )
-
-
-def _split(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Flags that are given: those of the run, and those of the data."""
-    flags = {name: value for name, value in given.items() if value is not None}
-    data = {name: flags.pop(name) for name in list(flags) if name in DATA_FLAGS}
-    return flags, data

@@ -100,6 +100,9 @@ RESULT_SCHEMAS: Mapping[str, Any] = MappingProxyType(
             "agreement": _NUMBER,
             "examples": _COUNT,
             "further?": Each({"dense": _METRICS, "reduced": _METRICS}, dict),
+            "interval?": Each(_NUMBER),
+            "commonest?": Each(_NUMBER, dict),
+            "constant?": _NUMBER,
             "per_class?": Each({**dict.fromkeys(("precision", "recall", "f1"), _NUMBER), "examples": _COUNT}, dict),
             **_REDUCTION,
             "multiply_adds": {
@@ -158,6 +161,8 @@ def _evaluate_problem(result: Mapping[str, Any]) -> str:
     dense, reduced = (result[model]["metrics"] for model in ("dense", "reduced"))
     if dense.keys() != reduced.keys() or result["metric"] not in dense:
         return "its two models have different metrics, or the main metric is not among them"
+    if len(result.get("interval") or (0, 0)) != 2:
+        return "interval has other than 2 entries"
     if len(result["multiply_adds"]["kept"]) != len(result["retention_configuration"]):
         return "multiply_adds.kept and retention_configuration have different numbers of entries"
     return ""

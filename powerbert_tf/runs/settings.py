@@ -3,8 +3,7 @@
 import dataclasses
 from typing import Any, Self
 
-from powerbert_tf.batches.padded_batches import LENGTH_BUCKETS
-from powerbert_tf.batches.settings import XLA_BUCKETS, InferenceSettings, InputSettings
+from powerbert_tf.batches.settings import LENGTH_BUCKETS, XLA_BUCKETS, InferenceSettings, InputSettings
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import AUTO
 from powerbert_tf.common.flags import Check, CheckedSettings, flag_name, one_of, setting
@@ -18,6 +17,8 @@ from powerbert_tf.training.settings import TrainingSettings
 MAIN_STAGES = ("finetune", "search", "retrain", "evaluate", "predict", "export")  # what "all" means
 STAGES = (*MAIN_STAGES, "elastic", "pareto", "explain", "report")
 TRAINING_STAGES = ("finetune", "search", "retrain", "elastic")
+READING_STAGES = ("evaluate", "predict", "export", "explain", "report")  # which train nothing that is there
+ALL = "all"
 CLASS_WEIGHTS = ("none", "balanced")
 
 
@@ -34,7 +35,7 @@ class Settings(CheckedSettings):
 
     task: str = setting(
         "GLUE task, such as MRPC or SST-2, or RACE; with --train_file or --tfds_name, a name of your choice; or the "
-        "path of a task.json, which holds flags."
+        "path of a task.json, which holds flags, or of the folder of a run, whose settings are taken."
     )
     checkpoint: str = setting(
         "Folder of a checkpoint: bert_config.json, vocab.txt and bert_model.ckpt.* (Google), albert_config.json, "
@@ -112,6 +113,8 @@ FIELDS: dict[str, dataclasses.Field] = {
     for field in dataclasses.fields(kind)
     if field.name not in GROUPS
 }
+
+ONE_OFF = ("export", "reports")  # groups of settings of one export or page, which a run does not remember
 
 _TARGET_SPEEDUP = 2.0  # if no target is given
 _DISTILLED = 2  # times the epochs and the learning rate: the model is faster, and a teacher's answers allow for both

@@ -1,5 +1,7 @@
 """What a run prints at its end: its closing table, and mean and spread over several seeds."""
 
+import shlex
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,27 @@ def print_summary(run: Run) -> None:
     if evaluated is not None:
         max_seq_length = run.settings.inputs.max_seq_length
         say(f"\n{format_summary(run.task.name, run.dataset.source, max_seq_length, evaluated)}")
+
+
+def say_next(run: Run) -> None:
+    """Prints where the exported model is, and what can be done with the run, as commands to paste."""
+    exported = run.folder.result("export")
+    if exported is not None:
+        say(f"\nmodel: {run.folder.root / exported['path']}")
+    task, program = f"--task={shlex.quote(str(run.folder.root))}", _program()
+    commands = ["--stage=report", *(["--stage=explain"] if run.task.choices == 1 else [])]
+    if run.task.choices == 1:
+        commands = ["--stage=predict --predict_file=FILE", *commands]
+        if not run.task.is_pair:
+            commands = ['--stage=predict --text="TEXT"', *commands]
+    say("next:" if exported is not None else "\nnext:")
+    for command in commands:
+        say(f"  {program} {task} {command}")
+
+
+def _program() -> str:
+    """The command that started this process, as one would type it."""
+    return f"python {sys.argv[0]}" if sys.argv[0].endswith("run_glue.py") else "powerbert"
 
 
 def report_seeds(settings: Settings, root: Path, folders: Mapping[int, RunFolder], wanted: Collection[str]) -> None:

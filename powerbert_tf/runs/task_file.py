@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from powerbert_tf.batches.settings import InputSettings
-from powerbert_tf.checkpoints import DEFAULT_PACKAGE
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import read_object
 from powerbert_tf.common.flags import flag_name
 from powerbert_tf.data.settings import DataSettings
 from powerbert_tf.data.tasks import OwnTask, Task
+from powerbert_tf.models.architectures import DEFAULT_PACKAGE
 from powerbert_tf.runs.settings import FIELDS, Settings
 
 # Fields by the names of their flags.

@@ -7,7 +7,6 @@ import tensorflow as tf
 from powerbert_tf.checkpoints.checkpoint import LONGEST_FIRST, ROUND_ROBIN, WATERFALL
 from powerbert_tf.common.errors import InputError
 
-TRUNCATIONS = ("head", "head_tail")
 _HEAD_SHARE = 4  # of what head_tail keeps, one part in so many is the beginning: 128 of 510, as Sun et al. (2019)
 
 

@@ -109,3 +109,32 @@ class BuildSteps(keras.callbacks.Callback):
                 float(model.train_function(remaining)["loss"])  # waits for the result
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """Shows the batches of each epoch on stderr, with loss and learning rate.
+
+    Args:
+        title: Text before the number of the epoch.
+        done: Steps that an interrupted run did before.
+    """
+
+    def __init__(self, title, done=0):
+        super().__init__()
+        self.title = title
+        self.done = done
+
+    def on_epoch_begin(self, epoch, logs=None):
+        title = f"{self.title} {epoch + 1}/{self.params['epochs']}"
+        steps = self.params["steps"]
+        before = min(max(0, self.done - epoch * steps), steps)
+        self._bar = open_bar(total=steps, initial=before, desc=title, unit="batch")
+
+    def on_train_batch_end(self, batch, logs=None):
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        loss = float(np.asarray(logs["loss"]))
+        self._bar.set_postfix_str(f"loss={loss:.4f}, rate={rate:.1e}", refresh=False)
+        self._bar.update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._bar.close()

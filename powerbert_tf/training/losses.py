@@ -5,7 +5,6 @@ from keras import ops
 
 from powerbert_tf.data.tasks import Task
 
-DISTILLATIONS = ("logits", "kl", "none")
 _TEMPERATURE = 2.0
 
 # Of every loss: the mean over the examples of a batch, without those of weight 0 that fill it up.

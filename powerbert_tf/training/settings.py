@@ -12,8 +12,9 @@ from powerbert_tf.common.flags import (
     require,
     setting,
 )
-from powerbert_tf.training.distribution.launch import DISTRIBUTIONS
-from powerbert_tf.training.losses import DISTILLATIONS
+
+DISTILLATIONS = ("logits", "kl", "none")
+DISTRIBUTIONS = ("none", "mirrored", "multi_worker", "tpu")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,14 +18,14 @@ from powerbert_tf.batches.encoded_split import EncodedSplit
 from powerbert_tf.batches.padded_batches import training_batches
 from powerbert_tf.batches.settings import InferenceSettings
 from powerbert_tf.common.files import replacing
-from powerbert_tf.common.reporting import ProgressBar, say
+from powerbert_tf.common.reporting import say
 from powerbert_tf.common.termination import at_once
 from powerbert_tf.data.metrics import compute_metrics, divergence, format_metrics
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.retention import format_configuration
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.compilation import recorded_compilations
-from powerbert_tf.training.callbacks import BuildSteps, LossWatch
+from powerbert_tf.training.callbacks import BuildSteps, LossWatch, ProgressBar
 from powerbert_tf.training.distribution.devices import (
     InputWait,
     TrainingStep,

@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import random
+import shutil
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,12 +22,13 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.models.compilation import compiled_once, recorded_compilations
 from powerbert_tf.prediction import predict
 from powerbert_tf.prediction.answers import Answerer
-from powerbert_tf.prediction.predict import predict_files
+from powerbert_tf.prediction.predict import answer_texts, predict_files
 from powerbert_tf.prediction.settings import PredictSettings
 from powerbert_tf.prediction.shards import ShardFolder
 from powerbert_tf.prediction.windows import cut_windows
 from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.finished_run import FinishedRun
+from powerbert_tf.runs.folder import RunFolder
 from powerbert_tf.runs.request import read_predict_request, read_request
 
 LOAD = FinishedRun.reduced_model
@@ -108,9 +110,63 @@ def test_answers_are_those_of_the_predict_stage_in_the_order_of_the_input(answer
     pd.testing.assert_frame_equal(found[["review", "n", "verdict"]], given)
     with (world / "runs" / "verdicts" / "predict" / "predictions.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
-    assert found.columns.tolist() == ["review", "n", "verdict", *header[2:]]
-    np.testing.assert_allclose(found[header[3:]], np.array([row[3:] for row in rows], float), atol=2e-6)
-    assert found["prediction"].tolist() == [row[2] for row in rows]
+    assert header[:4] == ["file", "line", "review", "verdict"]
+    assert [row[2:4] for row in rows] == given[["review", "verdict"]].to_numpy().tolist()
+    assert found.columns.tolist() == ["review", "n", "verdict", *header[4:]]
+    np.testing.assert_allclose(found[header[5:]], np.array([row[5:] for row in rows], float), atol=2e-6)
+    assert found["prediction"].tolist() == [row[4] for row in rows]
+
+
+def test_columns_of_choice_stand_beside_the_answers(answer, world):
+    whole = read_csv(answer())
+    expected = whole[["n", *whole.columns[3:]]]
+    pd.testing.assert_frame_equal(read_csv(answer(out="n", predict_columns="n")), expected)
+    paths = sorted(answer(out="lines", predict_columns="n", predict_format="jsonl").glob("part-*"))
+    lines = pd.concat([pd.read_json(path, lines=True) for path in paths], ignore_index=True)
+    pd.testing.assert_frame_equal(lines, expected, check_dtype=False)
+    pd.read_csv(world / "new.csv").to_parquet(world / "columns.parquet")
+    folder = answer("columns.parquet", out="p", predict_columns="n", predict_format="parquet")
+    parquet = pd.read_parquet(sorted(folder.glob("part-*"))).reset_index(drop=True)
+    assert parquet["n"].dtype == "int64"
+    pd.testing.assert_frame_equal(parquet, expected, check_dtype=False)
+    with pytest.raises(InputError, match=r"--predict_columns=id: no column id; expected one of the columns of .*new"):
+        answer(out="id", predict_columns="id")
+
+
+def test_one_sentence_is_answered_on_the_console(world, answer, capsys):
+    whole = read_csv(answer())
+    capsys.readouterr()
+    texts = whole["review"][:3].tolist()
+    given = {"task": "verdicts", "output_dir": str(world / "runs")}
+    answer_texts(read_predict_request(PredictSettings(text="\n".join(texts)), given))
+    shown = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    likely = whole.filter(like="probability").max(axis=1)[:3]
+    assert shown == [
+        [name, f"{value:.3f}", text] for name, value, text in zip(whole["prediction"], likely, texts, strict=False)
+    ]
+    with pytest.raises(InputError, match=r"--text='a': 2 texts in a line; expected one text, without tabs"):
+        answer_texts(read_predict_request(PredictSettings(text="a\tb"), given))
+
+
+def test_answers_stand_in_the_folder_of_the_stage_and_outlive_it(world, answer, tmp_path):
+    root = tmp_path / "runs" / "verdicts"
+    shutil.copytree(world / "runs" / "verdicts", root)
+    own = {"output_dir": str(tmp_path / "runs"), "predict_dir": ""}
+    folder = answer(**own)
+    assert folder == root / "predict" / "new"
+    before = content(folder)
+    run = RunFolder(root)
+    result = (root / "predict" / "result.json").read_bytes()
+    with run.writing("predict", {}) as partial:
+        (partial / "result.json").write_bytes(result)
+    assert content(folder) == before
+    assert not (root / "predict" / "predictions.csv").exists()
+    run.remove("predict")
+    assert content(folder) == before
+    assert run.result("predict") is None
+    (root / "predictions").mkdir()
+    folder.rename(root / "predictions" / "new")  # where an earlier version put them
+    assert answer(**own) == root / "predictions" / "new"
 
 
 def test_shards_have_the_rows_asked_for(answer):
@@ -228,16 +284,19 @@ def test_what_is_there_is_reused_or_overwritten(answer, world, capsys, tmp_path)
     assert content(answer(overwrite=True)) == before
 
 
-def test_bad_rows_are_named_or_kept_aside(answer, world):
+def test_bad_rows_are_named_or_kept_aside(answer, world, capsys):
     rows = [{"review": text} for text in texts(37, 5)]
     for number in (0, 17, 36):
         rows[number] = {"review": ""}
     lines = [json.dumps(row) for row in rows]
     lines[23] = "{"
     (world / "bad.jsonl").write_text("\n".join(lines) + "\n")
-    with pytest.raises(InputError, match=r"bad\.jsonl:1: review is empty"):
+    named = r"4 rows cannot be used: .*bad\.jsonl:1: review is empty; .*:18: .*; .*:24: .*; .*:37: review is empty"
+    with pytest.raises(InputError, match=named):
         answer("bad.jsonl", predict_shard_rows=13)
     folder = answer("bad.jsonl", predict_shard_rows=13, on_bad_row="skip")
+    assert "4 rows left out, in " in (said := capsys.readouterr().out)
+    assert "bad.jsonl:24: " in said
     kept = [json.loads(line) for line in (folder / "rejected.jsonl").read_text().splitlines()]
     assert [row["line"] for row in kept] == [1, 18, 24, 37]
     good = [row["review"] for number, row in enumerate(rows) if number not in (0, 17, 23, 36)]
@@ -360,7 +419,7 @@ def test_a_run_is_found_by_its_folder(answer, world, task, tmp_path):
         ),
         (
             {"predict_format": "csv"},
-            "error: --predict_format: is for the prediction of new files; expected --predict_file",
+            "error: --predict_format: is for the prediction of new texts; expected --predict_file",
         ),
     ],
 )

@@ -26,7 +26,7 @@ import powerbert_tf
 from docs.flag_table import flag_table
 from powerbert_tf import command_line, serve_check
 from powerbert_tf.data.tasks import PUBLISHED
-from powerbert_tf.runs.settings import STAGES, resolve_settings
+from powerbert_tf.runs.settings import STAGES, Settings, resolve_settings
 from powerbert_tf.runs.task_file import read_task_file
 
 DOCS = REPOSITORY / "docs"
@@ -187,11 +187,12 @@ def parse_run_glue(argv: list[str]) -> None:
         assert flags.FLAGS.stage in (*STAGES, "all")
         given = {name: flag.value for name, flag in command_line.SETTINGS.items()}
         if given["task"] in PUBLISHED:
-            settings = {name: value for name, value in given.items() if name in command_line.Settings.__annotations__}
+            settings = {name: value for name, value in given.items() if name in Settings.__annotations__}
             resolve_settings(settings.pop("task"), **settings)
         else:
-            named = (given["train_file"], flags.FLAGS.config, str(given["task"]).endswith("task.json"))
-            assert any(named), f"--task={given['task']}: expected a task of GLUE, a task.json, or data"
+            task = str(given["task"])
+            named = (given["train_file"], flags.FLAGS.config, task.endswith("task.json"), task.startswith("runs/"))
+            assert any(named), f"--task={given['task']}: expected a task of GLUE, a run, a task.json, or data"
 
 
 @pytest.mark.parametrize("one", [one for one in ALL if "run_glue.py" in one.text], ids=str)

@@ -77,17 +77,14 @@ def test_extras_are_the_requirements_files(installed):
 @pytest.mark.slow
 def test_the_command_tells_its_flags(powerbert):
     _, done = powerbert("--help")
-    assert done.returncode == 1, done.stderr  # as absl has it
-    assert "powerbert --task=MRPC --stage=search" in done.stdout
-    assert "--target_speedup:" in done.stdout
+    assert done.returncode == 0, done.stderr
+    assert "powerbert --task=MRPC" in done.stdout
+    assert "--target_speedup" in done.stdout
     checkout = subprocess.run(
         [sys.executable, "run_glue.py", "--help"], cwd=REPOSITORY, capture_output=True, text=True, timeout=300
     )
 
-    def flags(text):
-        return re.findall(r"^ +--(?:\[no\])?(\w+):", text, flags=re.MULTILINE)
-
-    assert flags(checkout.stdout) == flags(done.stdout)
+    assert checkout.stdout == done.stdout
 
 
 @pytest.mark.slow

@@ -112,7 +112,9 @@ def test_the_report_is_of_the_original_and_the_reduced_model(reduced, folder, fr
     assert report.measured_speedup == pytest.approx(
         times["dense, grouped by length"] / times["reduced, grouped by length"]
     )
-    assert f"agrees with the original {report.agreement:.1%}, on 37 dev examples" in str(report)
+    assert f"agrees with the original: {report.agreement:.1%} of 37 dev examples" in str(report)
+    assert str(report).startswith("\n".join(report.verdict))
+    assert f"{report.measured_speedup:.2f}" in report.verdict[0]
     assert "nothing trained" in str(report)
 
 
@@ -262,7 +264,7 @@ def test_a_model_that_is_not_faster_is_no_gain(evaluated):
     assert evaluated(1.06, "accuracy", 0.94, True).no_gain == ""
     reason = evaluated(1.04, "accuracy", 0.94, True).no_gain
     assert "1.04x as fast on the same length-grouped batches" in reason
-    assert "no gain here: measured" in str(evaluated(1.04, "accuracy", 0.94, True))
+    assert "Not worth having: measured" in str(evaluated(1.04, "accuracy", 0.94, True))
 
 
 def test_a_model_that_always_answers_alike_is_no_gain(evaluated, frame):

@@ -12,7 +12,8 @@ from absl.testing import flagsaver
 from tiny_task import CONFIG, write_checkpoint, write_data
 
 from powerbert_tf import command_line
-from powerbert_tf.runs import stage_runner
+from powerbert_tf.runs import job, stage_runner
+from powerbert_tf.runs.flag_groups import flag_groups, help_text
 from powerbert_tf.runs.folder import shutil as run_folder_shutil
 from powerbert_tf.runs.stages import finetune as finetune_stage
 
@@ -203,11 +204,11 @@ def test_a_truncated_checkpoint_is_found_before_training(world, capsys, monkeypa
 def test_names_that_are_no_utf_8_are_told_all_the_same(monkeypatch):
     written = io.TextIOWrapper(io.BytesIO(), "utf-8", "strict")
     monkeypatch.setattr("sys.stdout", written)
-    monkeypatch.setattr(command_line.pipeline, "run", lambda settings, *_: print(settings.output_dir))
+    monkeypatch.setattr(job.pipeline, "run", lambda settings, *_, **__: print(settings.output_dir))
     with flagsaver.flagsaver():
         command_line.main(command_line.parse(["run_glue.py", "--task=MRPC", "--output_dir=runs\udcff"]))
     written.flush()
-    assert written.buffer.getvalue() == b"runs\\udcff\n"
+    assert written.buffer.getvalue().splitlines()[-1] == b"runs\\udcff"
 
 
 @pytest.mark.slow
@@ -218,11 +219,61 @@ def test_a_new_process_gives_the_same_line_and_code(world, run_python):
 
 
 def test_help_names_every_setting_with_its_default():
-    text = " ".join(flags.FLAGS.module_help(command_line).split())
-    assert "--lambda: Weight of the masses in the loss of --search_method=paper; a larger one eliminates more." in text
-    assert "--epochs: Epochs of each training stage. Default: the task's published value." in text
-    assert "--epochs_retrain: Epochs of re-training. Default: twice --epochs; --epochs with" in text
-    assert "--eval_batch_size: Batch size of evaluation and prediction. Default: 64." in text
+    text = " ".join(help_text(flags.FLAGS, full=True).split())
+    assert "--lambda Weight of the masses in the loss of --search_method=paper; a larger one eliminates more." in text
+    assert "--epochs Epochs of each training stage. Default: the task's published value." in text
+    assert "--epochs_retrain Epochs of re-training. Default: twice --epochs; --epochs with" in text
+    assert "--eval_batch_size Batch size of evaluation and prediction. Default: 64." in text
+
+
+def test_help_is_short_fits_a_terminal_and_every_flag_is_in_one_group(capsys):
+    short, full = (help_text(flags.FLAGS, of_all) for of_all in (False, True))
+    assert all(len(line) <= 80 for line in full.splitlines())
+    everyday, *others = flag_groups().values()
+    assert len(everyday) == 10
+    assert [line[4:] for line in short.splitlines() if line.startswith("  --")] == [*everyday]
+    named = [name for group in (everyday, *others) for name in group]
+    own = {flag.name for flag in flags.FLAGS.get_flags_for_module("powerbert_tf.command_line")}
+    assert len(named) == len({*named})
+    assert {*named} == own
+    assert "powerbert --task=MRPC" in short
+    assert "run_glue" not in full
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help", "-help", "--helpshort", "--helpfull", "--version"])
+def test_help_and_version_end_the_process_without_an_error(flag, capsys):
+    with pytest.raises(SystemExit) as end:
+        command_line.parse(["powerbert", "--task=MRPC", flag])
+    assert not end.value.code
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert shown.out.startswith("powerbert 0." if flag == "--version" else "Makes BERT")
+
+
+FIRST_LINES = """
+import sys
+from powerbert_tf import command_line
+try:
+    command_line.main(command_line.parse(["powerbert", *sys.argv[1:]]))
+finally:
+    slow = {"keras", "pandas", "scipy", "sklearn", "tensorflow"} & {*sys.modules}
+    assert not slow, slow
+"""
+
+
+@pytest.mark.parametrize(
+    ("argument", "code"),
+    [
+        *(("--help", 0), ("--no_such_flag", 2), ("--epochs=0", 2), ("--stage=train", 2), ("--selection=tail", 2)),
+        *(("--train_file=/no/such.csv", 2), ("--config=/no/such.json", 2), ("--checkpoint=/no/such", 2)),
+        *(("--task=/no/such/task.json", 2), ("--task=nope", 2), ("--text=a", 2)),
+    ],
+)
+def test_wrong_flags_are_found_before_tensorflow_is_imported(run_python, argument, code):
+    task = () if "task" in argument or "file" in argument else ("--task=MRPC",)
+    process = run_python(FIRST_LINES, *task, argument, expected=code)
+    assert "Error" not in process.stderr
+    assert len(process.stderr.splitlines()) == (code == 2)
 
 
 def test_prediction_refuses_a_test_file_with_unreadable_rows(world, capsys):
@@ -250,8 +301,8 @@ def test_a_prediction_of_files_that_is_told_to_leave_says_so(monkeypatch, capsys
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("went on")
 
-    monkeypatch.setattr(command_line, "read_predict_request", lambda *_: None)
-    monkeypatch.setattr(command_line, "predict_files", predict_files)
+    monkeypatch.setattr(job, "read_predict_request", lambda *_: None)
+    monkeypatch.setattr(job, "predict_files", predict_files)
     with flagsaver.flagsaver(), pytest.raises(SystemExit) as end:
         command_line.main(
             command_line.parse(["run_glue.py", "--task=verdicts", "--stage=predict", "--predict_file=new.csv"])

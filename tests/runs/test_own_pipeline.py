@@ -77,7 +77,11 @@ def test_from_a_csv_to_an_exported_model(request_for, tmp_path, capsys, world):
 
     with (folder / "predict" / "predictions.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
-    assert header == ["file", "line", "prediction", *(f"probability of {name}" for name in CLASSES)]
+    given = pd.read_csv(world / "test.csv", keep_default_na=False)
+    assert header[:5] == ["file", "line", "review", "verdict", "prediction"]
+    assert header[5:] == [f"probability of {name}" for name in CLASSES]
+    assert [row[2:4] for row in rows] == given[["review", "verdict"]].to_numpy().tolist()
+    rows = [[*row[:2], *row[4:]] for row in rows]
     assert [row[:2] for row in rows] == [[str(world / "test.csv"), str(number + 2)] for number in range(ROWS["test"])]
     probabilities = np.array([row[3:] for row in rows], float)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)

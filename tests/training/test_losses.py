@@ -7,12 +7,12 @@ from keras import ops
 
 from powerbert_tf.data.tasks import TASKS
 from powerbert_tf.training.losses import (
-    DISTILLATIONS,
     KlDivergence,
     WeightedCrossEntropy,
     distillation_loss,
     task_loss,
 )
+from powerbert_tf.training.settings import DISTILLATIONS
 
 LOGITS = np.array([[1.0, -2.0, 0.5], [0.1, 0.2, 0.3], [3.0, 0.0, -1.0]], "float32")
 LABELS = np.array([2, 0, 0])

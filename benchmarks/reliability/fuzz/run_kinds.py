@@ -1,7 +1,6 @@
 """Wrong inputs of runs: tables, task.json, files of earlier runs, and command lines."""
 
 import contextlib
-import dataclasses
 import io
 import itertools
 import json
@@ -27,8 +26,9 @@ from powerbert_tf.reports.acceleration_report import make_report
 from powerbert_tf.reports.pareto import Baseline, Point, pareto_table
 from powerbert_tf.reports.sections import headline
 from powerbert_tf.reports.seeds import format_seeds, summarize_seeds
-from powerbert_tf.runs import pipeline
+from powerbert_tf.runs import job, pipeline
 from powerbert_tf.runs.finished_run import load_finished_run
+from powerbert_tf.runs.flag_groups import flag_groups
 from powerbert_tf.runs.folder import RESULT_FILE
 from powerbert_tf.runs.preparation import prepare
 from powerbert_tf.runs.request import read_request
@@ -209,13 +209,9 @@ def command(folder: Path) -> Kind:
         [f"--task={place}/data/own.json", *common, "--stage=search", "--search_method=soft"],
         [f"--task={place}/runs/SST-2", "--stage=predict", f"--predict_file={place}/data/own.tsv", *common[:2]],
     ]
-    names = [
-        flag
-        for kind in command_line.FLAG_GROUPS.values()
-        for flag in (field.name for field in dataclasses.fields(kind) if "help" in field.metadata)
-    ]
+    names = [name for group in flag_groups().values() for name in group]
     choices = ("", "0", "1", "2", "-1", "1e9", "a", "soft", "head", "none", "balanced", "onnx,google", "uncased", "0.5")
-    words = [f"--{name.rstrip('_')}={choice}" for name in names for choice in choices] + [
+    words = [f"--{name}={choice}" for name in names for choice in choices] + [
         "", "-", "--", "---x", "--no", "--noregression", "x", "--seeds=0", "--seeds=3", "--seeds=1000000000",
         f"--config={place}/data/own.json", "--overwrite", "--flagfile=x", "--undefok=a", "--stage=elastic", "-v=1",
     ]  # fmt: skip
@@ -249,7 +245,7 @@ def _run_command(arguments: list[str]) -> tuple[int, str]:
     with (
         flagsaver.flagsaver(),
         mock.patch.object(pipeline, "run_stage", stage),
-        mock.patch.object(command_line, "predict_files", stage),
+        mock.patch.object(job, "predict_files", stage),
         mock.patch("powerbert_tf.runs.run.load_costs", stage),  # measures, for minutes
         mock.patch("powerbert_tf.data.datasets.load_from_tfds", return_value=None),  # looks on the network
         contextlib.redirect_stdout(out),

@@ -1,15 +1,25 @@
 """The evaluate stage: metrics, speed and operations of the dense and the reduced model, side by side."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from powerbert_tf.common.reporting import say
-from powerbert_tf.data.metrics import agreement, compute_metrics, format_metrics, per_class, predictions_from_logits
+from powerbert_tf.data.metrics import (
+    agreement,
+    compute_metrics,
+    format_metrics,
+    loss_interval,
+    per_class,
+    predictions_from_logits,
+)
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.operations import summarize_cost
 from powerbert_tf.models.precision import computing_in
+from powerbert_tf.reports.acceleration_report import best_constant
+from powerbert_tf.reports.verdict import commonest_share
 from powerbert_tf.runs.run import Run
 from powerbert_tf.training.distribution.processes import by_chief
 from powerbert_tf.training.evaluation import evaluate_model, predict_logits
@@ -39,6 +49,7 @@ def evaluate(run: Run, folder: Path) -> dict[str, Any]:
         "metrics": metrics["reduced"],
         "dense": {"metrics": metrics["dense"]},
         "reduced": {"metrics": metrics["reduced"]},
+        **_certainty(task, labels, logits),
         "agreement": agreement(task, logits["dense"], logits["reduced"]),
         **({"further": further} if further else {}),
         "classes": list(task.classes),
@@ -67,6 +78,23 @@ def evaluate(run: Run, folder: Path) -> dict[str, Any]:
             "examples": len(dev),
         }
     return result
+
+
+def _certainty(task: Task, labels: np.ndarray, logits: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What a verdict needs beside the metrics, see `verdict.judge`.
+
+    Returns:
+        `interval`: of the main metric's difference, reduced minus dense; `commonest`: share of each model's most
+        frequent answer; `constant`: the best value of the metric that one answer to everything reaches, of a
+        classification.
+    """
+    answers = {name: predictions_from_logits(task, values) for name, values in logits.items()}
+    low, high = loss_interval(task, labels, logits["dense"], logits["reduced"])
+    return {
+        "interval": [-high, -low],
+        "commonest": {name: commonest_share(values) for name, values in answers.items()},
+        **({} if task.is_regression else {"constant": float(best_constant(task.metrics[0], labels))}),
+    }
 
 
 def describe_rounding(task: Task, labels: np.ndarray, logits: np.ndarray, exact: np.ndarray) -> dict[str, Any]:

@@ -7,9 +7,8 @@ import numpy as np
 
 from powerbert_tf.batches.encoded_split import EncodedSplit, encode_split
 from powerbert_tf.batches.padded_batches import prediction_batches
-from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.reporting import say
-from powerbert_tf.data.splits import Split
+from powerbert_tf.data.splits import Split, texts_of_lines
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.reports.word_inspector import (
     Explanation,
@@ -66,16 +65,10 @@ def explain(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def _given_texts(run: Run) -> EncodedSplit:
-    columns = 1 + run.task.is_pair
-    rows = [line.split("\t") for line in run.settings.reports.explain_text.splitlines() if line.strip()]
-    for row in rows:
-        if len(row) != columns:
-            expected = "two texts with a tab between" if columns == 2 else "one text, without tabs"
-            raise InputError(f"--explain_text={row[0]!r}: {len(row)} texts in a line; expected {expected}.")
-    if not rows:
-        raise InputError("--explain_text: holds no text; expected one per line.")
-    texts = Split(texts=tuple(list(column) for column in zip(*rows, strict=True)), labels=None, indices=None)
-    return encode_split(texts, run.tokenizer, run.settings.inputs.max_seq_length)
+    texts = texts_of_lines("explain_text", run.settings.reports.explain_text, run.task.is_pair)
+    return encode_split(
+        Split(texts=texts, labels=None, indices=None), run.tokenizer, run.settings.inputs.max_seq_length
+    )
 
 
 def _dev_examples(run: Run) -> EncodedSplit:

@@ -10,7 +10,8 @@ import numpy as np
 
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.metrics import compute_metrics, format_metrics
-from powerbert_tf.data.tasks import GlueTask
+from powerbert_tf.data.splits import Split
+from powerbert_tf.data.tasks import GlueTask, OwnTask
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.prediction.answers import answer_columns, answer_names, probability_columns
 from powerbert_tf.runs.run import Run
@@ -49,25 +50,47 @@ def _predict_glue(run: Run, task: GlueTask, model: BertClassifier, folder: Path)
 
 
 def _predict_own(run: Run, model: BertClassifier, folder: Path) -> dict[str, Any]:
-    """Writes `predictions.csv`: file and line of each row, answer, probabilities. Computes metrics if it has labels."""
+    """Writes `predictions.csv`: file and line of each row, its texts, label if known, answer, and probabilities.
+
+    Computes metrics if there are labels.
+    """
     logits = _logits(run, model, "test")
-    split, task = run.dataset.splits["test"], run.task
+    split, task = run.dataset.splits["test"], cast(OwnTask, run.task)
+    given = {**dict(zip(task.text_columns, split.texts, strict=True)), **_labels(task, split)}
     places = (place.rpartition(":") for place in cast(Sequence[str], split.indices))
+    known = zip(*given.values(), strict=True)
     with (folder / PREDICTIONS_FILE).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["file", "line", *answer_columns(task.classes)])
+        writer.writerow(["file", "line", *_header(given, task.classes)])
         for start in range(0, len(logits), BLOCK):
             block = logits[start : start + BLOCK]
             _, values = probability_columns(task, block)
-            answers = zip(answer_names(task, block), values, itertools.islice(places, len(block)), strict=True)
-            for answer, row, (path, _, line) in answers:
-                writer.writerow([path, line, answer, *(row if task.classes else [])])
+            of_rows = (itertools.islice(columns, len(block)) for columns in (places, known))
+            answers = zip(answer_names(task, block), values, *of_rows, strict=True)
+            for answer, row, (path, _, line), cells in answers:
+                writer.writerow([path, line, *cells, answer, *(row if task.classes else [])])
     result = {"examples": len(split), "predictions": PREDICTIONS_FILE}
     if split.labels is None:
         return result
     metrics = compute_metrics(task, split.labels, logits)
     say(f"  {format_metrics(metrics, 'test')}")
     return {**result, "metrics": metrics}
+
+
+def _labels(task: OwnTask, split: Split) -> dict[str, Sequence[str]]:
+    """The column of the true labels, by its name; none if they are not known."""
+    if split.labels is None:
+        return {}
+    labels = np.asarray(split.labels)
+    names = [f"{value:g}" for value in labels] if task.is_regression else [task.classes[one] for one in labels]
+    return {task.label_column: names}
+
+
+def _header(given: Iterable[str], classes: Sequence[str]) -> list[str]:
+    """Columns of the input, renamed where a column of the answers, or of the place, has the name; then the answers'."""
+    answers = answer_columns(classes)
+    taken = {"file", "line", *answers}
+    return [*(f"{name} (given)" if name in taken else name for name in given), *answers]
 
 
 def _logits(run: Run, model: BertClassifier, split: str) -> np.ndarray:

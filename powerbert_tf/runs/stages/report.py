@@ -22,6 +22,7 @@ from powerbert_tf.reports.figures import svg_text
 from powerbert_tf.reports.page import Plot, report_markdown, report_page
 from powerbert_tf.reports.sections import headline, report_sections
 from powerbert_tf.reports.tensorboard import write_tensorboard
+from powerbert_tf.reports.verdict import judge
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import TRAINING_STAGES
 from powerbert_tf.training.evaluation import predict_logits
@@ -49,7 +50,8 @@ def report(run: Run, folder: Path) -> dict[str, Any]:
     _write(folder, content)
     if run.settings.reports.tensorboard:
         write_tensorboard(folder / _LOGS, content["curves"])
-    say(f"  {headline(content)}")
+    for line in content["verdict"]:
+        say(f"  {line}")
     return {"file": _PAGE, "headline": headline(content)}
 
 
@@ -97,6 +99,7 @@ def _gather(run: Run) -> dict[str, Any]:
     before = (run.folder.result("retrain") or {}).get("metrics_before", {})
     answers = _compare_numbers if run.task.is_regression else _compare_classes
     return {
+        "verdict": list(judge(evaluated).lines),
         "task": run.task.name,
         "classes": list(run.task.classes),
         "checkpoint": run.checkpoint.name,

@@ -15,8 +15,8 @@ from powerbert_tf.training.distribution.devices import Active, Devices
 from powerbert_tf.training.distribution.jax_devices import JaxDevices, connect, data_parallel, is_lost_process
 from powerbert_tf.training.distribution.processes import Processes, together, wait_for_all
 from powerbert_tf.training.distribution.replicas import Replicas
+from powerbert_tf.training.settings import DISTRIBUTIONS
 
-DISTRIBUTIONS = ("none", "mirrored", "multi_worker", "tpu")
 LOST_EXIT_CODE = os.EX_UNAVAILABLE  # 69
 
 # What TensorFlow raises when another process no longer answers.
