@@ -2,18 +2,8 @@
 
 import numpy as np
 import pytest
-from sklearn import metrics as sklearn_metrics
 
 from powerbert_tf.reports.verdict import commonest_share, judge
-
-RANDOM = np.random.default_rng(7)
-LABELS = RANDOM.integers(3, size=211)
-BEFORE = np.where(RANDOM.random(211) < 0.9, LABELS, (LABELS + 1) % 3)
-AFTER = np.where(RANDOM.random(211) < 0.9, BEFORE, RANDOM.integers(3, size=211))
-
-
-def macro_f1(labels, answers):
-    return sklearn_metrics.f1_score(labels, answers, average="macro", zero_division=0)
 
 
 def test_the_commonest_answer():
