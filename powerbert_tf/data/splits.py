@@ -15,7 +15,8 @@ class Split:
     Attributes:
         texts: One column of n texts, or two for a task on pairs; lists, or `StoredTexts` if they are many. For multiple
             choice: articles, questions, and K columns of options.
-        labels: int32 `[n]`, positions in the task's classes; float32 `[n]`, scores, for a regression; None for test.
+        labels: int32 `[n]`, positions in the task's classes; uint8 `[n, C]`, 0 or 1 for each label of a multi-label
+            task; float32 `[n]`, scores, for a regression; None for test.
         indices: The n GLUE indices of a test split, as the file spells them, or `file:line` of a user's own; None for
             train and dev.
         bad_rows: Number of rows that could not be read and were skipped.

@@ -74,6 +74,7 @@ class PredictRequest:
             **{name: list(own) for name, own in self.widths.items()},
             "tokenizer": self.tokenizer.fingerprint,
             "classes": list(self.task.classes),
+            **({"thresholds": list(self.task.thresholds)} if self.task.thresholds else {}),
             "max_seq_length": self.max_seq_length,
             "truncation": self.truncation,
             **dataclasses.asdict(self.inference),

@@ -16,9 +16,9 @@ from typing import Any, cast
 
 import numpy as np
 from keras import ops
-from scipy import special
 
 from powerbert_tf.common.reporting import open_bar
+from powerbert_tf.data.kinds import Kind
 from powerbert_tf.elimination.extract import Extract
 from powerbert_tf.elimination.reduction import DIMENSIONS, WIDTHS, Reduction
 from powerbert_tf.elimination.retention import CLS_ALONE, round_up
@@ -36,18 +36,15 @@ _REFINEMENTS_OF_WIDTHS = 20  # fewer, as they start from the best of several all
 _ROOM = 1.02  # by which a reduction that eliminates nothing may be too fast before it is widened
 
 
-def damage(full: np.ndarray, reduced: np.ndarray, is_regression: bool) -> float:
-    """Distance of outputs: mean KL(full || reduced) in nats, or the mean squared difference for a regression.
+def damage(full: np.ndarray, reduced: np.ndarray, kind: Kind) -> float:
+    """Distance of answers, mean over examples: KL(full || reduced) in nats, or the squared difference of numbers.
 
     Args:
         full: Logits `[n, C]` of the model that eliminates nothing.
         reduced: Logits `[n, C]` of the reduced model.
-        is_regression: Whether the logit is the answer.
+        kind: What the logits mean.
     """
-    if is_regression:
-        return float(np.mean((full - reduced) ** 2))
-    log_p, log_q = special.log_softmax(full, axis=-1), special.log_softmax(reduced, axis=-1)
-    return float(np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=-1)))
+    return float(np.mean(kind.distances(full, reduced)))
 
 
 class Calibration:
@@ -56,7 +53,7 @@ class Calibration:
     Args:
         model: The fine-tuned classifier.
         batches: Inputs of the calibration examples, arrays `[B, T]` by name.
-        is_regression: Whether the logit is the answer.
+        kind: What the logits mean.
         selection: Name of the score that ranks word-vectors.
         seed: Seed of the refinement.
         rebuilt: The widths of the model, rebuilt from other examples; None to search over rows alone.
@@ -67,7 +64,7 @@ class Calibration:
         self,
         model: BertClassifier,
         batches: Sequence[dict[str, np.ndarray]],
-        is_regression: bool,
+        kind: Kind,
         selection: str = "attention",
         seed: int = 0,
         rebuilt: RebuiltWidths | None = None,
@@ -75,7 +72,7 @@ class Calibration:
     ):
         self.model = model if rebuilt is None else rebuilt.model
         self.batches = batches
-        self.is_regression = is_regression
+        self.kind = kind
         self.selection = selection
         self.seed = seed
         self.rebuilt = rebuilt
@@ -88,7 +85,7 @@ class Calibration:
     def damage(self, reduction: Reduction) -> float:
         """Measures the damage of a reduction, once."""
         if reduction not in self._damages:
-            self._damages[reduction] = damage(self.full, self._logits(reduction), self.is_regression)
+            self._damages[reduction] = damage(self.full, self._logits(reduction), self.kind)
         return self._damages[reduction]
 
     def profile(self) -> Profile:
@@ -152,7 +149,7 @@ class Calibration:
 
         model = rebuilt()
         rebuild_in_sequence(self.model, model, batches)
-        in_sequence = damage(self.full, _outputs(model, self.batches), self.is_regression)
+        in_sequence = damage(self.full, _outputs(model, self.batches), self.kind)
         return model if in_sequence <= self.damage(reduction) else rebuilt()
 
     def _widths_of(self, reduction: Reduction) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -234,7 +231,7 @@ class Calibration:
         full = outputs(encoders)
 
         def moved(variant: EncoderBlock, following: Sequence[EncoderBlock]) -> float:
-            return damage(full, outputs([variant, *following]), self.is_regression)
+            return damage(full, outputs([variant, *following]), self.kind)
 
         fractions = _PROFILED if self.eliminates else ()
         total = last * len(fractions) + len(encoders) * sum(len(own) - 1 for own in widths.values())

@@ -203,7 +203,7 @@ def retrain_model(
     say(f"  before re-training: {format_metrics(before)}")
     loss = None
     if settings.distillation != "none":
-        loss = distillation_loss(settings.distillation)
+        loss = distillation_loss(settings.distillation, setup.task.kind)
         # Computed once, as the teacher does not change.
         labels = predict_logits(dense, setup.train, setup.inference)
         setup = dataclasses.replace(setup, train=dataclasses.replace(setup.train, labels=labels))

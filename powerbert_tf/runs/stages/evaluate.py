@@ -6,7 +6,15 @@ from typing import Any, cast
 import numpy as np
 
 from powerbert_tf.common.reporting import say
-from powerbert_tf.data.metrics import agreement, compute_metrics, format_metrics, per_class, predictions_from_logits
+from powerbert_tf.data.metrics import (
+    agreement,
+    compute_metrics,
+    format_metrics,
+    per_class,
+    predictions_from_logits,
+    same_answers,
+    with_thresholds,
+)
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.operations import summarize_cost
 from powerbert_tf.models.precision import computing_in
@@ -18,15 +26,17 @@ from powerbert_tf.training.evaluation import evaluate_model, predict_logits
 def evaluate(run: Run, folder: Path) -> dict[str, Any]:
     """Runs both models on the dev split and measures them; returns the content of `result.json`."""
     models = {"dense": run.dense_model(), "reduced": run.reduced_model()}
-    task, dev, settings = run.task, run.split("dev"), run.settings
+    dev, settings = run.split("dev"), run.settings
+    task, tasks = run.task, {"dense": run.task_of("finetune"), "reduced": run.task_of("retrain")}
     logits = {name: predict_logits(model, dev, settings.inference) for name, model in models.items()}
     labels = cast(np.ndarray, dev.labels)
-    metrics = {name: compute_metrics(task, labels, values) for name, values in logits.items()}
+    metrics = {name: compute_metrics(tasks[name], labels, values) for name, values in logits.items()}
     reduction = run.reduction()
     speedup = by_chief(lambda: run.speed_test.compare(models["dense"], models["reduced"]))
     further = {
         split: {
-            name: evaluate_model(model, task, run.split(split), settings.inference) for name, model in models.items()
+            name: evaluate_model(model, tasks[name], run.split(split), settings.inference)
+            for name, model in models.items()
         }
         for split in run.dataset.splits
         if split.startswith("dev_")
@@ -39,10 +49,10 @@ def evaluate(run: Run, folder: Path) -> dict[str, Any]:
         "metrics": metrics["reduced"],
         "dense": {"metrics": metrics["dense"]},
         "reduced": {"metrics": metrics["reduced"]},
-        "agreement": agreement(task, logits["dense"], logits["reduced"]),
+        "agreement": agreement(tasks["dense"], logits["dense"], logits["reduced"], tasks["reduced"]),
         **({"further": further} if further else {}),
         "classes": list(task.classes),
-        "per_class": per_class(task, labels, logits["reduced"]),
+        "per_class": per_class(tasks["reduced"], labels, logits["reduced"]),
         **reduction.to_json(),
         "weights": {name: int(model.count_params()) for name, model in models.items()},
         "speedup": {**speedup, "predicted": run.costs.speedup(reduction)},
@@ -62,7 +72,7 @@ def evaluate(run: Run, folder: Path) -> dict[str, Any]:
                 for name, load in (("dense", run.dense_model), ("reduced", run.reduced_model))
             }
         result["rounding"] = {
-            **{name: describe_rounding(task, labels, logits[name], exact[name]) for name in models},
+            **{name: describe_rounding(tasks[name], labels, logits[name], exact[name]) for name in models},
             "precision": settings.inference.precision,
             "examples": len(dev),
         }
@@ -74,7 +84,7 @@ def describe_rounding(task: Task, labels: np.ndarray, logits: np.ndarray, exact:
 
     Args:
         task: Task with the metrics.
-        labels: `[n]`.
+        labels: `[n]`, or `[n, C]` of a multi-label task.
         logits: In half precision, `[n, C]`.
         exact: In float32, `[n, C]`.
 
@@ -82,11 +92,12 @@ def describe_rounding(task: Task, labels: np.ndarray, logits: np.ndarray, exact:
         `float32`: the metrics of `exact`; `difference`: the metrics of `logits` minus those; `predictions`: how many
         differ, None for a regression; `largest`: the largest difference of a logit.
     """
+    task = with_thresholds(task, labels, exact)
     metrics, exact_metrics = (compute_metrics(task, labels, values) for values in (logits, exact))
     ours, theirs = (predictions_from_logits(task, values) for values in (logits, exact))
     return {
         "float32": exact_metrics,
         "difference": {name: value - exact_metrics[name] for name, value in metrics.items()},
-        "predictions": None if task.is_regression else int(np.sum(ours != theirs)),
+        "predictions": None if task.is_regression else int(np.sum(~same_answers(ours, theirs))),
         "largest": float(np.max(np.abs(logits - exact))),
     }

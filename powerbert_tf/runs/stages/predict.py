@@ -51,7 +51,7 @@ def _predict_glue(run: Run, task: GlueTask, model: BertClassifier, folder: Path)
 def _predict_own(run: Run, model: BertClassifier, folder: Path) -> dict[str, Any]:
     """Writes `predictions.csv`: file and line of each row, answer, probabilities. Computes metrics if it has labels."""
     logits = _logits(run, model, "test")
-    split, task = run.dataset.splits["test"], run.task
+    split, task = run.dataset.splits["test"], run.task_of("retrain")
     places = (place.rpartition(":") for place in cast(Sequence[str], split.indices))
     with (folder / PREDICTIONS_FILE).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
