@@ -147,7 +147,7 @@ model = prefix(wide, retention.neurons, retention.heads)
 
 def _classes(task: Task) -> str:
     if task.kind is NUMBER:
-        return "classes: none (a regression)"
+        return "a regression"
     several = ", any number of which can be right" if task.kind is LABELS else ""
     return f"{'labels' if several else 'classes'}, in this order{several}: {', '.join(task.classes)}"
 

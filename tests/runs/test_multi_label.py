@@ -146,7 +146,7 @@ def test_the_other_stages(world, tmp_path):
         world, tmp_path, train_file=str(tmp_path / "train.csv"), test_file=None, label_column=",".join(LABELS),
         search_method="soft", target_speedups="1.2,1.4", export_model="elastic", explain_examples=5, format="text",
     )  # fmt: skip
-    for stage in ("report", "explain", "elastic", "export", "pareto"):
+    for stage in ("explain", "elastic", "export", "pareto", "report"):
         pipeline.run(settings, stage, own=own)
     folder = tmp_path / "moods"
     page = (folder / "report" / "report.md").read_text()
