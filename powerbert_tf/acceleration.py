@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from scipy import special
 
 from powerbert_tf.batches.encoded_split import encode_split
 from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.common.errors import InputError, NoGainError
 from powerbert_tf.common.reporting import reporting, say
 from powerbert_tf.data.labelled_tables import LabelledTables, is_in_memory, memory_tables, texts_of
-from powerbert_tf.data.metrics import predictions_from_logits
 from powerbert_tf.data.own_data import OwnData
 from powerbert_tf.data.settings import DataSettings
 from powerbert_tf.data.splits import Split
 from powerbert_tf.export.saved_model import next_version, write_server_files
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.precision import computing_in
+from powerbert_tf.prediction.answers import named_answers
 from powerbert_tf.reports.acceleration_report import AccelerationReport, make_report
 from powerbert_tf.runs.preparation import check_plan, prepare
 from powerbert_tf.runs.run import Run
@@ -83,9 +82,17 @@ class Accelerated:
             return predict_logits(self.model, split, settings.inference)
 
     def predict(self, texts: Any, text_pairs: Any = None) -> list[Any]:
-        """Predicts the name of each text's class; for a regression, the number. Arguments: see `logits`."""
-        answers = predictions_from_logits(self.run.task, self.logits(texts, text_pairs)).tolist()
-        return answers if self.run.task.is_regression else [self.run.task.classes[answer] for answer in answers]
+        """Predicts the name of each text's class, or the list of its labels; for a regression, the number.
+
+        Labels are those with a probability of at least `thresholds`. Arguments: see `logits`.
+        """
+        task = self.run.task_of("retrain")
+        return named_answers(task, task.kind.answers(self.logits(texts, text_pairs)))
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Least probability of each label to be an answer, in the order of `run.task.classes`; else empty."""
+        return self.run.task_of("retrain").thresholds
 
     def probabilities(self, texts: Any, text_pairs: Any = None) -> np.ndarray:
         """Computes probabilities `[n, C]` in the order of `run.task.classes`. Arguments: see `logits`.
@@ -95,7 +102,7 @@ class Accelerated:
         """
         if self.run.task.is_regression:
             raise InputError("probabilities: the model is a regression; expected predict.")
-        return special.softmax(self.logits(texts, text_pairs), axis=-1)
+        return self.run.task.kind.answers(self.logits(texts, text_pairs))
 
     def export(self, folder: str | Path) -> Path:
         """Writes a SavedModel that takes text, as the next version in `folder`, see `docs/serving.md`.
@@ -129,7 +136,8 @@ def accelerate(
     classes: Sequence[str] = (),
     text_column: str = "",
     text_pair_column: str = "",
-    label_column: str = "",
+    label_column: str | Sequence[str] = "",
+    label_separator: str = "",
     on_bad_row: str = "error",
     name: str = "",
     output_dir: str | Path | None = None,
@@ -146,7 +154,8 @@ def accelerate(
             checkpoint with a trained head.
         data: Labelled texts: the path of a table (`docs/data.md`), a `pandas.DataFrame`, a pair `(texts, labels)`, or a
             `tf.data.Dataset` of `(text, label)` or `((text, other), label)`. Labels are names of the model's classes or
-            their numbers from 0; for a model with one output, the numbers that it predicts.
+            their numbers from 0; for a multi-label model, lists of them, or arrays `[n, C]` of 0 and 1; for a model
+            with one output, the numbers that it predicts.
         target_speedup: Times faster than the original on the same length-grouped batches; None if the settings have
             `max_loss` or `target_latency_ms` instead.
         retrain: Whether to train the reduced model; if not, only encoders that are narrowed change, by least squares.
@@ -154,7 +163,8 @@ def accelerate(
         classes: Names of the classes in the order of the model's outputs; by default the model's own.
         text_column: Column of the texts in a table or data frame; by default `text` in a data frame.
         text_pair_column: Column of the second texts, for a model on pairs.
-        label_column: Column of the labels; by default `label` in a data frame.
+        label_column: Column of the labels; by default `label` in a data frame. Several have 0 or 1 for each label.
+        label_separator: What is between the labels of a row, for a multi-label model; found by default.
         on_bad_row: `"error"`, or `"skip"` to leave out rows that cannot be used.
         name: Name of the task.
         output_dir: A new or empty folder for settings, weights and results; None for a temporary one, which lives as
@@ -179,7 +189,11 @@ def accelerate(
         settings["max_loss_of"] = "searched"
     trained = find_trained_classifier(model, classes)
     columns = DataSettings(
-        text_column=text_column, text_pair_column=text_pair_column, label_column=label_column, on_bad_row=on_bad_row
+        text_column=text_column,
+        text_pair_column=text_pair_column,
+        label_column=label_column if isinstance(label_column, str) else ",".join(label_column),
+        label_separator=label_separator,
+        on_bad_row=on_bad_row,
     )
     given, tables = _read(data, dev_data, columns, name)
     own = load_labeled(trained, given, name, tables)
@@ -220,7 +234,7 @@ def _accelerate(settings: Settings, own: OwnData, checkpoint: Checkpoint, retrai
         report = make_report(
             run.folder.finished("evaluate"),
             cast(np.ndarray, run.split("dev").labels),
-            run.task.is_regression,
+            run.task,
             settings.inputs.max_seq_length,
             retrains,
             reason,

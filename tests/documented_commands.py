@@ -94,6 +94,19 @@ def _new_reviews(folder: Path) -> None:
         table.to_csv(folder / "new" / f"{month}.csv.gz", index=False)
 
 
+def _write_moods(folder: Path) -> None:
+    """Rows with several labels, in the three ways."""
+    texts = [text for text, _ in REVIEWS]
+    having = np.array([["a" in text, "b" in text, "c" in text] for text in texts])
+    lists = [[name for name, there in zip(("joy", "fear", "anger"), row, strict=True) if there] for row in having]
+    pd.DataFrame({"text": texts, "moods": lists}).to_json(folder / "moods.jsonl", orient="records", lines=True)
+    columns = dict(zip(("toxic", "insult", "threat"), having.T.astype(int), strict=True))
+    pd.DataFrame({"comment": texts, **columns}).to_csv(folder / "comments.csv", index=False)
+    pd.DataFrame({"plot": texts, "genres": ["|".join(names) for names in lists]}).to_csv(
+        folder / "films.csv", index=False
+    )
+
+
 def _new_sentences(folder: Path) -> None:
     (folder / "new.tsv").write_text('sentence\na "fine film\na dull one\n', encoding="utf-8")
 
@@ -246,6 +259,15 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         ),
         f"{_GLUE}SST-2 --stage=predict --predict_file=new.tsv --text_column=sentence --quoting=none": Run(
             first=_new_sentences, leaves=("runs/SST-2/predict/*/part-00000.csv",)
+        ),
+        "python run_glue.py --train_file=moods.jsonl --text_column=text --label_column=moods": Run(
+            first=_write_moods, more=f"{SMALL} {KEPT} --stage=finetune", leaves=("runs/moods/finetune/result.json",)
+        ),
+        "python run_glue.py --train_file=comments.csv --text_column=comment --label_column=toxic,insult,threat": Run(
+            more=f"{SMALL} {KEPT} --stage=finetune", leaves=("runs/comments/finetune/result.json",)
+        ),
+        "python run_glue.py --train_file=films.csv --text_column=plot --label_column=genres --label_separator='|'": Run(
+            more=f"{SMALL} {KEPT} --stage=finetune", leaves=("runs/films/finetune/result.json",)
         ),
         "pip install -r requirements-beam.txt": _NETWORK,
         "python -m powerbert_tf.beam --saved_model=runs/reviews/saved_model/1 --predict_file='new/*.csv.gz' "

@@ -87,7 +87,7 @@ def measure(runs: Mapping[str, Any], stages: Sequence[str]) -> list[dict[str, An
             model = models[name] if trained == "search" else runs[name].reduced_model()
             logits = predict_logits(model, dev, inference.in_plain_graph())
         found = compute_metrics(task, dev.labels, logits)[main]
-        low, high = loss_interval(task, dev.labels, expected, logits) if trained else (0.0, 0.0)
+        low, high = loss_interval((task, task), dev.labels, expected, logits) if trained else (0.0, 0.0)
         rows.append(
             {
                 "model": name,

@@ -65,7 +65,7 @@ def measure(task: str, root: Path) -> list[dict[str, Any]]:
 
     def row(model: Any, **what: Any) -> dict[str, Any]:
         logits = predict_logits(model, run.split("dev"), settings.inference)
-        moved = divergence(full, logits, run.task.is_regression)
+        moved = divergence(full, logits, run.task.kind)
         found = {"task": task, **what, "moved": moved, "metric": metric, "value": run.evaluate(model)[metric]}
         print(found, flush=True)
         return found

@@ -69,9 +69,7 @@ def write_forms(run: Any, engines: Sequence[str], folder: Path) -> None:
                 continue
             (place / name).mkdir(parents=True)
             if engine in FORMS:
-                runtime_module(FORMS[engine]).write(
-                    model, run.task.is_regression, lengths, place / name, "model", int8=True
-                )
+                runtime_module(FORMS[engine]).write(model, run.task.kind, lengths, place / name, "model", int8=True)
             else:
                 settings = compiled if "XLA" in engine else ExportSettings()
                 with write_saved_model(export_request(run, {"": model}, settings), place / name):

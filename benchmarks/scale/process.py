@@ -130,7 +130,7 @@ def run_kind(job: Job, kind: str) -> dict[str, Any]:
         costs = Costs(count_costs(config.encoder_size, job.max_length, 8), lengths, config.num_hidden_layers)
         callbacks.append(BudgetController(costs, 1.3))
     elif kind == "elastic":
-        source = SandwichModel(model, False, (0.5,) * config.num_hidden_layers)
+        source = SandwichModel(model, "single_label_classification", (0.5,) * config.num_hidden_layers)
         callbacks.append(DrawConfigurations())
     recipe = Recipe(title=kind, rate=2e-3, epochs=_EPOCHS, loss=loss, keep_last=True, callbacks=callbacks)
     with tempfile.TemporaryDirectory() as folder:

@@ -33,7 +33,7 @@ class EncodedSplit:
         token_ids: Ids of all inputs, one after the other, special tokens included, `[m]` of an integer type.
         spans: Where in `token_ids` each input begins, where its second text begins, and where it ends, int64
             `[n * K, 3]`; an input without a second text has the end in its place.
-        labels: `[n]`, or None for a test split.
+        labels: `[n]`, `[n, C]` of a multi-label task, or None for a test split.
         pad_id: Id of `[PAD]`.
         max_seq_length: N.
         choices: K, the options of multiple choice, which are next to each other; else 1.

@@ -19,7 +19,7 @@ from powerbert_tf.data.tables import find_files
 from powerbert_tf.data.tasks import TASK_FILE, TASKS
 from powerbert_tf.prediction.settings import PREDICT_FORMATS, PredictSettings
 from powerbert_tf.prediction.shards import SHARD_NAME
-from powerbert_tf.runs.task_file import read_task_file
+from powerbert_tf.runs.task_file import described_task, read_task_file
 
 _INPUT_ERROR = re.compile(r"InputError: (.*?)(?: \[while running|\n|$)")
 
@@ -55,15 +55,18 @@ def read_job(given: argparse.Namespace) -> Job:
     path = Path(given.saved_model, TASK_FILE)
     if not path.is_file():
         raise InputError(f"--saved_model={given.saved_model}: has no {TASK_FILE}; expected a version's folder.")
-    task = read_task_file(path)
-    is_pair = TASKS[task.name].is_pair if task.name in TASKS else bool(task.data.get("text_pair_column"))
+    file = read_task_file(path)
+    task = described_task(file)
+    if task.is_multi_label and not task.thresholds:
+        raise InputError(f"{path}: lacks thresholds; expected the file that an export writes.")
+    is_pair = TASKS[task.name].is_pair if task.name in TASKS else task.is_pair
     names = ("text_column", "text_pair_column")[: 1 + is_pair]
     return Job(
         saved_model=os.path.abspath(given.saved_model),
-        files=tuple(os.path.abspath(file) for file in find_files(given.predict_file, "predict_file")),
-        texts=tuple(getattr(given, name) or task.data.get(name, "") for name in names),
+        files=tuple(os.path.abspath(one) for one in find_files(given.predict_file, "predict_file")),
+        texts=tuple(getattr(given, name) or file.data.get(name, "") for name in names),
         table_format=data.table_format,
-        classes=task.classes,
+        task=task,
         folder=os.path.abspath(given.predict_dir),
         form=given.predict_format,
         shard_rows=given.predict_shard_rows,

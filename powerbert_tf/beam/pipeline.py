@@ -17,6 +17,7 @@ from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunIn
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.rejected_rows import bad_rows_message, rejected_line
 from powerbert_tf.data.tables import Row, TableFormat
+from powerbert_tf.data.tasks import Task
 from powerbert_tf.export.expected_answers import TEXT
 from powerbert_tf.export.signatures import TEXTS
 from powerbert_tf.prediction.answers import round_answers
@@ -38,7 +39,7 @@ class Job:
         files: Files of the rows, in their order.
         texts: Columns of the texts.
         table_format: See `tables.open_table`.
-        classes: Classes of the model; empty for a regression.
+        task: Task of the model, with its thresholds if it has some.
         folder: Folder of the answers.
         form: Format of the answers, see `writers.AnswerTable`.
         shard_rows: Rows in each file of answers.
@@ -50,7 +51,7 @@ class Job:
     files: tuple[str, ...]
     texts: tuple[str, ...]
     table_format: TableFormat
-    classes: tuple[str, ...]
+    task: Task
     folder: str
     form: str
     shard_rows: int
@@ -63,7 +64,7 @@ class Job:
         Raises:
             InputError: A file or a column is missing, or the columns differ.
         """
-        return InputRows(self.files, self.texts, self.table_format, self.classes, self.form)
+        return InputRows(self.files, self.texts, self.table_format, self.task.classes, self.form)
 
 
 class SavedModelHandler(ModelHandler):
@@ -178,7 +179,7 @@ def _write(gathered: tuple[int, Iterable[tuple[int, Row, np.ndarray]]], job: Job
     partial = path.with_name(f".{path.name}-{os.getpid()}")
     writer = table.open(partial)
     values = np.array([one[2] for one in in_order])
-    writer.write([row for _, row, _ in in_order], round_answers(job.classes, values))
+    writer.write([row for _, row, _ in in_order], round_answers(job.task, values))
     writer.close()
     partial.replace(path)
     return shard

@@ -31,8 +31,9 @@ class Checkpoint:
         unpack_tokenizer: Writes the tokenizer's files into a folder; None if they are in this one.
         max_seq_length: N that its classifier was used with, or None.
         classes: Names of its head's classes; empty if it does not have them.
-        problem: What its head answers where that is neither one class of several nor one number, for messages; empty
-            for those.
+            is_multi_label: Whether its head's classes are labels, any number of which can be right at once.
+        problem: What its head answers where that is neither classes, labels nor one number, for messages; empty for
+            those.
         pair_truncation: How two texts share the room if they are too long together. Each gets what the other leaves,
             and at least half of it; an odd token goes to the first text (`ROUND_ROBIN`: Google, KerasHub), or to the
             longer one, in a tie to the second (`LONGEST_FIRST`: Hugging Face). `WATERFALL`, a choice of KerasHub: the
@@ -47,6 +48,7 @@ class Checkpoint:
     unpack_tokenizer: Callable[[], Path] | None = None
     max_seq_length: int | None = None
     classes: tuple[str, ...] = ()
+    is_multi_label: bool = False
     problem: str = ""
     pair_truncation: str = LONGEST_FIRST
     ids_of: Callable[[Sequence[str]], Sequence[Sequence[int]]] | None = None

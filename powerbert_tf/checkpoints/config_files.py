@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.kinds import CLASSES, NUMBER, Kind
 from powerbert_tf.models.architectures import ARCHITECTURES, GoogleFiles, titles_of_google
 from powerbert_tf.models.config import BertConfig
 
@@ -24,7 +25,9 @@ _COMMON = {
 }
 
 
-def hugging_face_config(config: BertConfig, classes: Sequence[str], num_outputs: int, pad_id: int) -> dict[str, Any]:
+def hugging_face_config(
+    config: BertConfig, classes: Sequence[str], num_outputs: int, pad_id: int, kind: Kind | None = None
+) -> dict[str, Any]:
     """Content of `config.json` for the architecture's `...ForSequenceClassification`.
 
     Args:
@@ -32,7 +35,9 @@ def hugging_face_config(config: BertConfig, classes: Sequence[str], num_outputs:
         classes: Their names, in the order of the logits; none for a regression.
         num_outputs: Logits per example, C.
         pad_id: Of the padding token.
+        kind: What the logits mean; by default one is a number, and several are classes.
     """
+    kind = kind or (CLASSES if num_outputs > 1 else NUMBER)
     row = ARCHITECTURES[config.architecture]
     labels = list(classes) or [f"LABEL_{number}" for number in range(num_outputs)]
     return {
@@ -44,7 +49,7 @@ def hugging_face_config(config: BertConfig, classes: Sequence[str], num_outputs:
         "pad_token_id": pad_id,
         "id2label": {str(number): label for number, label in enumerate(labels)},
         "label2id": {label: number for number, label in enumerate(labels)},
-        "problem_type": "single_label_classification" if num_outputs > 1 else "regression",
+        "problem_type": kind.problem_type,
     }
 
 

@@ -22,7 +22,7 @@ def fit_head(
         own: Names of the head's classes, in its order; empty if it has none.
         classes: Names of the task's classes, in the order that the logits shall have; empty to keep the head's order.
         num_outputs: C of the task; 1 for a regression.
-        problem: What the head answers, if that is neither one class nor one number.
+        problem: What the head answers, if that is not what the task asks for.
 
     Returns:
         The weights, without a head if its classes are others; and what was done, empty if nothing was.

@@ -15,6 +15,7 @@ from powerbert_tf.checkpoints.names import HEAD, HUGGING_FACE_EXTRA, POOLER, ful
 from powerbert_tf.checkpoints.weights import in_one_width, list_names, named_weights
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import read_object, replacing, write_json
+from powerbert_tf.data.kinds import CLASSES, KINDS, LABELS, NUMBER, Kind
 from powerbert_tf.models.architectures import ARCHITECTURES
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.config import BertConfig, read_bert_config
@@ -37,7 +38,6 @@ _OTHER_HEADS = {
     "ForQuestionAnswering": "where in a text an answer is",
     "ForMultipleChoice": OPTIONS,
 }
-_PROBLEMS = (None, "regression", "single_label_classification", "multi_label_classification")
 _PLACEHOLDER = re.compile(r"LABEL_\d+")  # what `transformers` calls a class without a name
 
 
@@ -54,8 +54,16 @@ def find(name: str, folder: Path) -> Checkpoint | None:
     if not weights.is_file() and not (folder / INDEX_FILE).is_file():
         raise InputError(f"{weights}: no such file{describe_other_files(folder)}.")
     require_bytes(config, path, _weight_files(folder))
-    classes, problem = _read_classes(folder), _read_problem(folder)
-    return Checkpoint(name, folder, config, lambda: read_weights(folder, config), classes=classes, problem=problem)
+    is_multi_label, problem = _read_problem(folder)
+    return Checkpoint(
+        name,
+        folder,
+        config,
+        lambda: read_weights(folder, config),
+        classes=_read_classes(folder),
+        is_multi_label=is_multi_label,
+        problem=problem,
+    )
 
 
 def describe_other_files(folder: Path, name: str = "*") -> str:
@@ -169,24 +177,26 @@ def _read_classes(folder: Path) -> tuple[str, ...]:
     return names
 
 
-def _read_problem(folder: Path) -> str:
-    """What a head answers, by its class and `problem_type`, where it is neither one class nor one number.
+def _read_problem(folder: Path) -> tuple[bool, str]:
+    """Whether a head answers any number of labels, and what, if that is nothing that is known here.
+
+    By its class and `problem_type`.
 
     Raises:
         InputError: `problem_type` is none that `transformers` knows.
     """
     content = read_object(folder / CONFIG_FILE)
-    kind, named = content.get("problem_type"), content.get("id2label") or {}
-    if kind not in _PROBLEMS:
-        known = ", ".join(filter(None, _PROBLEMS))
-        raise InputError(f"{folder / CONFIG_FILE}: problem_type={kind!r}; expected one of {known}.")
+    name, named = content.get("problem_type"), content.get("id2label") or {}
+    if name is not None and name not in KINDS:
+        raise InputError(f"{folder / CONFIG_FILE}: problem_type={name!r}; expected one of {', '.join(KINDS)}.")
+    kind = None if name is None else KINDS[name]
     if (head := _head_class(folder)) in _OTHER_HEADS:
-        return f"{_OTHER_HEADS[head]} ({head})"
-    if kind == "multi_label_classification":
-        return "several labels at once (problem_type=multi_label_classification)"
-    if kind == "regression" and len(named) > 1:
-        return f"{len(named)} numbers (problem_type=regression)"
-    return ""
+        return False, f"{_OTHER_HEADS[head]} ({head})"
+    if kind is NUMBER and len(named) > 1:
+        return False, f"{len(named)} numbers (problem_type={name})"
+    if kind in (CLASSES, LABELS) and len(named) == 1:  # for which `transformers` has a sigmoid, too
+        return False, f"one label by a sigmoid (one output, problem_type={name})"
+    return kind is LABELS, ""
 
 
 def _modern(foreign: str, architecture: str) -> str:
@@ -195,10 +205,13 @@ def _modern(foreign: str, architecture: str) -> str:
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 
-def write_checkpoint(folder: Path, model: BertClassifier, classes: Sequence[str] = (), pad_id: int = 0) -> None:
+def write_checkpoint(
+    folder: Path, model: BertClassifier, classes: Sequence[str] = (), pad_id: int = 0, kind: Kind | None = None
+) -> None:
     """Writes the model as the architecture's `...ForSequenceClassification`, with head and without elimination.
 
-    `classes` are names in the order of the logits, none for a regression; `pad_id` is the id of the padding token.
+    `classes` are names in the order of the logits, none for a regression; `pad_id` is the id of the padding token;
+    `kind` says what the logits mean: without it, one is a number, and several are classes.
     Encoders of a narrowed model are filled up with zeros, see `weights.in_one_width`.
     """
     model = in_one_width(model)
@@ -210,4 +223,4 @@ def write_checkpoint(folder: Path, model: BertClassifier, classes: Sequence[str]
         tensors[full_hugging_face_name(model.config.architecture, name)] = np.ascontiguousarray(array, "float32")
     with replacing(folder / FILE) as partial:
         save_file(tensors, partial, metadata={"format": "pt"})  # which transformers requires
-    write_json(folder / CONFIG_FILE, hugging_face_config(model.config, classes, model.num_classes, pad_id))
+    write_json(folder / CONFIG_FILE, hugging_face_config(model.config, classes, model.num_classes, pad_id, kind))

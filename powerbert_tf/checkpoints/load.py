@@ -16,6 +16,7 @@ from powerbert_tf.checkpoints.weights import assign_weights, require_all
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import sha256
 from powerbert_tf.common.reporting import say
+from powerbert_tf.data.kinds import LABELS, Kind
 from powerbert_tf.models.architectures import DEFAULT_PACKAGE
 from powerbert_tf.models.classifier import BertClassifier
 
@@ -101,6 +102,7 @@ def load_classifier(
     soft_extract: bool = False,
     padding_queries_vote: bool = False,
     classes: Sequence[str] = (),
+    kind: Kind | None = None,
     **kwargs,
 ) -> BertClassifier:
     """Builds a classifier with a checkpoint's weights.
@@ -117,6 +119,7 @@ def load_classifier(
         soft_extract: Whether each encoder has a soft-extract layer.
         padding_queries_vote: The original release's semantics, for parity; see `BertClassifier`.
         classes: Names of the classes, in the order that the logits shall have; empty to keep the checkpoint's order.
+        kind: What the logits shall mean, see `data.kinds`; None for whatever they mean in the checkpoint.
         **kwargs: Further arguments of `BertClassifier`.
 
     Returns:
@@ -139,6 +142,8 @@ def load_classifier(
     if problem.startswith(OPTIONS) and kwargs.get("choices", 1) > 1:
         problem = ""
     if kernel and bias:
+        if kind is not None and not problem and num_classes > 1 and checkpoint.is_multi_label != (kind is LABELS):
+            problem = "any number of labels" if checkpoint.is_multi_label else "one class of several"
         weights, note = fit_head(weights, checkpoint.classes, classes, num_classes, problem)
     elif problem:
         note = f"its head answers {problem}; a new head is made"

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 import tensorflow as tf
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.label_lists import read_list
 from powerbert_tf.data.settings import DataSettings
 from powerbert_tf.data.tables import Cells, OpenTable, Row, TableFormat, find_files, open_table
 from powerbert_tf.data.tables.formats import LABEL, TEXT
@@ -43,6 +44,8 @@ class LabelledTables:
         splits: `train`, and `dev` and `test` if there are any -> opens the tables of the split, one after the other.
         text_columns: Columns of the one or two texts if no flag names them; empty if the data does not tell.
         label_column: Column of the label if no flag names it; empty if the data does not tell.
+        label_columns: The columns that `label_column` names; empty until a table has been opened.
+        may_be_empty: Whether a row whose label is empty has no labels, instead of none that is known.
     """
 
     source: str
@@ -51,6 +54,8 @@ class LabelledTables:
     splits: Mapping[str, Callable[[], Iterable[OpenTable]]]
     text_columns: tuple[str, ...] = ()
     label_column: str = ""
+    label_columns: tuple[str, ...] = ()
+    may_be_empty: bool = False
 
     def first(self, split: str) -> OpenTable:
         """Opens the first table of a split, for its columns."""
@@ -61,6 +66,11 @@ class LabelledTables:
         for table in self.splits[split]():
             for row in table.rows:
                 yield table, row
+
+
+def split_columns(given: str, columns: Collection[str]) -> tuple[str, ...]:
+    """The columns that a flag names: one, even with commas in its name, or several with commas between."""
+    return (given,) if given in columns else tuple(filter(None, map(str.strip, given.split(","))))
 
 
 def find_tables(settings: DataSettings) -> LabelledTables:
@@ -167,7 +177,8 @@ def memory_tables(splits: Mapping[str, Any], settings: DataSettings, name: str =
 
     Args:
         splits: Split -> `pandas.DataFrame`; `(texts, labels)`, where texts are strings, pairs of strings, or a tuple of
-            two columns of strings; or `tf.data.Dataset` of `(text, label)` or `((text, other), label)`, batched or not.
+            two columns of strings, and labels are one each, a list each, or `[n, C]` of 0 and 1; or `tf.data.Dataset`
+            of `(text, label)` or `((text, other), label)`, batched or not.
         settings: Name the columns of data frames.
         name: Of the task.
 
@@ -178,33 +189,49 @@ def memory_tables(splits: Mapping[str, Any], settings: DataSettings, name: str =
     columns = _frame_columns(splits["train"], settings)
     if columns is None:
         is_pair = any(TEXT_PAIR in row for row in cells["train"][:1])
-        columns = ((TEXT, TEXT_PAIR) if is_pair else (TEXT,)), LABEL
-    texts, label = columns
-    tables = {split: functools.partial(_memory_table, split, (*texts, label), rows) for split, rows in cells.items()}
-    return LabelledTables("memory", name, "memory", tables, texts, label)
+        columns = ((TEXT, TEXT_PAIR) if is_pair else (TEXT,)), (LABEL,)
+    texts, labels = columns
+    if len(labels) == 1:
+        _number_one_hot(cells.values(), labels[0])
+    tables = {split: functools.partial(_memory_table, split, (*texts, *labels), rows) for split, rows in cells.items()}
+    return LabelledTables("memory", name, "memory", tables, texts, ",".join(labels))
+
+
+def _number_one_hot(cells: Iterable[Sequence[Cells]], label: str) -> None:
+    """Puts the number of the class in the place of one-hot labels `[n, C]`, if all rows have them."""
+    rows = list(itertools.chain.from_iterable(cells))
+    found = []
+    for row in rows:
+        values = read_list(row[label] or "") or []
+        if sorted(values)[-2:] != ["0", "1"] or {*values} != {"0", "1"}:
+            return
+        found.append(values.index("1"))
+    for row, number in zip(rows, found, strict=True):
+        row[label] = str(number)
 
 
 def _memory_table(split: str, columns: tuple[str, ...], cells: Sequence[Cells]) -> list[OpenTable]:
     return [OpenTable(split, columns, (Row(split, number, row) for number, row in enumerate(cells, start=1)))]
 
 
-def _frame_columns(data: Any, settings: DataSettings) -> tuple[tuple[str, ...], str] | None:
-    """Returns the text columns and the label column of a data frame; None of other data."""
+def _frame_columns(data: Any, settings: DataSettings) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Returns the text columns and the label columns of a data frame; None of other data."""
     if not isinstance(data, pd.DataFrame):
         return None
     texts = settings.text_column or TEXT, settings.text_pair_column
-    label = settings.label_column or LABEL
-    for name, column in zip(("text_column", "text_pair_column", "label_column"), (*texts, label), strict=True):
+    labels = split_columns(settings.label_column or LABEL, data.columns)
+    names = ("text_column", "text_pair_column", *["label_column"] * len(labels))
+    for name, column in zip(names, (*texts, *labels), strict=True):
         if column and column not in data.columns:
             known = ", ".join(map(str, data.columns))
             raise InputError(f"{name}={column!r}: no such column in the data frame; expected one of {known}.")
-    return tuple(text for text in texts if text), label
+    return tuple(text for text in texts if text), labels
 
 
 def _cells(split: str, data: Any, settings: DataSettings) -> Iterator[Cells]:
     columns = _frame_columns(data, settings)
     if columns is not None:
-        names = [*columns[0], columns[1]]
+        names = [*columns[0], *columns[1]]
         for values in data[names].itertuples(index=False):
             yield {name: _cell(value) for name, value in zip(names, values, strict=True)}
         return
@@ -232,21 +259,37 @@ def _zipped(split: str, texts: Any, labels: Any) -> Iterator[tuple[Any, Any]]:
         texts = list(zip(*texts, strict=True))
     if len(texts) != len(labels):
         raise InputError(f"{split}: {len(texts)} texts and {len(labels)} labels; expected as many.")
-    if len(np.shape(labels)) > 1 and len(labels):
-        labels = _one_each(split, labels, len(texts))
-    return zip(texts, labels, strict=True)
+    return zip(texts, _one_each(split, labels, len(texts)), strict=True)
 
 
-def _one_each(split: str, labels: Any, count: int) -> np.ndarray:
-    """One label for each of `count` texts, `[n]`: of one-hot rows `[n, C]` the number of the class."""
-    array = np.asarray(labels)
-    if array.size == count:
-        return array.reshape(-1)
-    if count and array.size % count == 0:
-        rows = array.reshape(count, -1)
-        if np.all((rows == 0) | (rows == 1)) and np.all(rows.sum(axis=1) == 1):
-            return rows.argmax(axis=1)
-    raise InputError(f"{split}: labels of shape {array.shape} for {count} texts; expected one each, or one-hot rows.")
+def _one_each(split: str, labels: Any, count: int) -> Sequence[Any]:
+    """What each of `count` texts has: a label, or a list of them, which may be 0 and 1 for each label, `[C]`."""
+    if isinstance(labels, pd.DataFrame):
+        labels = labels.to_numpy()
+    if isinstance(labels, np.generic):  # of one example
+        labels = np.asarray(labels)
+    if not isinstance(labels, np.ndarray):
+        if not any(_is_listed(label) for label in labels):
+            return labels
+        lists = [list(label) if _is_listed(label) else label for label in labels]
+        sizes = {len(label) if isinstance(label, list) else 0 for label in lists}
+        numeric = sizes != {0} and len(sizes) == 1 and np.asarray(lists).dtype.kind in "biuf"
+        if not numeric or not np.isin(np.asarray(lists), (0, 1)).all():
+            return [label[0] for label in lists] if sizes == {1} else lists
+        labels = np.asarray(lists)
+    if labels.size == count:
+        return labels.reshape(-1)
+    rows = labels.reshape(count, -1) if count and labels.size % count == 0 else labels
+    if labels.dtype.kind in "biuf" and len(rows) == count and np.isin(rows, (0, 1)).all():
+        return [[int(value) for value in row] for row in rows]
+    raise InputError(
+        f"{split}: labels of shape {labels.shape} for {count} texts; expected one each, a list of them each, or 0 and "
+        "1 for each class."
+    )
+
+
+def _is_listed(label: Any) -> bool:
+    return isinstance(label, list | tuple | set | frozenset) or np.ndim(label) > 0
 
 
 def _examples(split: str, data: tf.data.Dataset) -> Iterator[tuple[Any, Any]]:
@@ -265,6 +308,9 @@ def _examples(split: str, data: tf.data.Dataset) -> Iterator[tuple[Any, Any]]:
 
 def _cell(value: Any) -> str | None:
     """Returns a cell's text; for a label that is true or false, the number of its class."""
+    if _is_listed(value):
+        items = sorted(value) if isinstance(value, set | frozenset) else list(value)
+        return cell_text([item.item() if isinstance(item, np.generic) else item for item in items])
     value = value.item() if isinstance(value, np.generic) else value
     return str(int(value)) if isinstance(value, bool) else None if value is pd.NA else cell_text(value)
 

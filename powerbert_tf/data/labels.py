@@ -1,8 +1,8 @@
 """Labels as a table spells them: whether they are numbers or classes, which classes, and how many of each."""
 
-import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 _NO_VALUE = ("nan", "NaN")  # written for a missing value
 _NO_LABEL = ("-", "-1", "-1.0")  # of rows that annotators did not agree on, in SNLI and in Hugging Face's data sets
 _MOST_NAMED = 10  # classes in the reason why a label is none
+_LONGEST_SHOWN = 40  # characters of a label in a message
 _MOST_CLASSES = 0.5  # times the rows: a column with more is no label
 
 
@@ -29,6 +30,8 @@ def parse_number(spelling: str) -> float | None:
 
 class LabelReader:
     """Reads labels: numbers of classes, or for a regression, without classes, the numbers themselves."""
+
+    shape: tuple[int, ...] = ()  # of a label
 
     def __init__(self, classes: Sequence[str]):
         self.dtype = "int32" if classes else "float32"
@@ -49,11 +52,15 @@ class LabelReader:
             label = parse_number(spelling.strip())
         if label is not None:
             return label
-        shown = repr(spelling if len(spelling) <= 40 else spelling[:40] + "...")
         if not self._numbers:
-            return f"the label {shown} is no finite number"
+            return f"the label {shortened(spelling)} is no finite number"
         unlabeled = "; it marks rows without a label, unless classes in task.json list it"
-        return f"the label {shown} is none of {self._known}{unlabeled if spelling in _NO_LABEL else ''}"
+        return f"the label {shortened(spelling)} is none of {self._known}{unlabeled if spelling in _NO_LABEL else ''}"
+
+
+def shortened(spelling: str) -> str:
+    """A spelling in quotes, cut if it is long, for messages."""
+    return repr(spelling if len(spelling) <= _LONGEST_SHOWN else spelling[:_LONGEST_SHOWN] + "...")
 
 
 def label_problem(spelling: str | None, column: str) -> str:
@@ -65,7 +72,7 @@ def label_problem(spelling: str | None, column: str) -> str:
     return ""
 
 
-def are_withheld(spellings: Iterable[str], read_label: LabelReader) -> bool:
+def are_withheld(spellings: Iterable[str], read_label: Callable[[str], Any]) -> bool:
     """Whether a test file has no labels: all are empty, no value, or a -1 that is none, as in TensorFlow Datasets."""
     missing = "-1" if isinstance(read_label("-1"), str) else ""
     return all(label_problem(spelling, "") or spelling.strip() == missing for spelling in spellings)
@@ -116,38 +123,33 @@ def find_classes(spellings: Sequence[str], column: str) -> tuple[str, ...]:
     """Returns the classes that occur, sorted as numbers if all are numbers, else as names.
 
     Raises:
-        InputError: There is only one class, there are nearly as many as rows, or a row has several.
+        InputError: There is only one class, or there are nearly as many as rows.
     """
     found = _without_marks(set(spellings))
-    several = next((spelling for spelling in spellings if _is_list(spelling)), None)
-    if several is not None:
-        raise InputError(
-            f"--label_column={column}: a row has the labels {several}; expected one label each, as multi-label "
-            "classification is not supported."
-        )
     if len(found) < 2:
         raise InputError(
             f"--label_column={column}: all rows have the label {next(iter(found))!r}; expected two or more."
         )
-    numeric = all(parse_number(spelling) is not None for spelling in found)
-    if len(found) > max(2, _MOST_CLASSES * len(spellings)):
+    if too_many(found, len(spellings)):
+        numeric = all(parse_number(spelling) is not None for spelling in found)
         regression = "pass --regression to predict numbers; " if numeric else ""
         raise InputError(
             f"--label_column={column}: {len(found):,} different labels in {counted(len(spellings), 'row')}; "
             f"expected classes of several rows each; {regression}name another column, or list "
             "them as classes in a task.json."
         )
+    return sort_names(found)
+
+
+def too_many(found: Collection[str], num_rows: int) -> bool:
+    """Whether there are so many different labels that the column is no label."""
+    return len(found) > max(2, _MOST_CLASSES * num_rows)
+
+
+def sort_names(found: Collection[str]) -> tuple[str, ...]:
+    """Sorts names as numbers if all are numbers, else by their letters."""
+    numeric = all(parse_number(name) is not None for name in found)
     return tuple(sorted(found, key=(lambda name: (parse_number(name), name)) if numeric else None))
-
-
-def _is_list(spelling: str) -> bool:
-    """Whether a label is a list, of JSON or Parquet."""
-    if not spelling.startswith("["):
-        return False
-    try:
-        return isinstance(json.loads(spelling), list)
-    except ValueError:
-        return False
 
 
 def balanced_weights(labels: np.ndarray, num_classes: int) -> tuple[float, ...]:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy import special, stats
+from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.kinds import CLASSES, LABELS, NUMBER, Kind
 from powerbert_tf.data.tasks import Task
 
 
@@ -19,32 +20,48 @@ def _correlation(function: Callable, labels: np.ndarray, predictions: np.ndarray
     return float(function(labels, predictions).statistic)
 
 
-# Functions of labels and predictions. Those of classes take `sample_weight`, too: how often each pair occurs.
+def _average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
+    """The mean over the labels that occur; of one that does not, it is undefined."""
+    there = np.flatnonzero(labels.any(axis=0))
+    found = [sklearn_metrics.average_precision_score(labels[:, one], scores[:, one]) for one in there]
+    return float(np.mean(found)) if found else 0.0
+
+
+# Functions of labels and predictions: class numbers or values `[n]`, or 0 and 1 `[n, C]`; `average_precision` takes
+# logits in place of predictions. Those of classes take `sample_weight`, too: how often each pair occurs.
 METRICS: dict[str, Callable[..., float]] = {
     "accuracy": sklearn_metrics.accuracy_score,
     "f1": functools.partial(sklearn_metrics.f1_score, pos_label=1, zero_division=0),
     "macro_f1": functools.partial(sklearn_metrics.f1_score, average="macro", zero_division=0),
+    "micro_f1": functools.partial(sklearn_metrics.f1_score, average="micro", zero_division=0),
+    "average_precision": _average_precision,
     "mcc": sklearn_metrics.matthews_corrcoef,
     "pearson": functools.partial(_correlation, stats.pearsonr),
     "spearman": functools.partial(_correlation, stats.spearmanr),
 }
-_OF_NUMBERS = ("spearman", "pearson")
+_OF_ONE_KIND: dict[Kind, tuple[str, ...]] = {  # other metrics are those of classes
+    LABELS: ("micro_f1", "macro_f1", "average_precision"),
+    NUMBER: ("spearman", "pearson"),
+}
+_EVEN = 0.5  # threshold of a label of which nothing is known
+_THRESHOLD_DECIMALS = 6
 _UNBALANCED = 0.7  # share of the largest class above which accuracy says little
 _ROWS_AT_ONCE = 1 << 20
 _RESAMPLES_AT_ONCE = 16
 
 
-def choose_metrics(labels: np.ndarray, num_classes: int) -> tuple[str, ...]:
+def choose_metrics(kind: Kind, labels: np.ndarray, num_classes: int) -> tuple[str, ...]:
     """Returns metrics that fit the labels, the main one first.
 
     Accuracy comes first unless one class has more than 70 % of the rows, so that a constant answer would score high.
 
     Args:
-        labels: Class numbers or values, `[n]`.
-        num_classes: C, 0 for a regression.
+        kind: Of the task.
+        labels: Class numbers or values, `[n]`, or 0 and 1, `[n, C]`.
+        num_classes: C.
     """
-    if not num_classes:
-        return _OF_NUMBERS
+    if kind in _OF_ONE_KIND:
+        return _OF_ONE_KIND[kind]
     other = "macro_f1" if num_classes > 2 else "mcc"
     unbalanced = np.bincount(labels).max() > _UNBALANCED * len(labels)
     return (other, "accuracy") if unbalanced else ("accuracy", other)
@@ -62,8 +79,9 @@ def with_metrics(task: Task, given: str) -> Task:
     """
     if not given:
         return task
-    fitting = [name for name in METRICS if (name in _OF_NUMBERS) == task.is_regression]
-    if len(task.classes) > 2:
+    others = {name for names in _OF_ONE_KIND.values() for name in names} - {"macro_f1"}
+    fitting = [*_OF_ONE_KIND.get(task.kind, [name for name in METRICS if name not in others])]
+    if task.kind is CLASSES and len(task.classes) > 2:
         fitting.remove("f1")  # that of the second class of two
     names = tuple(dict.fromkeys(name.strip() for name in given.split(",")))
     for name in names:
@@ -73,9 +91,27 @@ def with_metrics(task: Task, given: str) -> Task:
 
 
 def per_class(task: Task, labels: np.ndarray, logits: np.ndarray) -> dict[str, dict[str, Any]]:
-    """Returns precision, recall, F1 and number of examples of each class, by its name; empty for a regression."""
-    if task.is_regression:
+    """Returns precision, recall, F1 and number of examples of each class, by its name; empty for a regression.
+
+    Of labels, the `threshold` that they have, too.
+    """
+    if task.kind is NUMBER:
         return {}
+    if task.kind is LABELS:
+        task = with_thresholds(task, labels, logits)
+        table = sklearn_metrics.precision_recall_fscore_support(
+            labels, predictions_from_logits(task, logits), average=None, zero_division=0
+        )
+        return {
+            name: {
+                "precision": float(p),
+                "recall": float(r),
+                "f1": float(f),
+                "examples": int(n),
+                "threshold": threshold,
+            }
+            for name, p, r, f, n, threshold in zip(task.classes, *table, task.thresholds, strict=True)
+        }
     found, predicted, counts = _count_pairs(task, labels, logits)
     scores = sklearn_metrics.precision_recall_fscore_support(
         found, predicted, labels=np.arange(len(task.classes)), zero_division=0, sample_weight=counts
@@ -86,9 +122,54 @@ def per_class(task: Task, labels: np.ndarray, logits: np.ndarray) -> dict[str, d
     }
 
 
+def choose_thresholds(labels: np.ndarray, logits: np.ndarray) -> tuple[float, ...]:
+    """Returns the least probability with which each label is an answer: where its F1 on these rows is largest.
+
+    It lies in the middle between the probabilities of the two rows that it separates. A label that no row has gets 0.5.
+
+    Args:
+        labels: 0 and 1, `[n, C]`.
+        logits: `[n, C]`.
+    """
+    return tuple(map(_best_threshold, labels.T, LABELS.answers(logits).T))
+
+
+def _best_threshold(there: np.ndarray, probabilities: np.ndarray) -> float:
+    if not there.any():
+        return _EVEN
+    precision, recall, thresholds = sklearn_metrics.precision_recall_curve(there, probabilities)
+    both = precision + recall
+    f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both > 0)
+    best = int(np.argmax(f1[:-1]))  # the last one is that of no answer at all
+    below = float(thresholds[best - 1]) if best else 0.0
+    return round((below + float(thresholds[best])) / 2, _THRESHOLD_DECIMALS)
+
+
+def with_thresholds(task: Task, labels: np.ndarray, logits: np.ndarray) -> Task:
+    """Returns a multi-label task that has no thresholds with those that fit these rows best; others as they are."""
+    if task.kind is not LABELS or task.thresholds:
+        return task
+    return dataclasses.replace(task, thresholds=choose_thresholds(labels, logits))
+
+
 def predictions_from_logits(task: Task, logits: np.ndarray) -> np.ndarray:
-    """Returns class numbers `[n]`, or the values `[n]` of a regression, from logits `[n, C]`."""
-    return logits[:, 0] if task.is_regression else np.argmax(logits, axis=-1)
+    """Returns class numbers `[n]`, or the values `[n]` of a regression, from logits `[n, C]`.
+
+    Of a multi-label task, 0 and 1 `[n, C]`: whether each label is an answer, by the task's thresholds, or 0.5.
+    """
+    return predictions_from_answers(task, logits if task.kind is CLASSES else task.kind.answers(logits))
+
+
+def predictions_from_answers(task: Task, answers: np.ndarray) -> np.ndarray:
+    """The same from probabilities `[n, C]`, or the numbers `[n, 1]`."""
+    if task.kind is LABELS:
+        return (answers >= np.array(task.thresholds or _EVEN)).astype("uint8")
+    return answers[:, 0] if task.kind is NUMBER else np.argmax(answers, axis=-1)
+
+
+def same_answers(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Whether answers or labels, `[n]` or `[n, C]` both, are the same: bools `[n]`; of sets of labels, all of it."""
+    return np.all(first == second, axis=-1) if first.ndim > 1 else first == second
 
 
 def compute_metrics(task: Task, labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
@@ -96,18 +177,24 @@ def compute_metrics(task: Task, labels: np.ndarray, logits: np.ndarray) -> dict[
 
     Args:
         task: Names the metrics.
-        labels: Class numbers or values, `[n]`.
+        labels: Class numbers or values, `[n]`, or 0 and 1, `[n, C]`.
         logits: `[n, C]`.
 
     Returns:
-        Name -> value in [0, 1], or a correlation in [-1, 1]; the correlation of a constant prediction is 0.
+        Name -> value in [0, 1], or a correlation in [-1, 1]; the correlation of a constant prediction is 0. F1 of a
+        multi-label task without thresholds is that with the best ones for these rows.
     """
+    task = with_thresholds(task, labels, logits)
     return {name: _metric(name, task, labels, logits) for name in task.metrics}
 
 
 def _metric(name: str, task: Task, first: np.ndarray, second: np.ndarray) -> float:
     """Computes one metric; `first` is labels `[n]` or logits `[n, C]`, `second` logits `[n, C]`."""
-    if task.is_regression:
+    if task.kind is LABELS:
+        return float(
+            METRICS[name](first, second if name == "average_precision" else predictions_from_logits(task, second))
+        )
+    if task.kind is NUMBER:
         values = first if first.ndim == 1 else predictions_from_logits(task, first)
         return float(METRICS[name](values, predictions_from_logits(task, second)))
     # scikit-learn takes some hundred bytes per row; there are few pairs of classes.
@@ -134,33 +221,40 @@ def _count_pairs(task: Task, first: np.ndarray, second: np.ndarray) -> tuple[np.
     return found // size, found % size, counts[found]
 
 
-def agreement(task: Task, logits: np.ndarray, others: np.ndarray) -> float:
-    """Returns how far two models agree: the share of equal classes, or Pearson's correlation for a regression.
+def agreement(task: Task, logits: np.ndarray, others: np.ndarray, other_task: Task | None = None) -> float:
+    """Returns how far two models agree: the share of equal answers, or Pearson's correlation for a regression.
 
     Args:
         task: The task of both.
         logits: `[n, C]` of one model.
         others: `[n, C]` of the other.
+        other_task: The task with the thresholds of the other, if they have some.
     """
-    return _metric("pearson" if task.is_regression else "accuracy", task, logits, others)
+    if task.kind is LABELS:
+        answers = predictions_from_logits(task, logits), predictions_from_logits(other_task or task, others)
+        return float(np.mean(same_answers(*answers)))
+    return _metric("pearson" if task.kind is NUMBER else "accuracy", task, logits, others)
 
 
 def loss_interval(
-    task: Task, labels: np.ndarray, dense: np.ndarray, reduced: np.ndarray, resamples: int = 1000
+    tasks: tuple[Task, Task], labels: np.ndarray, dense: np.ndarray, reduced: np.ndarray, resamples: int = 1000
 ) -> tuple[float, float]:
     """Returns the 95 % interval of what the main metric loses, by the paired bootstrap over examples.
 
     Args:
-        task: Names the metric.
-        labels: Class numbers or values, `[n]`.
+        tasks: The task of both, which names the metric, with the thresholds of each if they have some.
+        labels: Class numbers or values, `[n]`, or 0 and 1 `[n, C]`.
         dense: Logits `[n, C]` of one model.
         reduced: Logits `[n, C]` of the other, of the same examples.
         resamples: How many times n examples are drawn, with a fixed seed.
     """
-    main = task.metrics[0]
+    main = tasks[0].metrics[0]
 
     def lost(rows: np.ndarray) -> float:
-        return _metric(main, task, labels[rows], dense[rows]) - _metric(main, task, labels[rows], reduced[rows])
+        before, after = (
+            _metric(main, one, labels[rows], of[rows]) for one, of in zip(tasks, (dense, reduced), strict=True)
+        )
+        return before - after
 
     found = stats.bootstrap(
         (np.arange(len(labels)),),
@@ -179,27 +273,27 @@ def format_metrics(metrics: dict[str, float], split: str = "dev") -> str:
     return ", ".join(f"{split} {name} {value:.4f}" for name, value in metrics.items())
 
 
-def divergence(full: np.ndarray, reduced: np.ndarray, is_regression: bool) -> float:
-    """Distance of outputs: mean KL(full || reduced) in nats, or the mean squared difference for a regression.
+def divergence(full: np.ndarray, reduced: np.ndarray, kind: Kind) -> float:
+    """Distance of answers, mean over examples: KL(full || reduced) in nats, or the squared difference of numbers.
 
     Args:
         full: Logits `[n, C]` of one model.
         reduced: Logits `[n, C]` of the other.
-        is_regression: Whether the logit is the answer.
+        kind: What the logits mean.
     """
-    if is_regression:
-        return float(np.mean((full - reduced) ** 2))
-    log_p, log_q = (special.log_softmax(logits.astype("float64"), axis=-1) for logits in (full, reduced))
-    return float(np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=-1)))
+    return float(np.mean(kind.distances(full.astype("float64"), reduced.astype("float64"))))
 
 
-def compare_answers(dense: np.ndarray, reduced: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Compares the answers of two classifiers.
+def compare_answers(
+    tasks: tuple[Task, Task], dense: np.ndarray, reduced: np.ndarray, labels: np.ndarray
+) -> dict[str, Any]:
+    """Compares the answers of two classifiers. Of several labels, only all of them are right.
 
     Args:
+        tasks: The task of both, with the thresholds of each if they have some.
         dense: Logits `[n, C]`.
         reduced: Logits `[n, C]`.
-        labels: Class numbers `[n]`.
+        labels: Class numbers `[n]`, or 0 and 1 `[n, C]`.
 
     Returns:
         `same`: number of equal answers; `both_right`, `lost` (only dense is right), `won` (only reduced is right),
@@ -207,14 +301,15 @@ def compare_answers(dense: np.ndarray, reduced: np.ndarray, labels: np.ndarray) 
         neither model is better (McNemar's exact test; 1 if there is none); `divergence`: mean KL(dense || reduced), in
         nats.
     """
-    right, still = (np.argmax(logits, axis=-1) == labels for logits in (dense, reduced))
+    first, second = (predictions_from_logits(*one) for one in zip(tasks, (dense, reduced), strict=True))
+    right, still = (same_answers(answers, labels) for answers in (first, second))
     lost, won = int(np.sum(right & ~still)), int(np.sum(~right & still))
     return {
-        "same": int(np.sum(np.argmax(dense, axis=-1) == np.argmax(reduced, axis=-1))),
+        "same": int(np.sum(same_answers(first, second))),
         "both_right": int(np.sum(right & still)),
         "lost": lost,
         "won": won,
         "both_wrong": int(np.sum(~right & ~still)),
         "chance": float(stats.binomtest(lost, lost + won).pvalue) if lost + won else 1.0,
-        "divergence": divergence(dense, reduced, is_regression=False),
+        "divergence": divergence(dense, reduced, tasks[0].kind),
     }

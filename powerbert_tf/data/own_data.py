@@ -12,7 +12,18 @@ import numpy as np
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.wording import counted
 from powerbert_tf.data.datasets import Dataset
-from powerbert_tf.data.labelled_tables import LabelledTables, find_tables
+from powerbert_tf.data.kinds import CLASSES, LABELS, NUMBER, Kind
+from powerbert_tf.data.label_lists import (
+    NO_SEPARATOR,
+    LabelsReader,
+    ListForm,
+    doubtful_separator,
+    find_form,
+    find_labels,
+    read_flags,
+    read_list,
+)
+from powerbert_tf.data.labelled_tables import LabelledTables, find_tables, split_columns
 from powerbert_tf.data.labels import (
     LabelReader,
     are_real_valued,
@@ -20,6 +31,7 @@ from powerbert_tf.data.labels import (
     doubtful_classes,
     find_classes,
     label_problem,
+    shortened,
 )
 from powerbert_tf.data.metrics import choose_metrics
 from powerbert_tf.data.rejected_rows import RejectedRows, bad_rows_message, require_columns, row_problem
@@ -79,10 +91,12 @@ def load_own_data(
         splits[split], spellings = _read_texts(tables, split, rejected)
         if split == "train":
             _require_rows(splits[split], settings, split, rejected)
-            regression = settings.regression or (not classes and are_real_valued(spellings))
-            if not regression and not classes:
-                classes = find_classes(spellings, tables.label_column)
-            read_label = LabelReader(() if regression else classes)
+            kind, form = _find_kind(spellings, settings, tables, bool(classes))
+            if kind is NUMBER:
+                classes = ()
+            elif not classes:
+                classes = _find_names(form, spellings, tables)
+            read_label = LabelsReader(classes, form) if form else LabelReader(classes)
         # A test file may have no label column, or one without labels.
         if split != "test" or not are_withheld(spellings, read_label):
             splits[split] = _with_labels(splits[split], spellings, read_label, tables, split, rejected)
@@ -97,10 +111,12 @@ def load_own_data(
 
     task = OwnTask(
         name=name,
-        classes=() if regression else tuple(classes),
-        metrics=choose_metrics(cast(np.ndarray, splits["train"].labels), 0 if regression else len(classes)),
+        classes=tuple(classes),
+        metrics=choose_metrics(kind, cast(np.ndarray, splits["train"].labels), len(classes)),
         text_columns=tables.text_columns,
         label_column=tables.label_column,
+        label_separator=form.separator if form else "",
+        is_multi_label=kind is LABELS,
         epochs=min(max(math.ceil(_STEPS * OwnTask.batch_size / len(splits["train"])), _LEAST_EPOCHS), _MOST_EPOCHS),
     )
     ordered = {split: splits[split] for split in sorted(splits, key=("train", "dev", "test").index)}
@@ -110,13 +126,56 @@ def load_own_data(
 
 
 def label_spellings(settings: DataSettings, tables: LabelledTables | None = None) -> set[str]:
-    """Returns the labels of the training data as they are spelled, good ones and bad ones.
+    """Returns the labels of the training data as they are spelled, good ones and bad ones; of lists, what is in them.
 
     Raises:
         InputError: A file or a column is missing.
     """
     tables = _with_columns(tables or find_tables(settings), settings)
-    return {_label(row, tables.label_column) for _, row in tables.rows("train")} - {""}
+    found = {_label(row, tables)[0] for _, row in tables.rows("train")} - {""}
+    if not settings.multi_label:
+        return found
+    form = _find_form(list(found), settings, tables)
+    if form.size:
+        return {str(number) for number in range(form.size)}
+    read = {spelling: form.read(spelling) for spelling in found}
+    return {name for spelling, names in read.items() for name in ((spelling,) if names is None else names)}
+
+
+def _find_kind(
+    spellings: Sequence[str], settings: DataSettings, tables: LabelledTables, has_classes: bool
+) -> tuple[Kind, ListForm | None]:
+    """Whether labels are classes, any number of labels, which have a form, or numbers."""
+    if settings.regression:
+        if settings.multi_label or len(tables.label_columns) > 1:
+            raise InputError(
+                "--regression: is for one number a row; expected no --multi_label, and one --label_column."
+            )
+        return NUMBER, None
+    if settings.multi_label or len(tables.label_columns) > 1 or find_form(spellings, settings.label_separator):
+        return LABELS, _find_form(spellings, settings, tables)
+    return (NUMBER if not has_classes and are_real_valued(spellings) else CLASSES), None
+
+
+def _find_form(spellings: Sequence[str], settings: DataSettings, tables: LabelledTables) -> ListForm:
+    """How rows with any number of labels spell them; a column of names has one label each."""
+    if len(tables.label_columns) > 1:
+        return ListForm(has_lists=True)  # see `_label`
+    return find_form(spellings, settings.label_separator) or ListForm(has_lists=False)
+
+
+def _find_names(form: ListForm | None, spellings: Sequence[str], tables: LabelledTables) -> tuple[str, ...]:
+    if form is None:
+        several = next((one for one in spellings if read_list(one) is not None), None)
+        if several is not None:
+            raise InputError(
+                f"--label_column={tables.label_column}: some rows have a list, such as {shortened(several)}, and most "
+                "have not; expected a list in each row, or in none."
+            )
+        return find_classes(spellings, tables.label_column)
+    if len(tables.label_columns) > 1:
+        return tables.label_columns
+    return find_labels(form, spellings, tables.label_column)
 
 
 def _require_name(name: str) -> str:
@@ -139,13 +198,24 @@ def _with_columns(tables: LabelledTables, settings: DataSettings) -> LabelledTab
         raise InputError(f"--text_column: missing; {table.expected}.")
     if not label:
         raise InputError(f"--label_column: missing; {table.expected}.")
-    flags = {"text_column": texts[0], "text_pair_column": texts[-1], "label_column": label}
-    for flag, column in flags.items():
+    labels = split_columns(label, table.columns)
+    flags = [("text_column", texts[0]), ("text_pair_column", texts[-1]), *(("label_column", one) for one in labels)]
+    for flag, column in flags:
         if problem := table.column_problem(column):
             raise InputError(f"--{flag}={column}: {problem}.")
-    if len({*texts, label}) < len(texts) + 1:
-        raise InputError(f"--text_column and --label_column: {', '.join((*texts, label))}; expected different columns.")
-    return dataclasses.replace(tables, text_columns=texts, label_column=label)
+    if len({*texts, *labels}) < len(texts) + len(labels):
+        shown = ", ".join((*texts, *labels))
+        raise InputError(f"--text_column and --label_column: {shown}; expected different columns.")
+    if len(labels) > 1 and settings.label_separator:
+        raise InputError(
+            f"--label_separator={settings.label_separator}: is for one column; --label_column names {len(labels)}, "
+            "which have 0 or 1 each."
+        )
+    # A row whose label is empty has no labels where they are known to be names with a separator.
+    may_be_empty = settings.label_separator not in ("", NO_SEPARATOR)
+    return dataclasses.replace(
+        tables, text_columns=texts, label_column=label, label_columns=labels, may_be_empty=may_be_empty
+    )
 
 
 def _read_texts(tables: LabelledTables, split: str, rejected: RejectedRows) -> tuple[Split, Sequence[str]]:
@@ -153,7 +223,7 @@ def _read_texts(tables: LabelledTables, split: str, rejected: RejectedRows) -> t
     texts = [TextWriter() for _ in tables.text_columns]
     spellings, places = TextWriter(), TextWriter()
     for row in _usable(tables, split, rejected):
-        spellings.append(_label(row, tables.label_column))
+        spellings.append(_label(row, tables)[0])
         if split == "test":
             places.append(row.place)
         for column, writer in zip(tables.text_columns, texts, strict=True):
@@ -164,35 +234,42 @@ def _read_texts(tables: LabelledTables, split: str, rejected: RejectedRows) -> t
 
 def _usable(tables: LabelledTables, split: str, rejected: RejectedRows) -> Iterator[Row]:
     """Yields the rows that have texts and, unless the split is `test`, a label; adds the others to `rejected`."""
-    texts, label = tables.text_columns, "" if split == "test" else tables.label_column
+    texts, labels = tables.text_columns, () if split == "test" else tables.label_columns
     checked: OpenTable | None = None
     for table, row in tables.rows(split):
         if table is not checked:
-            require_columns(table, [*texts, label] if label else texts)
+            require_columns(table, [*texts, *labels])
             checked = table
-        problem = row.problem or row_problem(row, texts)
-        if not problem and label:
-            problem = f"no {label}" if label not in row.cells else label_problem(row.cells[label], label)
+        problem = row.problem or row_problem(row, texts) or (_label(row, tables)[1] if labels else "")
         if problem:
             rejected.append(row.rejected(problem))
         else:
             yield row
 
 
-def _label(row: Row, column: str) -> str:
-    return (row.cells.get(column) or "").strip()
+def _label(row: Row, tables: LabelledTables) -> tuple[str, str]:
+    """The label of a row, stripped, of several columns a list of names; and why there is none, or empty."""
+    columns = tables.label_columns
+    for column in columns:
+        if column not in row.cells:
+            return "", f"no {column}"
+    if len(columns) > 1:
+        return read_flags([(column, row.cells[column]) for column in columns])
+    cell = row.cells[columns[0]]
+    problem = "" if tables.may_be_empty and cell is not None else label_problem(cell, columns[0])
+    return (cell or "").strip(), problem
 
 
 def _with_labels(
     rows: Split,
     spellings: Sequence[str],
-    read_label: LabelReader,
+    read_label: LabelReader | LabelsReader,
     tables: LabelledTables,
     split: str,
     rejected: RejectedRows,
 ) -> Split:
     """Returns the rows with labels; reads the tables again to add rows with unknown labels to `rejected`."""
-    labels = np.zeros(len(rows), read_label.dtype)
+    labels = np.zeros((len(rows), *read_label.shape), read_label.dtype)
     kept = np.ones(len(rows), bool)
     for at, spelling in enumerate(spellings):
         label = read_label(spelling)
@@ -203,10 +280,9 @@ def _with_labels(
     labeled = dataclasses.replace(rows, labels=labels)
     if kept.all():
         return labeled
-    column = tables.label_column
     for row in itertools.compress(_usable(tables, split, RejectedRows()), ~kept):
-        problem = label_problem(row.cells.get(column), column) or read_label(_label(row, column))
-        rejected.append(row.rejected(cast(str, problem)))
+        spelling, problem = _label(row, tables)
+        rejected.append(row.rejected(problem or cast(str, read_label(spelling))))
     return labeled.take(np.flatnonzero(kept))
 
 
@@ -228,7 +304,7 @@ def _summarize(
 ) -> str:
     """Returns lines for the console: rows, how files are read, columns, classes or numbers, what was left out."""
     splits = dataset.splits
-    dev = f", split off ({settings.dev_share:.0%}{'' if task.is_regression else ', stratified'})" if has_no_dev else ""
+    dev = f", split off ({settings.dev_share:.0%}{'' if task.kind is NUMBER else ', stratified'})" if has_no_dev else ""
     rows = [f"{counted(len(splits['train']), 'training row')}", f"{counted(len(splits['dev']), 'dev row')}{dev}"]
     if "test" in splits:
         labeled = "with" if splits["test"].labels is not None else "without"
@@ -240,18 +316,40 @@ def _summarize(
     lines += [f"  {', '.join(files)} read as: {how}" for how, files in read_as.items() if how]
     lines.append(f"  text: {' and '.join(task.text_columns)}; label: {task.label_column}")
     labels = cast(np.ndarray, splits["train"].labels)
-    if task.is_regression:
+    if task.kind is NUMBER:
         low, high, spread = float(labels.min()), float(labels.max()), float(labels.std())
         lines.append(f"  a regression: numbers from {low:g} to {high:g}")
         if spread > _FAR or abs(float(labels.mean())) > _FAR:
             lines.append(f"  WARNING: numbers this far from 0 are learned slowly; scale them to about 0 to {_FAR:g}")
     else:
-        counts = np.bincount(labels, minlength=len(task.classes))
+        counts, in_dev = (_count(cast(np.ndarray, splits[name].labels), len(task.classes)) for name in ("train", "dev"))
         listed = [f"{name} ({count:,})" for name, count in zip(task.classes, counts, strict=True)][:_MOST_LISTED]
         more = len(task.classes) - len(listed)
-        lines.append(f"  {len(task.classes)} classes: {', '.join(listed)}{f' and {more} more' if more else ''}")
-        everywhere = counts + np.bincount(cast(np.ndarray, splits["dev"].labels), minlength=len(task.classes))
-        lines += [f"  WARNING: {warning}" for warning in doubtful_classes(task.classes, everywhere.tolist())]
+        several = task.kind is LABELS
+        what = "labels, any number a row" if several else "classes"
+        lines.append(f"  {len(task.classes)} {what}: {', '.join(listed)}{f' and {more} more' if more else ''}")
+        if several:
+            lines += _describe_lists(task, labels)
+        warnings = doubtful_classes(task.classes, (counts + in_dev).tolist())
+        if not several and not settings.label_separator and (doubt := doubtful_separator(task.classes)):
+            warnings.append(doubt)
+        lines += [f"  WARNING: {warning}" for warning in warnings]
     if num_rejected:
         lines.append(f"  {counted(num_rejected, 'row')} left out; see rejected.jsonl")
     return "\n".join(lines)
+
+
+def _count(labels: np.ndarray, size: int) -> np.ndarray:
+    """How many rows have each class or label, `[C]`."""
+    return labels.sum(axis=0, dtype="int64") if labels.ndim > 1 else np.bincount(labels, minlength=size)
+
+
+def _describe_lists(task: OwnTask, labels: np.ndarray) -> list[str]:
+    """How many labels rows have, of labels `[n, C]` of 0 and 1."""
+    of_rows = labels.sum(axis=1, dtype="int64")
+    without = int(np.count_nonzero(of_rows == 0))
+    split = f", with {task.label_separator!r} between" if task.label_separator else ""
+    lines = [f"  {of_rows.mean():.2f} labels a row on average{split}; {without:,} training rows have none"]
+    if np.all(of_rows == 1):
+        lines.append("  WARNING: each row has one label; without --multi_label, names in a column are classes")
+    return lines

@@ -39,7 +39,21 @@ class DataSettings(CheckedSettings):
     )
     text_column: str = setting("Column of the text. Default: the folder's or the data set's own text.", default="")
     text_pair_column: str = setting("Column of the second text of a pair.", default="")
-    label_column: str = setting("Column of the label. Default: the folder's or the data set's own label.", default="")
+    label_column: str = setting(
+        "Column of the label, or several with commas between that have 0 or 1 for each label. Default: the folder's or "
+        "the data set's own label.",
+        default="",
+    )
+    label_separator: str = setting(
+        "What is between the labels of a row that has any number of them, such as | in joy|fear; a row with an empty "
+        "label then has none. none if labels are never split. Default: a |, a ; or a comma whose parts are labels of "
+        "other rows, too.",
+        default="",
+    )
+    multi_label: bool = setting(
+        "Rows have any number of labels. Default: if the label is a list, has a separator, or has several columns.",
+        default=False,
+    )
     regression: bool = setting(
         "Labels are numbers to predict. Default: if they are numbers and not all of them whole.", default=False
     )

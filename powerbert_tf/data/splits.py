@@ -20,7 +20,8 @@ class Split:
     Attributes:
         texts: One column of n texts, or two for a task on pairs; lists, or `StoredTexts` if they are many. For multiple
             choice: articles, questions, and K columns of options.
-        labels: int32 `[n]`, positions in the task's classes; float32 `[n]`, scores, for a regression; None for test.
+        labels: int32 `[n]`, positions in the task's classes; uint8 `[n, C]`, 0 or 1 for each label of a multi-label
+            task; float32 `[n]`, scores, for a regression; None for test.
         indices: The n GLUE indices of a test split, as the file spells them, or `file:line` of a user's own; None for
             train and dev.
         bad_rows: Number of rows that could not be read and were skipped.
@@ -55,6 +56,8 @@ class Split:
 def split_off(split: Split, share: float, most: int | None = None) -> tuple[Split, Split]:
     """Splits a seeded share of the rows off, of each class as much; the only row of a class is not among it.
 
+    Rows with several labels are of the class of the rarest one, so that there is a share of each label.
+
     Args:
         split: Rows with labels; those of a regression are drawn without regard to them.
         share: In (0, 1).
@@ -71,7 +74,9 @@ def split_off(split: Split, share: float, most: int | None = None) -> tuple[Spli
     count = max(1, round(share * len(split)))
     count = count if most is None else min(count, most)
     rows, classes = np.arange(len(split)), None
-    if labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer):
+    if labels.ndim > 1:
+        labels = _rarest(labels)
+    if np.issubdtype(labels.dtype, np.integer):
         counts = np.bincount(labels)
         rows = rows[counts[labels] > 1]
         classes = labels[rows]
@@ -98,3 +103,11 @@ def texts_of_lines(flag: str, given: str, is_pair: bool) -> tuple[list[str], ...
     if not rows:
         raise InputError(f"--{flag}: holds no text; expected one per line.")
     return tuple(list(column) for column in zip(*rows, strict=True))
+
+
+def _rarest(labels: np.ndarray) -> np.ndarray:
+    """The rarest label of each row, of labels `[n, C]` of 0 and 1; C for rows without one."""
+    counts = labels.sum(axis=0, dtype="int64")
+    by_count = np.argsort(counts, kind="stable")
+    first = np.argmax(labels[:, by_count], axis=1)
+    return np.where(labels.any(axis=1), by_count[first], labels.shape[1])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.kinds import CLASSES, LABELS, NUMBER, Kind
 
 TASK_FILE = "task.json"  # describes a task in the folder of a run or of an export
 
@@ -47,6 +48,9 @@ class Task:
         class_weights: Weight of each class in the loss, in the order of `classes`; empty if all weigh the same.
         choices: K, the options of a question in multiple choice, where the model scores each option as a pair of texts
             (see `data.race`) and the classes say which one is right. Otherwise 1.
+        is_multi_label: Whether any number of the classes, called labels, can be right at once.
+        thresholds: Least probability with which each label is an answer, in the order of `classes`, where a model has
+            been trained; empty for those that fit the rows best that are evaluated.
     """
 
     name: str
@@ -61,10 +65,17 @@ class Task:
     epochs: int
     class_weights: tuple[float, ...] = ()
     choices: int = 1
+    is_multi_label: bool = False
+    thresholds: tuple[float, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        """What its logits mean."""
+        return LABELS if self.is_multi_label else CLASSES if self.classes else NUMBER
 
     @property
     def is_regression(self) -> bool:
-        return not self.classes
+        return self.kind is NUMBER
 
     @property
     def num_outputs(self) -> int:
@@ -107,11 +118,13 @@ class OwnTask(Task):
 
     Attributes:
         text_columns: Columns of the one or two texts.
-        label_column: Column of the label.
+        label_column: Column of the label; several, with commas between, that have 0 or 1 for each label.
+        label_separator: What is between several labels of a row; empty if nothing is.
     """
 
     text_columns: tuple[str, ...]
     label_column: str
+    label_separator: str = ""
     is_pair: bool = dataclasses.field(init=False)
     max_seq_length: int = 0
     learning_rate: float = 5e-5

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from powerbert_tf.common.markdown import markdown_table
+from powerbert_tf.data.kinds import CLASSES, LABELS, NUMBER, Kind
 from powerbert_tf.data.metrics import format_metrics
+from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.reduction import WIDTHS, format_widths
 from powerbert_tf.elimination.retention import format_configuration
 from powerbert_tf.export.expected_answers import EXAMPLES, IDS, TEXT
@@ -22,6 +24,11 @@ _DATA = {
     "tsv": "files of the user",
     "tfds": "TensorFlow Datasets",
 }
+_LIMITS: dict[Kind, str] = {
+    CLASSES: "Probabilities are the softmax of a fine-tuned classifier; they are not calibrated.",
+    LABELS: "Probabilities are the sigmoids of a fine-tuned classifier, one for each label; they are not calibrated.",
+    NUMBER: "Scores are the output of a fine-tuned regression as it is, whatever the range of the training labels.",
+}
 _SIZES = {
     "onnx": "Batches can have any size and length.",
     "openvino": "Batches can have any size and length. Compile with `INFERENCE_PRECISION_HINT` f32; otherwise some "
@@ -36,7 +43,7 @@ def format_card(request: ExportRequest) -> str:
     task, origin, quality = request.task, request.origin, _quality(request)
     return f"""# {task.name}, PoWER-BERT
 
-- Task: {task.name}, {_kind(request)}; classes: {", ".join(task.classes) or "none (a regression)"}.
+- Task: {task.name}, {_kind(request)}; {_classes(task)}.
 - Data: {_DATA.get(origin["data"], origin["data"])}; fingerprint {origin["fingerprint"]}.
 - Made from the checkpoint {request.checkpoint.name.rpartition("/")[2]}, {_case(request)} vocabulary.
 - Texts longer than {request.max_seq_length} tokens are truncated.
@@ -46,7 +53,7 @@ def format_card(request: ExportRequest) -> str:
 
 {quality}
 
-## Signatures
+{_thresholds(request)}## Signatures
 
 {_signature_table(request)}
 
@@ -54,7 +61,7 @@ def format_card(request: ExportRequest) -> str:
 
 ## Limits
 
-- Probabilities are the softmax of a fine-tuned classifier; they are not calibrated.
+- {_LIMITS[task.kind]}
 - Figures are for the dev split, which also chose the epoch; other texts may give other figures.
 - The speed-up was measured on the device named above; it differs on other devices.
 - `assets.extra` holds some texts of the dev split, to warm up a server and to compare answers.
@@ -68,8 +75,7 @@ def format_runtime_card(request: ExportRequest, name: str, files: Mapping[str, M
     """
     task, quality = request.task, _quality(request)
     tokenizer = ", ".join(f"`{Path(path).name}`" for path in request.tokenizer.files)
-    output = "`scores` float32 `[B]`" if task.is_regression else "`probabilities` float32 `[B, C]`"
-    classes = f"classes, in this order: {', '.join(task.classes)}" if task.classes else "a regression"
+    output = f"`{task.kind.output}` float32 `[B{', C' * bool(task.classes)}]`"
     segments, pair = (", and 1 for the second text", " text_pair [SEP]") if task.is_pair else ("", "")
     cut = f", `pair_truncation`: {request.tokenizer.pair_truncation}" if task.is_pair else ""
     table = markdown_table(
@@ -97,11 +103,11 @@ bits and round activations as they come.
 - `token_ids`, `segment_ids`, `padding_mask`: int32 `[B, T]` each, T at most the longest input of the table.
 - `padding_mask` is 1 for a token and 0 for padding, which is on the right; each row has at least one 1.
   `segment_ids` are 0{segments}.
-- {output}; {classes}. `task.json` says the same.
+- {output}; {_classes(task)}. `task.json` says the same.
 - {_SIZES[name]}
 - Nothing is checked: the result of an id outside the vocabulary depends on the runtime.
 
-## Texts
+{_thresholds(request)}## Texts
 
 The tokenizer is not in the file. Its {_case(request)} vocabulary is beside it ({tokenizer}). An input is
 `[CLS] text [SEP]{pair}`, with the vocabulary's own names for these special tokens, truncated to
@@ -140,6 +146,31 @@ model = prefix(wide, retention.neurons, retention.heads)
 """
 
 
+def _classes(task: Task) -> str:
+    if task.kind is NUMBER:
+        return "a regression"
+    several = ", any number of which can be right" if task.kind is LABELS else ""
+    return f"{'labels' if several else 'classes'}, in this order{several}: {', '.join(task.classes)}"
+
+
+def _thresholds(request: ExportRequest) -> str:
+    """A section with the thresholds of a multi-label task; empty for others."""
+    if request.task.kind is not LABELS:
+        return ""
+    budgets = request.elastic["budgets"] if request.elastic else []
+    of_models = {"threshold": request.task.thresholds}
+    of_models |= {f"at {budget['target_speedup']:g}x": budget["thresholds"] for budget in budgets}
+    rows = [(name, *(f"{own[at]:g}" for own in of_models.values())) for at, name in enumerate(request.task.classes)]
+    return f"""## Thresholds
+
+A label is an answer where its probability is at least its threshold, the one with the best F1 on the dev split.
+`task.json` has them in the order of the labels.
+
+{markdown_table(("label", *of_models), rows)}
+
+"""
+
+
 def _case(request: ExportRequest) -> str:
     return "uncased" if request.tokenizer.lower_case else "cased"
 
@@ -163,7 +194,8 @@ def _kept(described: Mapping[str, Any]) -> str:
 def _kind(request: ExportRequest) -> str:
     if request.task.choices > 1:
         return f"questions about an article with {request.task.choices} options each"
-    return "pairs of texts" if request.task.is_pair else "single texts"
+    texts = "pairs of texts" if request.task.is_pair else "single texts"
+    return f"{request.task.kind.title} of {texts}" if request.task.kind is LABELS else texts
 
 
 def _shapes_sentence(shapes: ServingShapes) -> str:

@@ -55,6 +55,7 @@ class ExpectedAnswers:
         answers: Probabilities `[B, C]`, or scores `[B]`, by the suffix of the signatures.
         num_samples: Number of usual requests, which come first.
         choices: K for multiple choice, else 1.
+        is_multi_label: Whether any number of the classes can be right at once.
     """
 
     task: str
@@ -70,6 +71,7 @@ class ExpectedAnswers:
     answers: Mapping[str, np.ndarray]
     num_samples: int
     choices: int = 1
+    is_multi_label: bool = False
 
     def write(self, version: Path) -> None:
         """Writes `EXPECTED_FILE` into a version's folder."""
@@ -175,7 +177,7 @@ def compare_answer(
     outputs = {name: np.asarray(values) for name, values in answer.items()}
     numbers = str(rows[0]) if len(rows) == 1 else f"{rows[0]} to {rows[-1]}"
     where = f"{signature}, requests {numbers}"
-    name, *others = _output_names(signature, bool(expected.classes))
+    name, *others = _output_names(signature, bool(expected.classes), expected.is_multi_label)
     if set(outputs) != {name, *others}:
         return [f"{where}: outputs {', '.join(sorted(outputs))}; expected {', '.join(sorted([name, *others]))}"]
     values = outputs[name]
@@ -193,13 +195,15 @@ def compare_answer(
     return found
 
 
-def _output_names(signature: str, is_classification: bool) -> tuple[str, ...]:
+def _output_names(signature: str, is_classification: bool, is_multi_label: bool) -> tuple[str, ...]:
     """Names of the outputs, that of the probabilities or scores first."""
     if signature.startswith(EXAMPLES):
         return ("scores", "classes") if is_classification else ("outputs",)
     if not is_classification:
         return ("scores",)
-    return ("probabilities", "label", "classes") if signature.startswith(TEXT) else ("probabilities",)
+    if not signature.startswith(TEXT):
+        return ("probabilities",)
+    return ("probabilities", "classes") if is_multi_label else ("probabilities", "label", "classes")
 
 
 def check_answers(

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
-from keras import ops
 
+from powerbert_tf.data.kinds import Kind
+from powerbert_tf.export.signatures import linked
 from powerbert_tf.models.classifier import INPUTS, BertClassifier
 
 
 def write(
-    model: BertClassifier, is_regression: bool, lengths: Sequence[int], folder: Path, name: str, int8: bool
+    model: BertClassifier, kind: Kind, lengths: Sequence[int], folder: Path, name: str, int8: bool
 ) -> dict[str, int]:
     """Writes `<name>-<length>.tflite` for each length, and with `int8` `<name>-<length>-int8.tflite`."""
     if model.custom_slots:
@@ -25,7 +26,7 @@ def write(
         )
     files = {}
     with tempfile.TemporaryDirectory(dir=folder) as scratch, _quiet():
-        functions = {f"length_{length}": _function(model, is_regression, length) for length in lengths}
+        functions = {f"length_{length}": _function(model, kind, length) for length in lengths}
         module = tf.Module()
         module.weights = [variable.value for variable in model.variables]
         tf.saved_model.save(module, scratch, signatures=functions)
@@ -53,16 +54,14 @@ def load(path: Path, threads: int = 0) -> Callable:
     return run
 
 
-def _function(model: BertClassifier, is_regression: bool, length: int) -> Any:
+def _function(model: BertClassifier, kind: Kind, length: int) -> Any:
     # Any batch size: the runtime resizes.
     specs = [tf.TensorSpec([None, length], tf.int32, name=name) for name in INPUTS]
 
     @tf.function(input_signature=specs, autograph=False)
     def serve(token_ids, segment_ids, padding_mask):
         logits = model(dict(zip(INPUTS, (token_ids, segment_ids, padding_mask), strict=True)), training=False)
-        if is_regression:
-            return {"scores": ops.squeeze(logits, axis=-1)}
-        return {"probabilities": ops.softmax(logits, axis=-1)}
+        return {kind.output: linked(kind, logits)}
 
     return serve
 

@@ -14,6 +14,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.kinds import CLASSES, Kind
 from powerbert_tf.elimination.extract import Extract
 from powerbert_tf.elimination.retention import PARTS, parts_of
 from powerbert_tf.elimination.significance import RANKED_FIRST, RANKED_LAST, find_score
@@ -22,6 +23,7 @@ from powerbert_tf.models.config import BertConfig
 
 OPSET = 20  # the first with Gelu
 _IR_VERSION = 9  # that came with it: readers of that age take the file
+_LINKS = {"softmax": "Softmax", "sigmoid": "Sigmoid"}  # operator of each `Kind.link`
 
 
 class GraphWriter:
@@ -153,14 +155,14 @@ class _Rows:
     size: str
 
 
-def build_onnx(model: BertClassifier, is_regression: bool = False) -> onnx.ModelProto:
+def build_onnx(model: BertClassifier, kind: Kind = CLASSES) -> onnx.ModelProto:
     """An ONNX model: `token_ids`, `segment_ids`, `padding_mask`, int32 `[B, T]` -> answers, float32.
 
     B is any number, T any up to N. Answers are `probabilities` `[B, C]`, or `scores` `[B]` of a regression.
 
     Args:
         model: Dense, or with extract layers.
-        is_regression: Whether the output is the answer.
+        kind: What the logits mean.
 
     Raises:
         InputError: The score of the model has no writer.
@@ -172,7 +174,7 @@ def build_onnx(model: BertClassifier, is_regression: bool = False) -> onnx.Model
         raise ValueError(f"gates on {', '.join(model.gates)}; expected none: models of a search cannot be exported.")
     if model.custom_slots:
         raise ValueError("custom_slots are given; expected extract layers: ONNX cannot hold layers of your own.")
-    return _Writer(model).write(is_regression)
+    return _Writer(model).write(kind)
 
 
 class _Writer:
@@ -182,7 +184,7 @@ class _Writer:
         self._model, self._config = model, model.config
         self._graph = GraphWriter()
 
-    def write(self, is_regression: bool) -> onnx.ModelProto:
+    def write(self, kind: Kind) -> onnx.ModelProto:
         graph = self._graph
         token_ids, segment_ids, padding_mask = INPUTS
         length = graph.size(token_ids, 1)
@@ -198,11 +200,11 @@ class _Writer:
         cls = graph.node("Gather", rows.vectors, graph.constant(0), axis=1)  # [B, H]
         pooled = self._dense(self._model.get_layer("pooler"), cls, self._config.pooler_act)
         logits = self._dense(self._model.get_layer("classifier"), pooled)
-        if is_regression:
-            name, axes, answers = "scores", ["batch"], graph.node("Squeeze", logits, graph.constant([1]))
+        if kind.link:
+            axes, answers = ["batch", self._model.num_classes], graph.node(_LINKS[kind.link], logits)
         else:
-            name, axes, answers = "probabilities", ["batch", self._model.num_classes], graph.node("Softmax", logits)
-        return graph.finish(name, axes, answers, {"max_seq_length": str(self._model.max_seq_length)})
+            axes, answers = ["batch"], graph.node("Squeeze", logits, graph.constant([1]))
+        return graph.finish(kind.output, axes, answers, {"max_seq_length": str(self._model.max_seq_length)})
 
     def _weight(self, variable: Any, part: slice | None = None, scale: np.ndarray | None = None) -> str:
         """A weight, or some of its columns, scaled. Encoders that share weights share the constant."""

@@ -7,16 +7,17 @@ from typing import Any
 import onnx
 import openvino
 
+from powerbert_tf.data.kinds import Kind
 from powerbert_tf.export.onnx_graph import build_onnx
 from powerbert_tf.models.classifier import BertClassifier
 
 
 def write(
-    model: BertClassifier, is_regression: bool, lengths: Sequence[int], folder: Path, name: str, int8: bool
+    model: BertClassifier, kind: Kind, lengths: Sequence[int], folder: Path, name: str, int8: bool
 ) -> dict[str, int]:
     """Writes `<name>.xml` with `<name>.bin`, which take any length, and with `int8` the same as `<name>-int8`."""
     source = folder / f"{name}.onnx"
-    onnx.save(build_onnx(model, is_regression), source)
+    onnx.save(build_onnx(model, kind), source)
     converted = openvino.convert_model(source)
     source.unlink()
     openvino.save_model(converted, folder / f"{name}.xml", compress_to_fp16=False)

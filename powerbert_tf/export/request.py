@@ -4,16 +4,16 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.data.race import input_texts
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.export.expected_answers import HOSTILE_TEXTS, ExpectedAnswers
 from powerbert_tf.export.settings import ExportSettings, ServingShapes
-from powerbert_tf.export.signatures import text_inputs
+from powerbert_tf.export.signatures import linked, text_inputs
 from powerbert_tf.models.classifier import INPUTS, BertClassifier
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
@@ -83,12 +83,12 @@ class ExportRequest:
 
         def answers(model: BertClassifier) -> np.ndarray:
             logits = model(inputs, training=False)
-            found = logits[:, 0] if task.is_regression else keras.ops.softmax(logits, axis=-1)
-            return np.asarray(keras.ops.convert_to_numpy(found))
+            return np.asarray(ops.convert_to_numpy(linked(task.kind, logits)))
 
         return ExpectedAnswers(
             task=task.name,
             classes=tuple(task.classes),
+            is_multi_label=task.is_multi_label,
             text_inputs=names,
             max_seq_length=self.max_seq_length,
             vocab_size=model.config.vocab_size,

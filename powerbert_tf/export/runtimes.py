@@ -2,7 +2,7 @@
 
 Each runtime has a module with two functions:
 
-- `write(model, is_regression, lengths, folder, name, int8)` writes files whose names begin with `name`; `int8` adds
+- `write(model, kind, lengths, folder, name, int8)` writes files whose names begin with `name`; `int8` adds
   files with weights of 8 bits, and `lengths` are for a runtime that needs a file for each length. It returns the
   longest input that each file takes, by the file's name.
 - `load(path, threads=0)` returns a function from the three inputs, int32 `[B, T]`, to the answers; with 0 threads, the
@@ -48,13 +48,13 @@ def write_runtime(request: ExportRequest, folder: Path, name: str) -> dict[str, 
     """
     if request.models[""].encoders[0].compute_dtype != "float32":
         request = dataclasses.replace(request, models=in_precision(request.models, "float32"))
-    settings, is_regression = request.settings, request.task.is_regression
+    settings, kind = request.settings, request.task.kind
     expected = request.expected_answers(ServingShapes())
     # A runtime that needs constant sizes gets the lengths of a compiled SavedModel.
     lengths = dataclasses.replace(settings, export_jit_compile=True).shapes(request.max_seq_length).lengths
     module, files = runtime_module(name), {}
     for suffix, model in request.models.items():
-        written = module.write(model, is_regression, lengths, folder, f"model{suffix}", settings.export_int8)
+        written = module.write(model, kind, lengths, folder, f"model{suffix}", settings.export_int8)
         for file, longest in written.items():
             off = _largest_difference(module.load(folder / file), expected, suffix, longest)
             is_int8 = Path(file).stem.endswith("-int8")

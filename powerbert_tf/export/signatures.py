@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from powerbert_tf.data.kinds import CLASSES, NUMBER, Kind
 from powerbert_tf.data.race import input_texts
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.export.expected_answers import EXAMPLES, IDS, TEXT
@@ -56,21 +57,24 @@ def in_precision(models: Mapping[str, BertClassifier], precision: str) -> dict[s
     return found
 
 
+def linked(kind: Kind, logits: Any) -> Any:
+    """The answers that exported models give: probabilities `[B, C]` of logits `[B, C]`, or the numbers `[B]`."""
+    return getattr(keras.ops, kind.link)(logits) if kind.link else keras.ops.squeeze(logits, axis=-1)
+
+
 class _ModelCall:
     """A model that pads its inputs to the shapes that it is compiled for: int32 `[B K, T]` -> float32 answers.
 
     All signatures call the same function, so a SavedModel holds it once, and XLA compiles it once.
     """
 
-    def __init__(self, model: BertClassifier, is_regression: bool, shapes: ServingShapes):
+    def __init__(self, model: BertClassifier, kind: Kind, shapes: ServingShapes):
         self._shapes = shapes
         self._choices = model.choices
 
         def answers(*inputs):
             logits = model(dict(zip(INPUTS, inputs, strict=True)), training=False)
-            logits = keras.ops.cast(logits, "float32")
-            # [B] for a regression, else probabilities [B, C]
-            return keras.ops.squeeze(logits, axis=-1) if is_regression else keras.ops.softmax(logits, axis=-1)
+            return linked(kind, keras.ops.cast(logits, "float32"))
 
         def compiled(batch: int | None, length: int | None):
             spec = tf.TensorSpec([batch, length], tf.int32)
@@ -130,7 +134,8 @@ def build_signatures(
     - `serving_default`: `token_ids`, `segment_ids` and `padding_mask`, int32 `[B, T]`, T up to N -> `probabilities`
       `[B, C]`, or `scores` `[B]` for a regression; for multiple choice, inputs are int32 `[B, K, T]`;
     - `serve_text`: `text`, and `text_pair` for a task on pairs, or `article`, `question`, `option_a` and so on for
-      multiple choice, strings `[B]` -> the same, and strings `label` `[B]` and `classes` `[B, C]`;
+      multiple choice, strings `[B]` -> the same, and strings `label` `[B]`, where one class is the answer, and
+      `classes` `[B, C]`;
     - `serve_examples`: `inputs`, strings `[B]`, each a serialised `tf.Example` with these texts -> `classes` and
       `scores` `[B, C]`, or `outputs` `[B]`, for the Classify and Regress calls of TensorFlow Serving.
     """
@@ -143,7 +148,7 @@ def build_signatures(
     tokenize = _tokenize_function(tokenizer, task, first.max_seq_length)
     signatures: dict[str, Callable] = {}
     for suffix, model in models.items():
-        call = _ModelCall(model, task.is_regression, shapes)
+        call = _ModelCall(model, task.kind, shapes)
         signatures[IDS + suffix] = _ids_signature(call, model, task)
         signatures[TEXT + suffix] = _text_signature(call, tokenize, task)
         signatures[EXAMPLES + suffix] = _examples_signature(call, tokenize, task)
@@ -181,7 +186,7 @@ def _ids_signature(call: _ModelCall, model: BertClassifier, task: Task) -> Calla
         if options:
             inputs = [tf.reshape(values, [-1, tf.shape(values)[-1]]) for values in inputs]
         answers = call(*checked_ids(model, *inputs))
-        return {"scores" if task.is_regression else "probabilities": answers}
+        return {task.kind.output: answers}
 
     return serve
 
@@ -197,8 +202,8 @@ def _text_signature(call: _ModelCall, tokenize: Callable, task: Task) -> Callabl
     @tf.function(input_signature=specs, autograph=False)
     def serve(*texts):
         answers = call(*tokenize(*texts))
-        if task.is_regression:
-            return {"scores": answers}
+        if task.kind is not CLASSES:
+            return {task.kind.output: answers, **({"classes": _classes(task, answers)} if task.classes else {})}
         label = tf.gather(tf.constant(task.classes), tf.argmax(answers, axis=-1))
         return {"label": label, "probabilities": answers, "classes": _classes(task, answers)}
 
@@ -213,7 +218,7 @@ def _examples_signature(call: _ModelCall, tokenize: Callable, task: Task) -> Cal
         (inputs,) = checked_ranks([inputs], ["inputs"], "[B]", "[example.SerializeToString()]")
         parsed = tf.io.parse_example(inputs, features)
         answers = call(*tokenize(*(parsed[name] for name in features)))
-        if task.is_regression:
+        if task.kind is NUMBER:
             return {"outputs": answers}
         return {"classes": _classes(task, answers), "scores": answers}
 

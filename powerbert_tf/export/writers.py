@@ -29,7 +29,8 @@ def write_hugging_face(request: ExportRequest, folder: Path) -> dict[str, Any]:
     It holds `config.json` with the class names, `model.safetensors`, the tokenizer's files, `retention.json` and
     `task.json`.
     """
-    hugging_face.write_checkpoint(folder, request.models[""], request.task.classes, request.tokenizer.pad_id)
+    task = request.task
+    hugging_face.write_checkpoint(folder, request.models[""], task.classes, request.tokenizer.pad_id, task.kind)
     write_tokenizer_folder(request.checkpoint, request.tokenizer, folder)
     return _describe(request, folder)
 

@@ -80,6 +80,7 @@ class PredictRequest:
             **({"predict_columns": list(kept)} if (kept := self.settings.kept_columns) else {}),
             "tokenizer": self.tokenizer.fingerprint,
             "classes": list(self.task.classes),
+            **({"thresholds": list(self.task.thresholds)} if self.task.thresholds else {}),
             "max_seq_length": self.max_seq_length,
             "truncation": self.truncation,
             **dataclasses.asdict(self.inference),

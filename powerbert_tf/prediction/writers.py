@@ -13,7 +13,7 @@ import pyarrow.parquet
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.tables import Row
-from powerbert_tf.prediction.answers import Answers
+from powerbert_tf.prediction.answers import Answers, answer_text
 
 # Before Python 3.13, the csv module does not quote a carriage return, and then some readers reject the file.
 _NEEDS_QUOTES = re.compile(r'[",\r\n]')
@@ -51,7 +51,7 @@ class AnswerTable:
 
     def _csv_row(self, row: Row, answer: Sequence[Any]) -> str:
         cells = [row.cells.get(column) or "" for column in self.columns]
-        return _csv_line([*cells, *(value if isinstance(value, str) else f"{value:.6f}" for value in answer)])
+        return _csv_line([*cells, *map(answer_text, answer)])
 
     def _json_row(self, row: Row, answer: Sequence[Any]) -> str:
         content = row.cells if row.values is None else row.values
@@ -120,13 +120,17 @@ class _ParquetWriter:
                 f"{rows[0].place}: cannot be written as Parquet ({' '.join(str(error).split())[:200]}); expected "
                 "--predict_format=jsonl."
             ) from None
-        kind = pyarrow.string() if answers.probabilities.shape[1] else pyarrow.float64()
-        arrays += [pyarrow.array(answers.predictions, type=kind)]
+        arrays += [pyarrow.array(answers.predictions, type=self._kind(answers))]
         arrays += [pyarrow.array(column, type=pyarrow.float64()) for column in answers.probabilities.T]
         table = pyarrow.Table.from_arrays(arrays, names=[*self._fields.names, *self._answer_columns])
         if self._writer is None:
             self._writer = pyarrow.parquet.ParquetWriter(str(self._path), table.schema, compression="zstd")
         self._writer.write_table(table)
+
+    def _kind(self, answers: Answers) -> Any:
+        if not answers.probabilities.shape[1]:
+            return pyarrow.float64()
+        return pyarrow.list_(pyarrow.string()) if isinstance(answers.predictions[0], list) else pyarrow.string()
 
     def close(self) -> None:
         if self._writer is not None:

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from powerbert_tf.data.metrics import METRICS, format_metrics
+from powerbert_tf.data.kinds import LABELS, NUMBER
+from powerbert_tf.data.metrics import METRICS, compute_metrics, format_metrics
+from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.reduction import WIDTHS, Reduction, format_widths
 from powerbert_tf.elimination.retention import format_configuration
 from powerbert_tf.reports.verdict import LEAST_GAIN, judge
@@ -78,7 +80,7 @@ class AccelerationReport:
 def make_report(
     evaluated: Mapping[str, Any],
     labels: np.ndarray,
-    is_regression: bool,
+    task: Task,
     max_seq_length: int,
     retrained: bool,
     reason: str = "",
@@ -87,8 +89,8 @@ def make_report(
 
     Args:
         evaluated: `result.json` of the stage `evaluate`.
-        labels: Of the dev split, `[n]`.
-        is_regression: Whether the labels are numbers, not classes.
+        labels: Of the dev split, `[n]`, or `[n, C]` of a multi-label task.
+        task: What the labels are.
         max_seq_length: N.
         retrained: Whether weights were trained.
         reason: Why there is no gain, if that is already known.
@@ -112,18 +114,18 @@ def make_report(
         no_gain="",
         **{name: tuple(evaluated[name]) for name in WIDTHS if evaluated.get(name)},
     )
-    no_gain = reason or _why_no_gain(report, labels, is_regression)
+    no_gain = reason or _why_no_gain(report, labels, task)
     return dataclasses.replace(report, no_gain=no_gain, verdict=judge(evaluated, no_gain).lines)
 
 
-def _why_no_gain(report: AccelerationReport, labels: np.ndarray, is_regression: bool) -> str:
+def _why_no_gain(report: AccelerationReport, labels: np.ndarray, task: Task) -> str:
     if report.measured_speedup < LEAST_GAIN:
         return (
             f"measured, it is {report.measured_speedup:.2f}x as fast on the same length-grouped batches, where "
             f"{report.predicted_speedup:.2f}x was predicted. Only padding is left to save: run the original on batches "
             "grouped by length."
         )
-    constant = 0.0 if is_regression else best_constant(report.metric, labels)
+    constant = 0.0 if task.kind is NUMBER else best_constant(report.metric, labels, task)
     if report.reduced[report.metric] <= constant < report.original[report.metric]:
         remedy = "a lower target_speedup" if report.retrained else "retrain=True, or a lower target_speedup"
         return (
@@ -133,11 +135,15 @@ def _why_no_gain(report: AccelerationReport, labels: np.ndarray, is_regression: 
     return ""
 
 
-def best_constant(metric: str, labels: np.ndarray) -> float:
+def best_constant(metric: str, labels: np.ndarray, task: Task) -> float:
     """The best value of a metric that one and the same answer to everything reaches.
 
     Args:
         metric: A name in `metrics.METRICS`.
-        labels: Class numbers `[n]`.
+        labels: Class numbers `[n]`, or `[n, C]` of 0 and 1 of a multi-label task, which thresholds then answer alike.
+        task: What the labels are.
     """
+    if task.kind is LABELS:
+        alike = dataclasses.replace(task, metrics=(metric,), thresholds=())
+        return compute_metrics(alike, labels, np.zeros(labels.shape))[metric]
     return max(METRICS[metric](labels, np.full_like(labels, answer)) for answer in np.unique(labels))

@@ -127,11 +127,18 @@ def _metrics(content: Mapping[str, Any]) -> Iterator[Block]:
     if content["seeds"] is not None:
         yield _spread(content["seeds"])
     if content["per_class"]:
+        keys = {"precision": "precision", "recall": "recall", "f1": "F1", "threshold": "threshold"}
+        keys = {key: title for key, title in keys.items() if key in next(iter(content["per_class"].values()))}
         classes = [
-            (name, *(f"{scores[key]:.3f}" for key in ("precision", "recall", "f1")), str(scores["examples"]))
+            (name, *(f"{scores[key]:.3f}" for key in keys), str(scores["examples"]))
             for name, scores in content["per_class"].items()
         ]
-        yield Table(("class", "precision", "recall", "F1", "examples"), classes, "The reduced model, class by class")
+        yield Table(("class", *keys.values(), "examples"), classes, "The reduced model, class by class")
+        if "threshold" in keys:
+            yield (
+                "A label is an answer where its probability reaches its threshold, the one with the best F1 on dev; F1 "
+                "on dev is therefore a little too high."
+            )
 
 
 def _spread(seeds: Mapping[str, Any]) -> Table:
@@ -225,8 +232,9 @@ def _search(content: Mapping[str, Any]) -> Iterator[Block]:
         yield Plot(
             "profile",
             draw_by_encoder(profile["fractions"], profile["damages"], "share of the tokens that is kept", "damage"),
-            "How far the answers move if one encoder alone eliminates down to a share: mean KL divergence in nats, or "
-            "the mean squared difference for a regression. The last encoder has nothing to eliminate",
+            "How far the answers move if one encoder alone eliminates down to a share: mean KL divergence in nats (of "
+            "several labels, their mean), or the mean squared difference for a regression. The last encoder has "
+            "nothing to eliminate",
         )
     elif found["search_method"] == "calibrate":
         yield "The profile of damages was not recorded; --stage=search --overwrite records it."
@@ -281,6 +289,9 @@ def _answers(content: Mapping[str, Any]) -> Iterator[Block]:
         ],
         "Dev examples by which model is right",
     )
+    if content["confusion"] is None:
+        yield "An answer is right if all its labels are, and no other is given."
+        return
     if len(classes) > _MOST_CLASSES:
         yield f"The confusion matrix of {len(classes)} classes is too large for a table; report.json has it."
         return

@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
+from powerbert_tf.data.kinds import CLASSES, LABELS, Kind
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.elimination_trace import trace_elimination
 
 _FEWEST = 5  # occurrences of a token that the page shows among the most often kept or eliminated
 # The page holds a score as one of the characters from "#" on, of which JSON escapes only the backslash.
 _LOWEST, _STEPS = ord("#"), 90
+
+Thresholds = Mapping[str, Sequence[float]]  # "dense" and "reduced" -> least probability of each label to be an answer
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,7 +36,7 @@ class Explanation:
         scores: The score by which each encoder ranks the tokens, `[L, n]`; NaN where a token does not reach it.
         dense: Answer of the model that eliminates nothing: probabilities `[C]`, or the number of a regression `[1]`.
         reduced: Answer of the model that eliminates.
-        label: The right answer, the index of a class or a number; None if unknown.
+        label: The right answer, the index of a class, those of labels, or a number; None if unknown.
     """
 
     number: int
@@ -44,7 +46,7 @@ class Explanation:
     scores: np.ndarray
     dense: np.ndarray
     reduced: np.ndarray
-    label: float | None
+    label: float | list[int] | None
 
 
 def explain_batches(
@@ -53,7 +55,7 @@ def explain_batches(
     batches: Iterable[Mapping[str, np.ndarray]],
     numbers: Sequence[int] | np.ndarray,
     spelled: Sequence[tuple[str, bool]],
-    is_regression: bool = False,
+    kind: Kind = CLASSES,
     labels: np.ndarray | None = None,
 ) -> Iterator[Explanation]:
     """Runs both models on examples.
@@ -64,7 +66,7 @@ def explain_batches(
         batches: Inputs, arrays `[B, T]` by name.
         numbers: Of the examples in the batches, in their order.
         spelled: Text of each token id, and whether a word begins with it.
-        is_regression: Whether the logit is the answer.
+        kind: What the logits mean.
         labels: Right answers by number, or None.
 
     Yields:
@@ -74,8 +76,7 @@ def explain_batches(
     for batch in batches:
         trace = trace_elimination(reduced, dict(batch))
         full = np.asarray(dense(dict(batch), training=False))
-        answers = (full, trace.logits) if is_regression else (special.softmax(x, axis=-1) for x in (full, trace.logits))
-        full, less = answers
+        full, less = kind.answers(full), kind.answers(trace.logits)
         for row, length in enumerate(np.asarray(batch["padding_mask"]).sum(axis=1)):
             number = int(numbers[position])
             words = [spelled[token] for token in np.asarray(batch["token_ids"])[row, :length]]
@@ -87,9 +88,13 @@ def explain_batches(
                 scores=trace.scores[row, :, :length],
                 dense=full[row],
                 reduced=less[row],
-                label=None if labels is None else labels[number].item(),
+                label=None if labels is None else _right(kind, labels[number]),
             )
             position += 1
+
+
+def _right(kind: Kind, label: Any) -> float | list[int]:
+    return np.flatnonzero(label).tolist() if kind is LABELS else label.item()
 
 
 def token_table(explanations: Iterable[Explanation]) -> pd.DataFrame:
@@ -131,18 +136,30 @@ def token_statistics(explanations: Iterable[Explanation], fewest: int = _FEWEST)
     return pd.DataFrame(rows, columns=names).sort_values("count", ascending=False, kind="stable", ignore_index=True)
 
 
-def explanation_text(one: Explanation, classes: Sequence[str] = ()) -> str:
-    """The example after each encoder, with dots in place of eliminated tokens; a regression has no classes."""
+def explanation_text(one: Explanation, classes: Sequence[str] = (), thresholds: Thresholds | None = None) -> str:
+    """The example after each encoder, with dots in place of eliminated tokens.
+
+    Args:
+        one: The example.
+        classes: Names of the classes or labels; a regression has none.
+        thresholds: Of a multi-label task, those of each model; None for one class.
+    """
 
     def line(name: str, tokens: Sequence[str]) -> str:
         words = "".join(" " * begins + token for token, begins in zip(tokens, one.begins_word, strict=True))
         return f"{name:>{len(f'encoder {len(one.scores)}')}}  {words.removeprefix(' ')}"
 
-    def named(answer: np.ndarray) -> str:
-        return f"{classes[int(np.argmax(answer))]} ({np.max(answer):.3f})" if classes else f"{answer[0]:.3f}"
+    def named(model: str, answer: np.ndarray) -> str:
+        if not classes:
+            return f"{answer[0]:.3f}"
+        is_answer = answer == np.max(answer) if thresholds is None else answer >= np.array(thresholds[model])
+        found = np.flatnonzero(is_answer)[: 1 if thresholds is None else None].tolist()
+        return _listed(f"{classes[at]} ({answer[at]:.3f})" for at in found)
 
-    answers = f"example {one.number}: dense {named(one.dense)}, reduced {named(one.reduced)}"
-    if one.label is not None:
+    answers = f"example {one.number}: dense {named('dense', one.dense)}, reduced {named('reduced', one.reduced)}"
+    if isinstance(one.label, list):
+        answers += f", right {_listed(classes[at] for at in one.label)}"
+    elif one.label is not None:
         answers += f", right {classes[int(one.label)] if classes else f'{one.label:.3f}'}"
     lines = [answers, line("input", one.tokens)]
     for encoder in range(len(one.scores) - 1):
@@ -154,14 +171,23 @@ def explanation_text(one: Explanation, classes: Sequence[str] = ()) -> str:
     return "\n".join(lines)
 
 
+def _listed(names: Iterable[str]) -> str:
+    return " + ".join(names) or "none"
+
+
 def inspector_page(
-    explanations: Sequence[Explanation], title: str, facts: Sequence[str], classes: Sequence[str] = ()
+    explanations: Sequence[Explanation],
+    title: str,
+    facts: Sequence[str],
+    classes: Sequence[str] = (),
+    thresholds: Thresholds | None = None,
 ) -> str:
-    """The page as HTML, complete in itself, with `facts` below its title; a regression has no classes."""
+    """The page as HTML, complete in itself, with `facts` below its title; see `explanation_text`."""
     content = {
         "title": title,
         "facts": list(facts),
         "classes": list(classes),
+        "thresholds": thresholds and {model: list(values) for model, values in thresholds.items()},
         "encoders": len(explanations[0].scores) if explanations else 1,
         "examples": [_example(one) for one in explanations],
         "statistics": [

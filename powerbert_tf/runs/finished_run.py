@@ -1,5 +1,6 @@
 """A run that has trained its reduced model; the data that it was trained on is not needed."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,12 @@ from powerbert_tf.checkpoints import find_checkpoint
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.flags import flag_name
 from powerbert_tf.data.datasets import Dataset
-from powerbert_tf.data.tasks import PUBLISHED, TASK_FILE, OwnTask, Task
+from powerbert_tf.data.tasks import PUBLISHED, TASK_FILE, Task
 from powerbert_tf.elimination.reduction import Reduction
 from powerbert_tf.runs.folder import RESULT_FILE, RunFolder
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import resolve_settings
-from powerbert_tf.runs.task_file import RUN_FLAGS, checkpoint_flag, read_task_file, typed_settings
+from powerbert_tf.runs.task_file import RUN_FLAGS, checkpoint_flag, described_task, read_task_file, typed_settings
 from powerbert_tf.tokenizers.files import load_tokenizer
 
 _STAGE = "retrain"
@@ -108,12 +109,4 @@ def _task(folder: Path, name: str) -> Task:
     missing = [key for key in ("text_column", "label_column") if not file.data.get(key)]
     if missing or not (file.classes or file.data.get("regression")):
         raise InputError(f"{path}: lacks {', '.join(missing) or 'classes'}; expected the file that a run writes.")
-    pair = file.data.get("text_pair_column")
-    return OwnTask(
-        name=name,
-        classes=file.classes,
-        metrics=tuple(str(file.settings.get("metric", "")).split(",")),
-        text_columns=(file.data["text_column"], *([pair] if pair else [])),
-        label_column=file.data["label_column"],
-        epochs=int(file.settings.get("epochs", 1)),
-    )
+    return dataclasses.replace(described_task(file), name=name)

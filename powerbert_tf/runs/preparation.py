@@ -14,6 +14,7 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.reporting import say
 from powerbert_tf.common.wording import counted
 from powerbert_tf.data.datasets import load_dataset
+from powerbert_tf.data.kinds import CLASSES
 from powerbert_tf.data.labels import balanced_weights
 from powerbert_tf.data.metrics import with_metrics
 from powerbert_tf.data.own_data import OwnData
@@ -49,8 +50,10 @@ def prepare(settings: Settings, root: Path, own: OwnData | None = None, checkpoi
         InputError: Something is missing, or does not fit.
     """
     task = with_metrics(own.task if own else get_task(settings.task), settings.metric)
-    if settings.class_weights == "balanced" and task.is_regression:
-        raise InputError(f"--class_weights=balanced: {task.name} is a regression, without classes; expected none.")
+    if settings.class_weights == "balanced" and task.kind is not CLASSES:
+        raise InputError(
+            f"--class_weights=balanced: {task.name} is a {task.kind.title}, without classes; expected none."
+        )
     checkpoint = checkpoint or find_checkpoint(settings.checkpoint)
     if task.is_pair and checkpoint.architecture.tells_segments and checkpoint.config.type_vocab_size < 2:
         raise InputError(f"--task={task.name}: pairs of texts need 2 segments; {checkpoint.name} has 1.")

@@ -59,7 +59,7 @@ def read_predict_request(
     folder = root or find_run(flags.get("task", ""), flags.get("output_dir", Settings.output_dir))
     recorded = read_task_file(folder / TASK_FILE).data if (folder / TASK_FILE).is_file() else {}
     run = load_finished_run(folder, flags)
-    task = run.task
+    task = run.task_of("retrain")
     if task.choices > 1:
         raise InputError(
             f"--predict_file: {task.name} is multiple choice, and tables hold single texts and pairs; "

@@ -65,6 +65,7 @@ _WIDTHS = {f"{name}?": Each(_COUNT) for name in WIDTHS}
 _REDUCTION = {"retention_configuration": _CONFIGURATION, **_WIDTHS}
 
 _METRICS = Each(_NUMBER, dict)
+_THRESHOLDS = {"thresholds?": Each(_NUMBER)}  # of a multi-label task
 _MODEL = {"metrics": _METRICS}
 _MAIN = {"metric": _TEXT, "metrics": _METRICS}
 _COST = dict.fromkeys(("dense", "reduced", "saved"), _POSITIVE)
@@ -79,7 +80,7 @@ _SPEEDUPS = ("target_speedup?", "predicted_speedup?", "measured_speedup?", "meas
 
 RESULT_SCHEMAS: Mapping[str, Any] = MappingProxyType(
     {
-        "finetune": {**_MAIN, "epoch?": _COUNT},
+        "finetune": {**_MAIN, "epoch?": _COUNT, **_THRESHOLDS},
         "search": {
             **_MAIN,
             **_REDUCTION,
@@ -92,6 +93,7 @@ RESULT_SCHEMAS: Mapping[str, Any] = MappingProxyType(
             **_REDUCTION,
             "metrics_before?": _METRICS,
             "epoch?": _COUNT,
+            **_THRESHOLDS,
         },
         "evaluate": {
             **_MAIN,
@@ -119,12 +121,14 @@ RESULT_SCHEMAS: Mapping[str, Any] = MappingProxyType(
         },
         "elastic": {
             **_MAIN,
+            **_THRESHOLDS,
             "budgets": Each(
                 {
                     "target_speedup": _NUMBER,
                     "measured_speedup?": _NUMBER,
                     "metrics": _METRICS,
                     **_REDUCTION,
+                    **_THRESHOLDS,
                 }
             ),
         },

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.common.errors import InputError, first_line
 from powerbert_tf.common.files import find_cache_folder
 from powerbert_tf.data.datasets import Dataset
+from powerbert_tf.data.kinds import LABELS
+from powerbert_tf.data.metrics import choose_thresholds
 from powerbert_tf.data.splits import Split, split_off
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.reduction import WIDTHS, Reduction, parse_widths
@@ -32,7 +34,7 @@ from powerbert_tf.search.rebuilding import with_reduction
 from powerbert_tf.search.settings import SEARCH_METHODS
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 from powerbert_tf.training.distribution.processes import by_chief, num_processes
-from powerbert_tf.training.evaluation import evaluate_model
+from powerbert_tf.training.evaluation import evaluate_model, predict_logits
 from powerbert_tf.training.train import TrainingSetup
 
 _REBUILDING_ROWS = 32_768  # word-vectors of training text: more do not help, see docs/results.md
@@ -165,6 +167,30 @@ class Run:
     def configuration(self) -> Configuration:
         """The retention configuration: how many word-vectors each encoder keeps."""
         return self.reduction().rows
+
+    def thresholds(self, model: BertClassifier) -> dict[str, Any]:
+        """`thresholds` of a model of a multi-label task, chosen on the rows that choose; empty for others."""
+        if self.task.kind is not LABELS:
+            return {}
+        rows = self.split(self.choosing)
+        logits = predict_logits(model, rows, self.settings.inference)
+        return {"thresholds": list(choose_thresholds(cast(np.ndarray, rows.labels), logits))}
+
+    def task_of(self, stage: str) -> Task:
+        """The task with the thresholds of the model of a finished stage, if it has some.
+
+        Raises:
+            InputError: They are not one for each label.
+        """
+        if self.task.kind is not LABELS:
+            return self.task
+        thresholds = tuple(self.folder.finished(stage).get("thresholds", ()))
+        if len(thresholds) != len(self.task.classes):
+            raise InputError(
+                f"{self.folder.stage(stage)}: {len(thresholds)} thresholds for {len(self.task.classes)} labels; pass "
+                f"--stage={stage} --overwrite to run the stage again."
+            )
+        return dataclasses.replace(self.task, thresholds=thresholds)
 
     def training_setup(self) -> TrainingSetup:
         """The data and settings of a training stage."""

@@ -1,4 +1,4 @@
-"""`task.json`: what a task is, and how JSON files spell settings. The keys are names of flags, and `classes`."""
+"""`task.json`: what a task is, and how JSON files spell settings. Its keys are flags, `classes`, `thresholds`."""
 
 import dataclasses
 import difflib
@@ -74,12 +74,14 @@ class TaskFile:
     Attributes:
         name: Name of the task; empty for that of the data.
         classes: Class names, in the order of the logits; empty to find them in the training data.
+        thresholds: Least probability of each label to be an answer, of an exported model; each training finds its own.
         data: Fields of `DataSettings`.
         settings: Fields of `Settings`.
     """
 
     name: str = ""
     classes: tuple[str, ...] = ()
+    thresholds: tuple[float, ...] = ()
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -92,7 +94,7 @@ def read_task_file(path: str | os.PathLike) -> TaskFile:
     """
     where = f"--task={path}"
     content = read_settings_file(where, path)
-    name, classes = content.pop("name", ""), content.pop("classes", [])
+    name, classes, thresholds = content.pop("name", ""), content.pop("classes", []), content.pop("thresholds", [])
     content.pop(_OF_EXPORTS, None)
     if not isinstance(name, str):
         raise InputError(f"{where}: name is {name!r}; expected a text.")
@@ -100,9 +102,13 @@ def read_task_file(path: str | os.PathLike) -> TaskFile:
         raise InputError(f"{where}: classes are {classes!r}; expected a list of names.")
     if len(set(classes)) < len(classes) or len(classes) == 1:
         raise InputError(f"{where}: classes are {', '.join(classes)}; expected two or more different ones.")
+    if not isinstance(thresholds, list) or not all(isinstance(one, float) and 0 <= one <= 1 for one in thresholds):
+        raise InputError(f"{where}: thresholds are {thresholds!r}; expected a list of probabilities.")
+    if thresholds and len(thresholds) != len(classes):
+        raise InputError(f"{where}: {len(thresholds)} thresholds for {len(classes)} classes; expected one each.")
     fields = {key: field for key, field in {**DATA_FLAGS, **RUN_FLAGS}.items() if key != "task"}
     for key in sorted(content.keys() - fields.keys()):
-        known = sorted({"name", "classes", *fields})
+        known = sorted({"name", "classes", "thresholds", *fields})
         nearest = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else f"expected one of {', '.join(known)}"
         raise InputError(f"{where}: no such key: {key}; {hint}")
@@ -111,7 +117,23 @@ def read_task_file(path: str | os.PathLike) -> TaskFile:
     for key in _PATHS:
         if data.get(key):
             data[key] = ",".join(str(Path(path).parent / part.strip()) for part in data[key].split(","))
-    return TaskFile(name, tuple(classes), data, values)
+    return TaskFile(name, tuple(classes), tuple(thresholds), data, values)
+
+
+def described_task(file: TaskFile) -> OwnTask:
+    """The task that the `task.json` of a run, or of an exported model, describes."""
+    pair = file.data.get("text_pair_column")
+    return OwnTask(
+        name=file.name,
+        classes=file.classes,
+        metrics=tuple(str(file.settings.get("metric", "")).split(",")),
+        text_columns=(file.data.get("text_column", ""), *([pair] if pair else [])),
+        label_column=file.data.get("label_column", ""),
+        label_separator=file.data.get("label_separator", ""),
+        is_multi_label=bool(file.data.get("multi_label")),
+        thresholds=file.thresholds,
+        epochs=int(file.settings.get("epochs", 1)),
+    )
 
 
 def describe_task(task: Task, settings: InputSettings, lower_case: bool, pair_truncation: str = "") -> dict[str, Any]:
@@ -119,15 +141,21 @@ def describe_task(task: Task, settings: InputSettings, lower_case: bool, pair_tr
 
     `pair_truncation` is the tokenizer's, for pairs of texts; a run finds it in its checkpoint.
     """
-    columns = {}
+    columns: dict[str, str] = {}
     if isinstance(task, OwnTask):
         columns = {"text_column": task.text_columns[0], "label_column": task.label_column}
         if task.is_pair:
             columns["text_pair_column"] = task.text_columns[1]
+        if task.label_separator:
+            columns["label_separator"] = task.label_separator
+    several: dict[str, Any] = {"multi_label": True} if task.is_multi_label else {}
+    if task.thresholds:
+        several["thresholds"] = list(task.thresholds)
     return {
         "name": task.name,
         "classes": list(task.classes),
         "regression": task.is_regression,
+        **several,
         **columns,
         "metric": ",".join(task.metrics),
         "max_seq_length": settings.max_seq_length,

@@ -9,6 +9,7 @@ from powerbert_tf.checkpoints import Checkpoint, find_checkpoint, load_classifie
 from powerbert_tf.checkpoints.names import HEAD
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.reporting import say
+from powerbert_tf.data.label_lists import NO_SEPARATOR
 from powerbert_tf.data.labelled_tables import LabelledTables
 from powerbert_tf.data.metrics import format_metrics
 from powerbert_tf.data.own_data import OwnData, label_spellings, load_own_data
@@ -55,8 +56,8 @@ def find_trained_classifier(model: Any, classes: Sequence[str] = ()) -> TrainedC
         )
     if checkpoint.problem:
         raise InputError(
-            f"checkpoint {checkpoint.name}: its head answers {checkpoint.problem}; expected one class of several, or "
-            "one number."
+            f"checkpoint {checkpoint.name}: its head answers {checkpoint.problem}; expected one class of several, any "
+            "number of several labels, or one number."
         )
     num_outputs = len(head)
     names = tuple(map(str, classes)) or checkpoint.classes
@@ -79,6 +80,10 @@ def load_labeled(
     if trained.num_outputs == 1:
         return load_own_data(dataclasses.replace(settings, regression=True), name, tables=tables)
     numbers = tuple(map(str, range(trained.num_outputs)))
+    if trained.checkpoint.is_multi_label:
+        settings = dataclasses.replace(settings, multi_label=True)
+    else:
+        settings = dataclasses.replace(settings, label_separator=settings.label_separator or NO_SEPARATOR)
     found = label_spellings(settings, tables)
     # Numbers are taken only if all labels are: a rating from 1 to 5 is no number of a class from 0. Of names, some are
     # enough, as the rows of the others are then named.
@@ -113,18 +118,25 @@ def adopt_weights(run: Run) -> None:
     Raises:
         InputError: The checkpoint is damaged.
     """
-    model = load_classifier(run.checkpoint, run.task.num_outputs, run.settings.inputs.max_seq_length)
+    length = run.settings.inputs.max_seq_length
+    model = load_classifier(run.checkpoint, run.task.num_outputs, length, kind=run.task.kind)
     metrics = run.evaluate(model)
     say(f"  original: {format_metrics(metrics)}")
-    write_stage(run, "finetune", _untrained(run, metrics), model)
+    write_stage(run, "finetune", {**_untrained(run, metrics), **run.thresholds(model)}, model)
 
 
 def keep_weights(run: Run) -> None:
     """Writes the weights as if `retrain` had run, for a model that is not re-trained."""
     searched = run.folder.finished("search")
     metrics = searched["metrics"]
-    result = {**_untrained(run, metrics), "metrics_before": metrics, **run.reduction().to_json()}
-    write_stage(run, "retrain", result, run.searched_model())
+    model = run.searched_model()
+    result = {
+        **_untrained(run, metrics),
+        "metrics_before": metrics,
+        **run.thresholds(model),
+        **run.reduction().to_json(),
+    }
+    write_stage(run, "retrain", result, model)
 
 
 def keep_everything(run: Run) -> None:

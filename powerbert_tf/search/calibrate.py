@@ -18,6 +18,7 @@ import numpy as np
 from keras import ops
 
 from powerbert_tf.common.reporting import open_bar
+from powerbert_tf.data.kinds import Kind
 from powerbert_tf.data.metrics import divergence
 from powerbert_tf.elimination.extract import Extract
 from powerbert_tf.elimination.reduction import DIMENSIONS, WIDTHS, Reduction
@@ -42,7 +43,7 @@ class Calibration:
     Args:
         model: The fine-tuned classifier.
         batches: Inputs of the calibration examples, arrays `[B, T]` by name.
-        is_regression: Whether the logit is the answer.
+        kind: What the logits mean.
         selection: Name of the score that ranks word-vectors.
         seed: Seed of the refinement.
         rebuilt: The widths of the model, rebuilt from other examples; None to search over rows alone.
@@ -53,7 +54,7 @@ class Calibration:
         self,
         model: BertClassifier,
         batches: Sequence[dict[str, np.ndarray]],
-        is_regression: bool,
+        kind: Kind,
         selection: str = "attention",
         seed: int = 0,
         rebuilt: RebuiltWidths | None = None,
@@ -61,7 +62,7 @@ class Calibration:
     ):
         self.model = model if rebuilt is None else rebuilt.model
         self.batches = batches
-        self.is_regression = is_regression
+        self.kind = kind
         self.selection = selection
         self.seed = seed
         self.rebuilt = rebuilt
@@ -74,7 +75,7 @@ class Calibration:
     def damage(self, reduction: Reduction) -> float:
         """Measures the damage of a reduction, once."""
         if reduction not in self._damages:
-            self._damages[reduction] = divergence(self.full, self._logits(reduction), self.is_regression)
+            self._damages[reduction] = divergence(self.full, self._logits(reduction), self.kind)
         return self._damages[reduction]
 
     def profile(self) -> Profile:
@@ -138,7 +139,7 @@ class Calibration:
 
         model = rebuilt()
         rebuild_in_sequence(self.model, model, batches)
-        in_sequence = divergence(self.full, _outputs(model, self.batches), self.is_regression)
+        in_sequence = divergence(self.full, _outputs(model, self.batches), self.kind)
         return model if in_sequence <= self.damage(reduction) else rebuilt()
 
     def _widths_of(self, reduction: Reduction) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -220,7 +221,7 @@ class Calibration:
         full = outputs(encoders)
 
         def moved(variant: EncoderBlock, following: Sequence[EncoderBlock]) -> float:
-            return divergence(full, outputs([variant, *following]), self.is_regression)
+            return divergence(full, outputs([variant, *following]), self.kind)
 
         fractions = _PROFILED if self.eliminates else ()
         total = last * len(fractions) + len(encoders) * sum(len(own) - 1 for own in widths.values())

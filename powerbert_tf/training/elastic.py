@@ -15,10 +15,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from powerbert_tf.data.kinds import KINDS
 from powerbert_tf.elimination.reduction import Reduction
 from powerbert_tf.elimination.retention import round_up, validate_configuration
 from powerbert_tf.models.config import BertConfig
-from powerbert_tf.training.losses import REDUCTION, KlDivergence
+from powerbert_tf.training.losses import answer_distance
 
 
 def draw_configuration(smallest: Sequence[float], random: np.random.Generator) -> tuple[float, ...]:
@@ -96,8 +97,8 @@ class SandwichModel(keras.Model):
     Args:
         dense: A `BertClassifier` without elimination, whose own weights are trained; with its neurons and heads in the
             order of their importance, if they are to be removed.
-        is_regression: Whether the reduced models learn the full one's logits, by their squared difference, instead of
-            its probabilities, by the Kullback-Leibler divergence.
+        problem_type: Name of the kind of task, a key of `kinds.KINDS`, whose distance says how far the answers of the
+            reduced models are from the full one's.
         smallest: The smallest configuration, `[L]` fractions, such as that of the largest target speed-up.
         num_random: Random reductions per step.
         neurons: Neurons of each encoder of the smallest model, `[L]`; None if all models have all.
@@ -109,7 +110,7 @@ class SandwichModel(keras.Model):
         ValueError: `smallest` has counts, or `num_random` is below 0.
     """
 
-    def __init__(self, dense, is_regression, smallest, num_random=1, neurons=None, heads=None, **kwargs):
+    def __init__(self, dense, problem_type, smallest, num_random=1, neurons=None, heads=None, **kwargs):
         super().__init__(**kwargs)
         if isinstance(dense, dict):
             dense = keras.saving.deserialize_keras_object(dense)
@@ -120,16 +121,14 @@ class SandwichModel(keras.Model):
             raise ValueError(f"num_random={num_random}; expected at least 0.")
         checked = dataclasses.replace(dense.config, neurons=neurons, heads=heads)
         self.dense = dense
-        self.is_regression = is_regression
+        self.problem_type = problem_type
         self.smallest = smallest
         self.num_random = num_random
         self.neurons, self.heads = checked.neurons, checked.heads
         gated = ("rows", *self.smallest_reduction.widths)
         self.reduced = [dense.with_slots(gate_width=0.0, gated=gated) for _ in range(1 + num_random)]
         self.set_reductions([self.smallest_reduction] * len(self.reduced))
-        self._distillation = (
-            keras.losses.MeanSquaredError(reduction=REDUCTION) if is_regression else KlDivergence(temperature=1.0)
-        )
+        self._distillation = answer_distance(KINDS[problem_type])
 
     @property
     def smallest_reduction(self) -> Reduction:
@@ -174,7 +173,7 @@ class SandwichModel(keras.Model):
         return {
             **super().get_config(),
             "dense": keras.saving.serialize_keras_object(self.dense),
-            "is_regression": self.is_regression,
+            "problem_type": self.problem_type,
             "smallest": self.smallest,
             "num_random": self.num_random,
             "neurons": self.neurons,

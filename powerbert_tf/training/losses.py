@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from powerbert_tf.data.kinds import CLASSES, LABELS, NUMBER, Kind
 from powerbert_tf.data.tasks import Task
 
 _TEMPERATURE = 2.0
@@ -32,9 +33,35 @@ class KlDivergence(keras.losses.Loss):
         return {**super().get_config(), "temperature": self.temperature}
 
 
-def distillation_loss(distillation: str) -> keras.losses.Loss:
+@keras.saving.register_keras_serializable("powerbert_tf")
+class BinaryKlDivergence(KlDivergence):
+    """The same with a sigmoid in place of the softmax: the mean over labels, each of which is there or not."""
+
+    def __init__(self, temperature=_TEMPERATURE, name="binary_kl_divergence", **kwargs):
+        super().__init__(temperature, name=name, **kwargs)
+
+    def call(self, y_true, y_pred):
+        """Logits `[B, C]` of teacher and student -> `[B]`."""
+        teacher, student = y_true / self.temperature, y_pred / self.temperature
+        # 1 - sigmoid(x) is sigmoid(-x).
+        there, absent = (
+            ops.sigmoid(sign * teacher) * (ops.log_sigmoid(sign * teacher) - ops.log_sigmoid(sign * student))
+            for sign in (1.0, -1.0)
+        )
+        return self.temperature**2 * ops.mean(there + absent, axis=-1)
+
+
+_KL = {CLASSES: KlDivergence, LABELS: BinaryKlDivergence}
+
+
+def distillation_loss(distillation: str, kind: Kind) -> keras.losses.Loss:
     """The loss against the teacher's logits `[B, C]`: `"logits"` for the squared difference, or `"kl"`."""
-    return {"logits": keras.losses.MeanSquaredError, "kl": KlDivergence}[distillation](reduction=REDUCTION)
+    return keras.losses.MeanSquaredError(reduction=REDUCTION) if distillation == "logits" else _KL[kind]()
+
+
+def answer_distance(kind: Kind) -> keras.losses.Loss:
+    """How far the answers of a model are from another one's, logits `[B, C]` of both: see `kinds.Kind.distances`."""
+    return keras.losses.MeanSquaredError(reduction=REDUCTION) if kind is NUMBER else _KL[kind](temperature=1.0)
 
 
 @keras.saving.register_keras_serializable("powerbert_tf")
@@ -57,9 +84,11 @@ class WeightedCrossEntropy(keras.losses.Loss):
 
 
 def task_loss(task: Task) -> keras.losses.Loss:
-    """The loss of logits `[B, C]` against labels `[B]`."""
-    if task.is_regression:
+    """The loss of logits `[B, C]` against labels `[B]`, or `[B, C]` of 0 and 1 for a multi-label task."""
+    if task.kind is NUMBER:
         return keras.losses.MeanSquaredError(reduction=REDUCTION)
+    if task.kind is LABELS:
+        return keras.losses.BinaryCrossentropy(from_logits=True, reduction=REDUCTION)
     if task.class_weights:
         return WeightedCrossEntropy(task.class_weights, reduction=REDUCTION)
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=REDUCTION)

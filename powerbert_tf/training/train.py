@@ -230,13 +230,13 @@ def retrain_model(
     say(f"  before re-training: {format_metrics(before)}")
     loss, distance = None, None
     if settings.distillation != "none":
-        loss = distillation_loss(settings.distillation)
+        loss = distillation_loss(settings.distillation, setup.task.kind)
         # Computed once, as the teacher does not change.
         labels = predict_logits(dense, setup.train, setup.inference)
         setup = dataclasses.replace(setup, train=dataclasses.replace(setup.train, labels=labels))
         if setup.held_out is not None:
             wanted = predict_logits(dense, setup.held_out, setup.inference)
-            distance = functools.partial(divergence, wanted, is_regression=setup.task.is_regression)
+            distance = functools.partial(divergence, wanted, kind=setup.task.kind)
     recipe = Recipe(
         title=title,
         rate=settings.learning_rate_retrain,

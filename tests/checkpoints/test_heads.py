@@ -14,6 +14,7 @@ from powerbert_tf.checkpoints import find_checkpoint, load_classifier
 from powerbert_tf.checkpoints.heads import fit_head
 from powerbert_tf.checkpoints.names import HEAD
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.kinds import CLASSES, LABELS, NUMBER
 from powerbert_tf.data.tasks import get_task
 from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.request import read_request
@@ -117,7 +118,6 @@ def test_a_run_starts_from_the_answers_of_a_trained_head(folder, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("multi_label_classification", r"its head answers several labels at once \(problem_type=multi_label"),
         ("regression", r"its head answers 3 numbers \(problem_type=regression\)"),
         ("ranking", r"config\.json: problem_type='ranking'; expected one of regression, single_label"),
     ],
@@ -131,6 +131,31 @@ def test_a_head_that_answers_something_else_is_refused_or_replaced(kind, message
     if kind != "ranking":
         load_classifier(tmp_path, 3, N, classes=NAMES)
         assert "; a new head is made" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("problem", ["single_label_classification", "multi_label_classification"])
+def test_one_output_with_a_sigmoid_is_refused_or_replaced(problem, tmp_path, capsys):
+    name_classes(tmp_path, ("toxic",))
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "problem_type": problem}))
+    message = rf"its head answers one label by a sigmoid \(one output, problem_type={problem}\); expected one class of"
+    with pytest.raises(InputError, match=message):
+        powerbert_tf.accelerate(tmp_path, (["a b"] * 3, [0.5, 1.5, 2.5]), max_seq_length=N)
+    load_classifier(tmp_path, 1, N, kind=NUMBER)
+    assert "; a new head is made" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("problem", ["single_label_classification", "multi_label_classification"])
+def test_a_head_for_one_class_is_none_for_several_labels(problem, tmp_path, capsys):
+    name_classes(tmp_path, NAMES)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "problem_type": problem}))
+    bias = find_checkpoint(tmp_path).read_weights()[HEAD[1]]
+    for kind in (CLASSES, LABELS):
+        model = load_classifier(tmp_path, 3, N, classes=NAMES, kind=kind)
+        is_kept = kind.problem_type == problem
+        assert ("a new head is made" in capsys.readouterr().out) != is_kept
+        np.testing.assert_array_equal(ops.convert_to_numpy(model.get_layer("classifier").bias), bias * is_kept)
 
 
 STARS = tuple(f"{count} star{'s' * (count > 1)}" for count in range(1, 6))

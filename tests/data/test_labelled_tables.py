@@ -40,6 +40,27 @@ SINGLE = {
     "one-hot examples": (tf.data.Dataset.from_tensor_slices((TEXTS, np.eye(2)[LABELS])), {}),
     "one-hot batches": (tf.data.Dataset.from_tensor_slices((TEXTS, np.eye(2)[LABELS])).batch(2), {}),
 }
+SEVERAL = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 1], [0, 0, 1]])
+NAMED = [["a", "c"], [], ["b"], ["a", "b", "c"], ["c"]]
+HAVING = {
+    "array": (TEXTS, SEVERAL.astype("float32")),
+    "lists": (TEXTS, SEVERAL.tolist()),
+    "list of arrays": (TEXTS, list(SEVERAL.astype(bool))),
+    "tensor": (tf.constant(TEXTS), tf.constant(SEVERAL)),
+    "frame of labels": (TEXTS, pd.DataFrame(SEVERAL, columns=["a", "b", "c"])),
+    "examples": tf.data.Dataset.from_tensor_slices((TEXTS, SEVERAL)),
+    "batches": tf.data.Dataset.from_tensor_slices((TEXTS, SEVERAL)).batch(2),
+    "column of arrays": pd.DataFrame({"text": TEXTS, "label": list(SEVERAL)}),
+}
+LISTS = {
+    "lists": (TEXTS, NAMED),
+    "sets": (TEXTS, [set(names) for names in NAMED]),
+    "tuples": (TEXTS, [tuple(names) for names in NAMED]),
+    "series": (pd.Series(TEXTS), pd.Series(NAMED)),
+    "column of lists": pd.DataFrame({"text": TEXTS, "label": NAMED}),
+    "column of arrays": pd.DataFrame({"text": TEXTS, "label": [np.array(names, object) for names in NAMED]}),
+    "array of lists": (TEXTS, np.array(NAMED, object)),
+}
 PAIRS = {
     "rows": (list(zip(TEXTS, OTHERS, strict=True)), LABELS),
     "columns": ((TEXTS, OTHERS), LABELS),
@@ -54,6 +75,23 @@ def test_single_texts(name):
     text, label = ("review", "stars") if settings else ("text", "label")
     expected = [{text: one, label: str(number)} for one, number in zip(TEXTS, LABELS, strict=True)]
     assert rows(data, **settings) == (((text,), label), expected)
+
+
+@pytest.mark.parametrize("data", [*HAVING.values(), *LISTS.values()], ids=[*HAVING, *LISTS])
+def test_several_labels(data):
+    settings = DataSettings(dev_share=0.4)
+    own = load_own_data(settings, "several", tables=memory_tables({"train": data, "dev": data}, settings))
+    assert own.task.is_multi_label
+    assert own.task.classes in (("0", "1", "2"), ("a", "b", "c"))
+    np.testing.assert_array_equal(own.dataset.splits["train"].labels, SEVERAL)
+
+
+def test_columns_of_several_labels():
+    frame = pd.DataFrame({"text": TEXTS, "a": SEVERAL[:, 0], "b": SEVERAL[:, 1] == 1, "c": SEVERAL[:, 2] * 1.0})
+    settings = DataSettings(label_column="c,a,b")
+    own = load_own_data(settings, "several", tables=memory_tables({"train": frame, "dev": frame}, settings))
+    assert (own.task.classes, own.task.label_column) == (("c", "a", "b"), "c,a,b")
+    np.testing.assert_array_equal(own.dataset.splits["dev"].labels, SEVERAL[:, [2, 0, 1]])
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -83,7 +121,10 @@ def test_missing_values_are_rows_to_be_named():
     [
         (pd.DataFrame({"text": TEXTS}), "label_column='label': no such column in the data frame; expected one of text"),
         ((TEXTS, LABELS[:3]), "train: 5 texts and 3 labels; expected as many"),
-        ((TEXTS, np.ones((5, 2), int)), r"labels of shape \(5, 2\) for 5 texts; expected one each, or one-hot rows"),
+        (
+            (TEXTS, np.full((5, 2), 0.5)),
+            r"labels of shape \(5, 2\) for 5 texts; expected one each, a list of them each",
+        ),
         (((TEXTS, OTHERS[:2]), LABELS), "train: 5 first texts and 2 second ones"),
         (([("a", "b", "c")], [1]), "3 texts in an example; expected one, or a pair"),
         (("text", LABELS), r"train: \(str, list\); expected a file of a table, a pandas.DataFrame"),

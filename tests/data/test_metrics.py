@@ -3,10 +3,14 @@ import dataclasses
 import numpy as np
 import pytest
 from scipy import special
+from sklearn import metrics as sklearn_metrics
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.kinds import CLASSES, LABELS, NUMBER
 from powerbert_tf.data.metrics import (
+    agreement,
     choose_metrics,
+    choose_thresholds,
     compare_answers,
     compute_metrics,
     divergence,
@@ -14,6 +18,7 @@ from powerbert_tf.data.metrics import (
     per_class,
     predictions_from_logits,
     with_metrics,
+    with_thresholds,
 )
 from powerbert_tf.data.tasks import TASKS
 
@@ -72,9 +77,9 @@ def test_three_classes_by_hand():
 
 
 def test_metrics_that_fit():
-    assert choose_metrics(np.array([0.5, 1.0]), 0) == ("spearman", "pearson")
-    assert choose_metrics(np.array([0, 1, 1]), 2) == ("accuracy", "mcc")
-    assert choose_metrics(np.array([0, 1, 1, 1]), 2) == ("mcc", "accuracy")
+    assert choose_metrics(NUMBER, np.array([0.5, 1.0]), 0) == ("spearman", "pearson")
+    assert choose_metrics(CLASSES, np.array([0, 1, 1]), 2) == ("accuracy", "mcc")
+    assert choose_metrics(CLASSES, np.array([0, 1, 1, 1]), 2) == ("mcc", "accuracy")
     assert with_metrics(TASKS["MRPC"], "") is TASKS["MRPC"]
     assert with_metrics(TASKS["MRPC"], "mcc").metrics == ("mcc",)
     for task, given in (("MNLI", "f1"), ("STS-B", "accuracy"), ("MRPC", "spearman"), ("MRPC", "speed")):
@@ -87,12 +92,96 @@ def test_how_answers_differ():
     dense = np.array([0, 0, 1, 1, 0, 1, 0])
     reduced = np.array([0, 1, 0, 0, 1, 1, 0])
     one_hot = np.eye(2)
-    found = compare_answers(one_hot[dense], one_hot[reduced], labels)
+    found = compare_answers((TASKS["CoLA"],) * 2, one_hot[dense], one_hot[reduced], labels)
     assert [found[key] for key in ("same", "both_right", "lost", "won", "both_wrong")] == [3, 1, 3, 1, 2]
     assert found["chance"] == pytest.approx(2 * (1 + 4) / 2**4)  # at most 1 of 4 coins, either way
     p = special.softmax([1.0, 0.0])
     assert found["divergence"] == pytest.approx(4 / 7 * (p[0] - p[1]))  # log p - log q is 1 or -1
-    assert compare_answers(one_hot[dense], one_hot[dense], labels)["chance"] == 1
+    assert compare_answers((TASKS["CoLA"],) * 2, one_hot[dense], one_hot[dense], labels)["chance"] == 1
+
+
+# Labels of 5 rows, and probabilities: of a, the rows that have it come first; of b, one row without it is among them;
+# no row has c.
+HAVING = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 1, 0]], "uint8")
+PROBABILITIES = np.array([[0.9, 0.8, 0.1], [0.7, 0.6, 0.2], [0.3, 0.5, 0.9], [0.2, 0.1, 0.4], [0.1, 0.4, 0.3]])
+LOGITS = special.logit(PROBABILITIES)
+MULTI = dataclasses.replace(
+    TASKS["MNLI"], classes=("a", "b", "c"), is_multi_label=True, metrics=("micro_f1", "macro_f1", "average_precision")
+)
+
+
+def test_thresholds_lie_where_f1_is_largest():
+    # a: between 0.7 and 0.3. b: F1 is 2/4 above 0.6, 2*1/(2+3), 4/(3+3) down to 0.5, 6/(4+3) down to 0.4. c: no row.
+    assert choose_thresholds(HAVING, LOGITS) == pytest.approx((0.5, 0.25, 0.5))
+    assert choose_thresholds(1 - HAVING, -LOGITS)[0] == pytest.approx(0.5)
+    assert with_thresholds(MULTI, HAVING, LOGITS).thresholds == pytest.approx((0.5, 0.25, 0.5))
+    chosen = dataclasses.replace(MULTI, thresholds=(0.1, 0.2, 0.3))
+    assert with_thresholds(chosen, HAVING, LOGITS) is chosen
+    assert with_thresholds(TASKS["MNLI"], HAVING, LOGITS) is TASKS["MNLI"]
+
+
+def test_no_other_threshold_has_a_better_f1():
+    random = np.random.default_rng(3)
+    having, logits = random.integers(0, 2, (41, 7), "uint8"), random.normal(size=(41, 7))
+    for label, threshold in enumerate(choose_thresholds(having, logits)):
+        probabilities = special.expit(logits[:, label])
+        reached = sklearn_metrics.f1_score(having[:, label], probabilities >= threshold)
+        others = [sklearn_metrics.f1_score(having[:, label], probabilities >= one) for one in np.linspace(0, 1, 503)]
+        assert reached >= max(others)
+
+
+def test_metrics_of_labels_are_those_of_scikit_learn():
+    random = np.random.default_rng(5)
+    having, logits = random.integers(0, 2, (53, 7), "uint8"), random.normal(size=(53, 7))
+    thresholds = tuple(random.uniform(0.2, 0.8, 7))
+    task = dataclasses.replace(MULTI, classes=tuple("abcdefg"), thresholds=thresholds)
+    answers = special.expit(logits) >= thresholds
+    np.testing.assert_array_equal(predictions_from_logits(task, logits), answers)
+    assert compute_metrics(task, having, logits) == pytest.approx(
+        {
+            "micro_f1": sklearn_metrics.f1_score(having, answers, average="micro"),
+            "macro_f1": sklearn_metrics.f1_score(having, answers, average="macro"),
+            "average_precision": sklearn_metrics.average_precision_score(having, special.expit(logits)),
+        }
+    )
+    at_best = compute_metrics(dataclasses.replace(task, thresholds=()), having, logits)
+    assert at_best["macro_f1"] > compute_metrics(task, having, logits)["macro_f1"]
+    assert per_class(task, having, logits)["c"] == {
+        "precision": pytest.approx(sklearn_metrics.precision_score(having[:, 2], answers[:, 2])),
+        "recall": pytest.approx(sklearn_metrics.recall_score(having[:, 2], answers[:, 2])),
+        "f1": pytest.approx(sklearn_metrics.f1_score(having[:, 2], answers[:, 2])),
+        "examples": having[:, 2].sum(),
+        "threshold": thresholds[2],
+    }
+
+
+def test_a_label_that_no_row_has_does_not_count_in_the_average_precision():
+    # a: 1; b: precisions 1, 2/3, 3/4 at its three rows; c is not there.
+    expected = (1 + (1 + 2 / 3 + 3 / 5 * 0 + 3 / 4) / 3) / 2
+    found = compute_metrics(MULTI, HAVING, LOGITS)["average_precision"]
+    assert found == pytest.approx(expected)
+    assert compute_metrics(MULTI, 0 * HAVING, LOGITS)["average_precision"] == 0
+
+
+def test_answers_with_labels_agree_if_all_labels_do():
+    dense = dataclasses.replace(MULTI, thresholds=(0.5, 0.25, 0.5))
+    reduced = dataclasses.replace(MULTI, thresholds=(0.5, 0.7, 0.95))
+    assert agreement(dense, LOGITS, LOGITS) == 1
+    assert agreement(dense, LOGITS, LOGITS, reduced) == pytest.approx(2 / 5)  # b of rows 2, 3, 5; c of row 3
+    found = compare_answers((dense, reduced), LOGITS, LOGITS, HAVING)
+    # Rows 2 and 3 are wrong for the dense model (b, c), and right for the reduced one is row 2.
+    assert [found[key] for key in ("same", "both_right", "lost", "won", "both_wrong")] == [2, 2, 1, 1, 1]
+    assert found["divergence"] == 0
+
+
+def test_metrics_that_fit_labels():
+    assert choose_metrics(LABELS, HAVING, 3) == MULTI.metrics
+    assert with_metrics(MULTI, "average_precision,macro_f1").metrics == ("average_precision", "macro_f1")
+    with pytest.raises(InputError, match="'accuracy' does not fit; expected of micro_f1, macro_f1, average_precision"):
+        with_metrics(MULTI, "accuracy")
+    for name in ("micro_f1", "average_precision"):
+        with pytest.raises(InputError, match=f"'{name}' does not fit"):
+            with_metrics(TASKS["MNLI"], name)
 
 
 def test_outputs_differ_by_the_mean_divergence():
@@ -100,9 +189,12 @@ def test_outputs_differ_by_the_mean_divergence():
     full = np.array([[np.log(3.0), 0.0], [5.0, 5.0]])
     reduced = np.array([[2.0, 2.0], [-1.0, -1.0]])
     expected = (0.75 * np.log(1.5) + 0.25 * np.log(0.5)) / 2
-    assert divergence(full, reduced, is_regression=False) == pytest.approx(expected)
+    assert divergence(full, reduced, CLASSES) == pytest.approx(expected)
     values, others = np.array([[1.0], [3.0]]), np.array([[2.0], [1.0]])
-    assert divergence(values, others, is_regression=True) == pytest.approx((1 + 4) / 2)
+    assert divergence(values, others, NUMBER) == pytest.approx((1 + 4) / 2)
+    # Of labels, each logit is a sigmoid: 3/4 against 1/2, and 1/2 against 1/2; the mean over both.
+    of_labels = 0.75 * np.log(1.5) + 0.25 * np.log(0.5)
+    assert divergence(np.array([[np.log(3.0), 0.0]]), np.zeros((1, 2)), LABELS) == pytest.approx(of_labels / 2)
 
 
 def test_the_interval_of_a_loss_is_that_of_a_mean_of_differences():
@@ -113,8 +205,8 @@ def test_the_interval_of_a_loss_is_that_of_a_mean_of_differences():
     dense[89:] = reduced[79:98] = [0.0, 1.0]
     reduced[98:] = [1.0, 0.0]
     task = dataclasses.replace(TASKS["SST-2"], metrics=("accuracy",))
-    low, high = loss_interval(task, labels, dense, reduced, resamples=2003)
+    low, high = loss_interval((task, task), labels, dense, reduced, resamples=2003)
     error = np.sqrt((13 / 101 - (7 / 101) ** 2) / 101)
     assert low == pytest.approx(7 / 101 - 1.96 * error, abs=0.3 * error)
     assert high == pytest.approx(7 / 101 + 1.96 * error, abs=0.3 * error)
-    assert loss_interval(task, labels, dense, dense, resamples=11) == (0.0, 0.0)
+    assert loss_interval((task, task), labels, dense, dense, resamples=11) == (0.0, 0.0)

@@ -13,6 +13,7 @@ from tiny_family import KINDS, family_inputs, write_family_checkpoint
 
 from powerbert_tf import load_classifier
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data import kinds
 from powerbert_tf.export import writers
 from powerbert_tf.export.runtimes import runtime_module
 from powerbert_tf.models.narrow import prefix
@@ -70,18 +71,30 @@ def requests(longest):
 )
 def test_answers_are_the_models(form, kept, models, tmp_path):
     module = form_module(form)
-    ((name, longest),) = module.write(models[kept], False, LENGTHS, tmp_path, "model", False).items()
+    ((name, longest),) = module.write(models[kept], kinds.CLASSES, LENGTHS, tmp_path, "model", False).items()
     assert longest == N
     serve = module.load(tmp_path / name, threads=1)
     for inputs in requests(N):
         np.testing.assert_allclose(serve(inputs), answers_of(models[kept], inputs), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "form", ["onnx", *(pytest.param(form, marks=pytest.mark.slow) for form in ("openvino", "litert"))]
+)
+def test_several_labels_are_answered_by_sigmoids(form, models, tmp_path):
+    module = form_module(form)
+    for name, longest in module.write(models["fractions"], kinds.LABELS, (N,), tmp_path, "model", False).items():
+        serve = module.load(tmp_path / name, threads=1)
+        for inputs in requests(longest):
+            expected = 1 / (1 + np.exp(-ops.convert_to_numpy(models["fractions"](inputs))))
+            np.testing.assert_allclose(serve(inputs), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("form", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_what_is_kept_of_an_example_depends_on_its_own_length(form, models, tmp_path):
     module = form_module(form)
     model = models["dense"].with_slots(retention_configuration=(0.6, 0.3, 0.1))
-    module.write(model, False, LENGTHS, tmp_path, "model", False)
+    module.write(model, kinds.CLASSES, LENGTHS, tmp_path, "model", False)
     serve = module.load(tmp_path / ("model.onnx" if form == "onnx" else "model.xml"), threads=1)
     inputs = random_inputs(CONFIG, batch=N, length=N, seed=3)
     mask = (np.arange(N) <= np.arange(N)[:, None]).astype("int32")  # one word-piece, two, and so on
@@ -97,7 +110,7 @@ def test_what_is_kept_of_an_example_depends_on_its_own_length(form, models, tmp_
 @pytest.mark.parametrize("kept", ["dense", "counts", "weighted", "narrowed"])
 def test_answers_of_litert_are_the_models_at_each_length(kept, models, tmp_path):
     module = form_module("litert")
-    written = module.write(models[kept], False, LENGTHS, tmp_path, "model", False)
+    written = module.write(models[kept], kinds.CLASSES, LENGTHS, tmp_path, "model", False)
     assert written == {"model-11.tflite": 11, "model-23.tflite": 23}
     for name, longest in written.items():
         serve = module.load(tmp_path / name, threads=1)
@@ -115,7 +128,7 @@ def test_8_bits_are_near_and_smaller(form, kept, models, tmp_path):
         pytest.importorskip("nncf")
     # Without elimination, where 8 bits swap rows that nearly tie.
     model = models[kept].with_slots() if kept == "narrowed" else models[kept]
-    for name in list(module.write(model, False, (N,), tmp_path, "model", True))[1:]:
+    for name in list(module.write(model, kinds.CLASSES, (N,), tmp_path, "model", True))[1:]:
         assert "-int8" in name
         serve = module.load(tmp_path / name, threads=1)
         off = max(np.abs(serve(inputs) - answers_of(model, inputs)).max() for inputs in requests(N))
@@ -127,7 +140,7 @@ def test_the_onnx_graph_is_that_of_each_architecture(kind, tmp_path):
     module = form_module("onnx")
     write_family_checkpoint(tmp_path, KINDS[kind])
     model = load_classifier(tmp_path, 7, N, retention_configuration=(0.61, 0.31, 0.13))
-    module.write(model, False, LENGTHS, tmp_path, "model", False)
+    module.write(model, kinds.CLASSES, LENGTHS, tmp_path, "model", False)
     serve = module.load(tmp_path / "model.onnx", threads=1)
     for batch, length in ((1, 5), (3, N)):
         inputs = family_inputs(random_inputs(CONFIG, batch=batch, length=length, seed=5), KINDS[kind])
@@ -140,7 +153,7 @@ def test_shared_encoders_are_in_the_file_once(tmp_path):
     module = form_module("onnx")
     write_family_checkpoint(tmp_path, KINDS["albert v1"])
     model = load_classifier(tmp_path, 7, N)
-    module.write(model, False, LENGTHS, tmp_path, "model", False)
+    module.write(model, kinds.CLASSES, LENGTHS, tmp_path, "model", False)
     import onnx
 
     weights = onnx.load(tmp_path / "model.onnx").graph.initializer

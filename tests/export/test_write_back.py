@@ -1,21 +1,30 @@
 """Back again: what is written is what `transformers` and Google's names want, and comes back the same."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import ops
-from tiny_bert import random_inputs, random_weights, tiny_config, write_google_checkpoint
+from tiny_bert import (
+    random_inputs,
+    random_weights,
+    tiny_config,
+    write_google_checkpoint,
+    write_hugging_face_checkpoint,
+)
 from tiny_family import KINDS, NUM_LABELS, family_inputs, google_albert_variables, logits_of, write_family_checkpoint
 
 from powerbert_tf import load_classifier
 from powerbert_tf.checkpoints import find_checkpoint, google, hugging_face, named_weights
 from powerbert_tf.checkpoints.config_files import google_config
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.kinds import LABELS
 from powerbert_tf.models.architectures import ARCHITECTURES
 from powerbert_tf.models.config import config_of
 from powerbert_tf.models.narrow import prefix
+from powerbert_tf.tokenizers.files import load_tokenizer
 
 N = 23
 CLASSES = ("a", "b", "c", "d", "e", "f", "g")
@@ -73,6 +82,30 @@ def test_a_regression_is_told(tmp_path):
     hugging_face.write_checkpoint(tmp_path / "written", model)
     config = transformers.AutoConfig.from_pretrained(tmp_path / "written")
     assert (config.problem_type, config.num_labels) == ("regression", 1)
+
+
+def test_several_labels_are_answered_as_in_the_pipeline_of_transformers(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    write_hugging_face_checkpoint(tmp_path / "source", config := tiny_config(), random_weights(config, 3))
+    model = load_classifier(tmp_path / "source", 3, N)
+    (tmp_path / "written").mkdir()
+    hugging_face.write_checkpoint(tmp_path / "written", model, ("a", "b", "c"), kind=LABELS)
+    found = find_checkpoint(tmp_path / "written")
+    assert (found.is_multi_label, found.classes, found.problem) == (True, ("a", "b", "c"), "")
+    shutil.copy(tmp_path / "source" / "vocab.txt", tmp_path / "written")
+    tokenizer = load_tokenizer(find_checkpoint(tmp_path / "written"))
+    token_ids, segment_ids = (ids.to_tensor() for ids in tokenizer([tf.constant(["a b c"])], N))
+    logits = model({"token_ids": token_ids, "segment_ids": segment_ids, "padding_mask": tf.ones_like(token_ids)})
+    pipeline = transformers.pipeline(
+        "text-classification",
+        transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "written"),
+        tokenizer=transformers.BertTokenizerFast(str(tmp_path / "written" / "vocab.txt")),
+        top_k=None,
+    )
+    (answer,) = pipeline(["a b c"])
+    theirs = {one["label"]: one["score"] for one in answer}
+    ours = LABELS.answers(ops.convert_to_numpy(logits)[0])
+    assert [theirs[name] for name in "abc"] == pytest.approx(ours.tolist(), abs=1e-5)
 
 
 def names_in(folder):

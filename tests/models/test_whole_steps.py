@@ -53,7 +53,10 @@ STEPS = {
     "finetune": lambda: (dense(), task_loss(TASK)),
     "search, paper": lambda: (dense().with_slots(soft_extract=True, lambda_=0.01), task_loss(TASK)),
     "search, soft": lambda: (gated(WIDTH), task_loss(TASK)),
-    "elastic": lambda: (SandwichModel(dense(), False, KEPT, neurons=(17, 7), heads=(5, 2)), task_loss(TASK)),
+    "elastic": lambda: (
+        SandwichModel(dense(), "single_label_classification", KEPT, neurons=(17, 7), heads=(5, 2)),
+        task_loss(TASK),
+    ),
     "retrain, fractions": lambda: (with_retention(dense(), KEPT, selection="weighted"), distillation_loss("logits")),
     "retrain, counts": lambda: (with_retention(dense(), COUNTS), distillation_loss("kl")),
 }

@@ -15,6 +15,7 @@ from made_up_rows import encoded_rows
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.tables import Row, TableFormat, open_table
+from powerbert_tf.data.tasks import get_task
 from powerbert_tf.prediction.answers import Answers, answer_columns, choose_lengths, round_answers
 from powerbert_tf.prediction.input_rows import InputRows, Place, find_input
 from powerbert_tf.prediction.shards import open_folder
@@ -23,6 +24,8 @@ from powerbert_tf.prediction.writers import AnswerTable
 from powerbert_tf.runs.settings import resolve_settings
 
 CLASSES = ("bad", "good")
+TASK = dataclasses.replace(get_task("SST-2"), classes=CLASSES)
+SEVERAL = dataclasses.replace(TASK, is_multi_label=True, thresholds=(0.5, 0.75))
 TABLE = AnswerTable("csv", ("text", "n"), answer_columns(CLASSES))
 
 
@@ -196,7 +199,7 @@ ROWS = [
     Row("a.jsonl", 2, {"text": "line\r\nline\rend", "n": None}, values={"text": "line\r\nline\rend", "n": None}),
     Row("a.jsonl", 3, {"text": "שלום 🙂", "n": "7"}, values={"text": "שלום 🙂", "n": 7}),
 ]
-ANSWERS = round_answers(CLASSES, np.array([[0.25, 0.75], [1 / 3, 2 / 3], [1.0, 0.0]], "float32"))
+ANSWERS = round_answers(TASK, np.array([[0.25, 0.75], [1 / 3, 2 / 3], [1.0, 0.0]], "float32"))
 
 
 def written(tmp_path, form, rows=ROWS, answers=ANSWERS, **changes):
@@ -262,12 +265,24 @@ def test_a_value_that_parquet_cannot_take_is_named(tmp_path):
 
 
 def test_a_regression_has_one_number(tmp_path):
-    answers = round_answers((), np.array([[0.5], [-1.25], [2 / 3]], "float32"))
+    answers = round_answers(get_task("STS-B"), np.array([[0.5], [-1.25], [2 / 3]], "float32"))
     for form, expected in (("csv", ["0.500000", "-1.250000", "0.666667"]), ("jsonl", [0.5, -1.25, 0.666667])):
         path = written(tmp_path, form, answers=answers, answer_columns=answer_columns(()))
         found = pd.read_csv(path, dtype=str) if form == "csv" else pd.read_json(path, lines=True)
         assert found.columns.tolist() == ["text", "n", "prediction"]
         assert found["prediction"].tolist() == expected
+
+
+def test_several_labels_are_a_list(tmp_path):
+    answers = round_answers(SEVERAL, np.array([[0.5, 0.75], [0.25, 0.7499], [0.0, 1.0]]))
+    expected = [["bad", "good"], [], ["good"]]
+    for form in ("csv", "jsonl", "parquet"):
+        path = written(tmp_path, form, answers=answers)
+        read = {"csv": pd.read_csv, "parquet": pd.read_parquet}.get(form, lambda path: pd.read_json(path, lines=True))
+        found = read(path)
+        labels = [json.loads(one) for one in found["prediction"]] if form == "csv" else found["prediction"]
+        assert [list(one) for one in labels] == expected
+        assert found["probability of good"].tolist() == [0.75, 0.7499, 1.0]
 
 
 def test_schemas_of_parquet_files_are_the_same(tmp_path):

@@ -19,6 +19,7 @@ from tiny_bert import random_inputs, random_weights, tiny_config, write_google_c
 import powerbert_tf
 from powerbert_tf.checkpoints import Checkpoint, hugging_face, load_classifier, named_weights, names
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.kinds import CLASSES
 from powerbert_tf.data.metrics import METRICS, compute_metrics, with_metrics
 from powerbert_tf.data.tasks import get_task
 from powerbert_tf.elimination import significance
@@ -112,7 +113,7 @@ def test_a_score_decides_what_stays(reduced, inputs):
 
 def test_a_score_is_known_wherever_one_is_named(reduced, model, inputs, costs, tmp_path):
     assert resolve_settings("MRPC", selection="to_cls").search.selection == "to_cls"
-    found = Calibration(model, [inputs], False, selection="to_cls").search(costs, 1.3, refinements=3)
+    found = Calibration(model, [inputs], CLASSES, selection="to_cls").search(costs, 1.3, refinements=3)
     assert costs.speedup(found) >= 1.3
     for slots in ({"gate_width": 0.2}, {"soft_extract": True}):
         assert np.isfinite(ops.convert_to_numpy(model.with_slots(selection="to_cls", **slots)(inputs))).all()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from made_up_points import BASELINES, a_point
 
+from powerbert_tf.data.tasks import get_task
 from powerbert_tf.latency.costs import GROUPED
 from powerbert_tf.reports.acceleration_report import make_report
 from powerbert_tf.reports.page import Table
@@ -56,7 +57,7 @@ def test_the_closing_table_has_a_column_for_each_narrowed_dimension():
 
 def test_the_acceleration_report_tells_widths():
     def lines(**changes):
-        return str(make_report(evaluated(**changes), np.array([0, 1, 1, 1]), False, 23, True)).splitlines()
+        return str(make_report(evaluated(**changes), np.array([0, 1, 1, 1]), get_task("SST-2"), 23, True)).splitlines()
 
     narrowed = lines(neurons=NEURONS, heads=HEADS)
     at = narrowed.index("keeps 0.5,0.3,0.1 of each example's length")

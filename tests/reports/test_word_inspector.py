@@ -8,6 +8,7 @@ from scipy import special
 from selenium_chromium import CHROMIUM, DRIVER, open_page
 from tiny_bert import random_inputs, tiny_config, vocabulary
 
+from powerbert_tf.data.kinds import LABELS, NUMBER
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.config import BertConfig
 from powerbert_tf.models.narrow import prefix
@@ -69,12 +70,31 @@ def test_examples_come_in_the_order_of_the_batches_with_both_models_answers(widt
 def test_a_regression_is_answered_by_its_logit():
     dense = BertClassifier(BertConfig(**CONFIG), 1, N)
     batch = random_inputs(CONFIG, batch=5, length=19)
-    (one, *_) = explain_batches(
-        dense, dense, [batch], range(5), [(word, True) for word in vocabulary(97)], is_regression=True
-    )
+    (one, *_) = explain_batches(dense, dense, [batch], range(5), [(word, True) for word in vocabulary(97)], kind=NUMBER)
     np.testing.assert_allclose(one.dense, ops.convert_to_numpy(dense(batch))[0], atol=1e-6)
     assert one.label is None
     assert explanation_text(one).startswith(f"example 0: dense {one.dense[0]:.3f}, reduced {one.reduced[0]:.3f}\n")
+
+
+def test_labels_are_answered_by_their_sigmoids():
+    dense = BertClassifier(BertConfig(**CONFIG), 7, N)
+    batch = random_inputs(CONFIG, batch=5, length=19)
+    labels = np.array([[1, 0, 1, 0, 0, 0, 1], [0] * 7, [1] * 7, [0] * 7, [0] * 7], "uint8")
+    spelled = [(word, True) for word in vocabulary(97)]
+    (one, other, *_) = explain_batches(dense, dense, [batch], range(5), spelled, LABELS, labels)
+    expected = special.expit(ops.convert_to_numpy(dense(batch)))
+    np.testing.assert_allclose([one.dense, other.reduced], expected[:2], atol=1e-6)
+    assert (one.label, other.label) == ([0, 2, 6], [])
+
+
+def test_labels_above_their_thresholds_are_the_answer():
+    thresholds = {"dense": (0.25, 0.5), "reduced": (0.7, 0.5)}
+    first, *_ = explanation_text(example(label=[0]), ["bad", "good"], thresholds).splitlines()
+    assert first == "example 17: dense bad (0.250) + good (0.750), reduced none, right bad"
+    data = data_of(inspector_page([example(label=[])], "A title", [], ["bad", "good"], thresholds))
+    assert data["thresholds"] == {"dense": [0.25, 0.5], "reduced": [0.7, 0.5]}
+    assert data["examples"][0]["label"] == []
+    assert data_of(inspector_page([example()], "A title", [], ["bad", "good"]))["thresholds"] is None
 
 
 def test_the_table_has_one_row_per_token():

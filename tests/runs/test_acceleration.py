@@ -15,6 +15,7 @@ from tiny_bert import random_weights, tiny_config, write_hugging_face_checkpoint
 import powerbert_tf
 from powerbert_tf.checkpoints import find_checkpoint, load_classifier
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.tasks import get_task
 from powerbert_tf.reports import acceleration_report
 from powerbert_tf.reports.acceleration_report import best_constant, make_report
 from powerbert_tf.runs.stages import search
@@ -255,7 +256,7 @@ def evaluated(reduced):
         found["metric"] = metric
         found["reduced"]["metrics"][metric] = value
         found["dense"]["metrics"][metric] = 0.95
-        return make_report(found, labels, False, N, retrained)
+        return make_report(found, labels, accelerated.run.task, N, retrained)
 
     return report
 
@@ -280,7 +281,7 @@ def test_a_model_that_always_answers_alike_is_no_gain(evaluated, frame):
     [("accuracy", [0, 1, 1, 1], 0.75), ("f1", [0, 1, 1], 0.8), ("mcc", [0, 1, 1], 0), ("macro_f1", [0, 1, 1], 0.4)],
 )
 def test_the_best_constant_answer(metric, labels, expected):
-    assert best_constant(metric, np.array(labels)) == pytest.approx(expected)
+    assert best_constant(metric, np.array(labels), get_task("SST-2")) == pytest.approx(expected)
     assert acceleration_report.LEAST_GAIN > 1
 
 

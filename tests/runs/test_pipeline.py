@@ -479,7 +479,7 @@ def test_the_model_card_tells_figures_of_the_run(finished):
         assert f"| {name} | dev accuracy {evaluated[kind]['metrics']['accuracy']:.4f} |" in card
     assert f"{evaluated['speedup']['grouped']:.2f} times faster than the fine-tuned model" in card
     assert evaluated["speedup"]["device"] in card
-    assert "classes: 0, 1" in card
+    assert "classes, in this order: 0, 1" in card
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from tiny_bert import random_inputs, random_weights, tiny_config, write_hugging_
 
 from benchmarks.common.models import SHAPES
 from powerbert_tf import load_classifier
+from powerbert_tf.data.kinds import CLASSES
 from powerbert_tf.data.metrics import divergence
 from powerbert_tf.elimination.operations import EncoderSize
 from powerbert_tf.elimination.reduction import Reduction
@@ -85,15 +86,13 @@ def test_damages_are_those_of_models_that_extract(model, batches):
         np.concatenate([ops.convert_to_numpy(one(batch)) for batch in batches])
         for one in (model, with_retention(model, configuration))
     )
-    found = Calibration(model, batches, is_regression=False).damage(Reduction(configuration))
-    assert found == pytest.approx(divergence(full, reduced, False), rel=1e-4)
-    assert Calibration(model, batches, is_regression=False).damage(Reduction((1.0, 1.0, 1.0))) == pytest.approx(
-        0, abs=1e-9
-    )
+    found = Calibration(model, batches, CLASSES).damage(Reduction(configuration))
+    assert found == pytest.approx(divergence(full, reduced, CLASSES), rel=1e-4)
+    assert Calibration(model, batches, CLASSES).damage(Reduction((1.0, 1.0, 1.0))) == pytest.approx(0, abs=1e-9)
 
 
 def test_the_profile_falls_to_zero(model, batches):
-    profile = Calibration(model, batches, is_regression=False).profile()
+    profile = Calibration(model, batches, CLASSES).profile()
     assert profile.damages.shape == (ENCODERS - 1, len(profile.fractions))
     assert np.all(np.diff(profile.damages, axis=1) <= 0)
     assert not profile.damages[:, -1].any()
@@ -103,14 +102,14 @@ def test_the_profile_falls_to_zero(model, batches):
 
 @pytest.mark.parametrize("target", [pytest.param(1.5, marks=pytest.mark.slow), 2.5])
 def test_the_search_meets_its_target_and_refining_lowers_the_damage(model, batches, costs, target):
-    search = Calibration(model, batches, is_regression=False)
+    search = Calibration(model, batches, CLASSES)
     start = search.search(costs, target, refinements=0)
     found = search.search(costs, target, refinements=20)
     assert search.damage(found) <= search.damage(start)
     for configuration in (start, found):
         assert costs.speedup(configuration) == pytest.approx(target, rel=0.1)  # rows are whole: 7 of 23 or 8
         assert costs.speedup(configuration) >= target * (1 - 1e-9)
-    assert found == Calibration(model, batches, is_regression=False).search(costs, target, refinements=20)
+    assert found == Calibration(model, batches, CLASSES).search(costs, target, refinements=20)
     geometric = Reduction(fit_to_budget((0.5, 0.25, 0.125), costs, target))
     assert search.damage(found) <= search.damage(geometric) * 1.05
 
@@ -185,7 +184,7 @@ def rebuilt(model, batches):
 
 
 def test_the_profile_of_a_width_is_the_damage_of_a_model_with_one_narrow_encoder(model, batches, rebuilt):
-    search = Calibration(model, batches, is_regression=False, rebuilt=rebuilt)
+    search = Calibration(model, batches, CLASSES, rebuilt=rebuilt)
     profile = search.profile()
 
     for name, reduction in (
@@ -197,7 +196,7 @@ def test_the_profile_of_a_width_is_the_damage_of_a_model_with_one_narrow_encoder
 
         def moved(of, narrowed=narrowed):
             outputs = (np.concatenate([ops.convert_to_numpy(one(batch)) for batch in of]) for one in (model, narrowed))
-            return divergence(*outputs, False)
+            return divergence(*outputs, CLASSES)
 
         assert search.damage(reduction) == pytest.approx(moved(batches), rel=1e-3)
         expected = moved(batches[::2])
@@ -207,7 +206,7 @@ def test_the_profile_of_a_width_is_the_damage_of_a_model_with_one_narrow_encoder
 
 @pytest.mark.parametrize("dimensions", [("rows", "neurons", "heads"), ("neurons", "heads"), ("rows", "heads")])
 def test_a_search_over_some_dimensions_meets_its_target(model, batches, costs, rebuilt, dimensions):
-    search = Calibration(model, batches, False, rebuilt=rebuilt, dimensions=dimensions)
+    search = Calibration(model, batches, CLASSES, rebuilt=rebuilt, dimensions=dimensions)
 
     found = search.search(costs, 1.6, refinements=5)
 
@@ -221,7 +220,7 @@ def test_a_search_over_some_dimensions_meets_its_target(model, batches, costs, r
 
 
 def test_a_reduction_of_rows_alone_keeps_the_weights(model, batches, rebuilt):
-    search = Calibration(model, batches, False, rebuilt=rebuilt)
+    search = Calibration(model, batches, CLASSES, rebuilt=rebuilt)
     reduced = search.narrowed(Reduction((0.8, 0.5, 0.2)), batches)
     assert reduced.encoders[0].intermediate is search.model.encoders[0].intermediate
     found = np.concatenate([ops.convert_to_numpy(reduced(batch)) for batch in batches])
@@ -230,7 +229,7 @@ def test_a_reduction_of_rows_alone_keeps_the_weights(model, batches, rebuilt):
 
 
 def test_an_encoder_that_no_row_leaves_eliminates_nothing(model, batches, costs, rebuilt):
-    search = Calibration(model, batches, False, rebuilt=rebuilt)
+    search = Calibration(model, batches, CLASSES, rebuilt=rebuilt)
     # On a device on which scores and gathering cost something.
     table = dataclasses.replace(costs.table, extracting_attention=1.2 * costs.table.attention)
     costs = dataclasses.replace(costs, table=table)
@@ -242,8 +241,8 @@ def test_an_encoder_that_no_row_leaves_eliminates_nothing(model, batches, costs,
 
 
 def test_rows_and_widths_together_do_no_more_damage_than_rows_alone(model, batches, costs, rebuilt):
-    alone = Calibration(model, batches, is_regression=False)
-    joint = Calibration(model, batches, is_regression=False, rebuilt=rebuilt)
+    alone = Calibration(model, batches, CLASSES)
+    joint = Calibration(model, batches, CLASSES, rebuilt=rebuilt)
     rows, both = (search.search(costs, 2.0, refinements=0) for search in (alone, joint))
     assert joint.damage(both) <= alone.damage(rows) * (1 + 1e-6)
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import keras
@@ -9,6 +10,7 @@ from scipy import special
 from tiny_bert import random_inputs, tiny_config
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.kinds import CLASSES, LABELS, NUMBER
 from powerbert_tf.data.tasks import get_task
 from powerbert_tf.elimination.reduction import Reduction
 from powerbert_tf.models.classifier import BertClassifier, with_retention
@@ -40,48 +42,67 @@ def batch_of(size=7, classes=11, seed=0):
     return random_inputs(CONFIG, batch=size, length=N, seed=seed), labels
 
 
-def loss_of(is_regression):
-    return keras.losses.MeanSquaredError() if is_regression else keras.losses.SparseCategoricalCrossentropy(True)
+KINDS = pytest.mark.parametrize("kind", [CLASSES, LABELS, NUMBER], ids=lambda kind: kind.title)
 
 
-@pytest.mark.parametrize("is_regression", [False, True])
-def test_where_all_is_kept_the_loss_is_the_tasks(is_regression):
-    dense = dense_model(1 if is_regression else 11)
-    model = SandwichModel(dense, is_regression, (1.0, 1.0, 1.0), num_random=2)
+def task_of(kind):
+    classes = () if kind is NUMBER else tuple("abcdefghijk")
+    return dataclasses.replace(get_task("SST-2"), classes=classes, is_multi_label=kind is LABELS)
+
+
+def labels_of(kind, labels):
+    """Class numbers or values `[B]`; of labels, 0 and 1 `[B, 11]`."""
+    return np.random.default_rng(5).integers(0, 2, (len(labels), 11), "uint8") if kind is LABELS else labels
+
+
+@KINDS
+def test_where_all_is_kept_the_loss_is_the_tasks(kind):
+    task = task_of(kind)
+    dense = dense_model(task.num_outputs)
+    model = SandwichModel(dense, kind.problem_type, (1.0, 1.0, 1.0), num_random=2)
     inputs, labels = batch_of()
-    model.compile(BertAdam(1e-3), loss_of(is_regression))
+    labels = labels_of(kind, labels)
+    model.compile(BertAdam(1e-3), task_loss(task))
     logits = model(inputs)
-    assert logits.shape == (4, 7, 1 if is_regression else 11)
-    expected = loss_of(is_regression)(labels, dense(inputs))
+    assert logits.shape == (4, 7, task.num_outputs)
+    expected = task_loss(task)(labels, dense(inputs))
     np.testing.assert_allclose(model.compute_loss(y=labels, y_pred=logits), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("is_regression", [False, True])
-def test_the_loss_equals_that_of_models_that_extract(is_regression):
-    dense = dense_model(1 if is_regression else 11)
-    model = SandwichModel(dense, is_regression, SMALLEST)
+@KINDS
+def test_the_loss_equals_that_of_models_that_extract(kind):
+    task = task_of(kind)
+    dense = dense_model(task.num_outputs)
+    model = SandwichModel(dense, kind.problem_type, SMALLEST)
     model.set_reductions([Reduction(SMALLEST), Reduction(DRAWN)])
     inputs, labels = batch_of()
-    model.compile(BertAdam(1e-3), loss_of(is_regression), run_eagerly=True)
+    labels = labels_of(kind, labels)
+    model.compile(BertAdam(1e-3), task_loss(task), run_eagerly=True)
 
     full, *others = (np.asarray(with_retention(dense, kept)(inputs), "float64") for kept in (None, SMALLEST, DRAWN))
     assert min(np.abs(other - full).max() for other in others) > 0.01  # they do eliminate something
-    if is_regression:
-        task = np.mean((full[:, 0] - labels) ** 2)
+    if kind is NUMBER:
+        own = np.mean((full[:, 0] - labels) ** 2)
         distances = [np.mean((other - full) ** 2) for other in others]
-    else:
+    elif kind is CLASSES:
         log_probs, *other_log_probs = (special.log_softmax(logits, axis=-1) for logits in (full, *others))
-        task = -np.mean(log_probs[np.arange(7), labels])
+        own = -np.mean(log_probs[np.arange(7), labels])
         distances = [np.mean(np.sum(np.exp(log_probs) * (log_probs - other), axis=-1)) for other in other_log_probs]
+    else:
+        p, *of_others = (1 / (1 + np.exp(-logits)) for logits in (full, *others))
+        own = -np.mean(np.where(labels == 1, np.log(p), np.log(1 - p)))
+        distances = [np.mean(p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))) for q in of_others]
     loss = model.compute_loss(y=labels, y_pred=model(inputs, training=True))
-    np.testing.assert_allclose(loss, task + np.mean(distances), rtol=1e-4)
+    np.testing.assert_allclose(loss, own + np.mean(distances), rtol=1e-4)
 
 
-@pytest.mark.parametrize("is_regression", [False, True])
-def test_examples_of_weight_0_are_as_if_they_were_not_there(is_regression):
-    model = SandwichModel(dense_model(1 if is_regression else 11), is_regression, SMALLEST)
-    model.compile(BertAdam(1e-3), task_loss(get_task("STS-B" if is_regression else "SST-2")))
+@KINDS
+def test_examples_of_weight_0_are_as_if_they_were_not_there(kind):
+    task = task_of(kind)
+    model = SandwichModel(dense_model(task.num_outputs), kind.problem_type, SMALLEST)
+    model.compile(BertAdam(1e-3), task_loss(task))
     inputs, labels = batch_of()
+    labels = labels_of(kind, labels)
     first = {name: values[:5] for name, values in inputs.items()}
     weights = np.array([1, 1, 1, 1, 1, 0, 0], "float32")
     expected = model.compute_loss(y=labels[:5], y_pred=model(first))
@@ -90,8 +111,8 @@ def test_examples_of_weight_0_are_as_if_they_were_not_there(is_regression):
 
 
 def test_the_full_model_learns_nothing_from_the_others():
-    model = SandwichModel(dense_model(), False, SMALLEST)
-    model.compile(BertAdam(1e-3), loss_of(False))
+    model = SandwichModel(dense_model(), CLASSES.problem_type, SMALLEST)
+    model.compile(BertAdam(1e-3), task_loss(task_of(CLASSES)))
     labels = np.array([3, 1])
     logits = np.random.default_rng(1).normal(size=(3, 2, 11)).astype("float32")
     other = logits.copy()
@@ -127,7 +148,10 @@ def test_draws_never_increase_stay_in_range_and_cover_it():
 
 def test_draws_are_seeded_and_differ_from_step_to_step():
     def seen(seed):
-        model, draw = SandwichModel(dense_model(), False, SMALLEST, num_random=2), DrawConfigurations(seed)
+        model, draw = (
+            SandwichModel(dense_model(), CLASSES.problem_type, SMALLEST, num_random=2),
+            DrawConfigurations(seed),
+        )
         draw.set_model(model)
         draw.on_train_begin()
         configurations = []
@@ -157,7 +181,7 @@ def test_training_changes_the_dense_weights_and_no_fraction_in_one_trace(tmp_pat
     dense = dense_model()
     names = [variable.path for variable in dense.variables]
     before = [variable.numpy() for variable in dense.trainable_variables]
-    model, callbacks = SandwichModel(dense, False, SMALLEST), [DrawConfigurations()]
+    model, callbacks = SandwichModel(dense, CLASSES.problem_type, SMALLEST), [DrawConfigurations()]
     assert len(model.trainable_variables) == len(before)
     model.compile(BertAdam(1e-3), Loss(), jit_compile=False)
     inputs, labels = batch_of(size=13)
@@ -178,7 +202,7 @@ def test_training_changes_the_dense_weights_and_no_fraction_in_one_trace(tmp_pat
 
 def test_reduced_models_are_prefixes_of_the_full_one():
     dense, (inputs, _) = dense_model(), batch_of()
-    model = SandwichModel(dense, False, SMALLEST, neurons=NEURONS, heads=HEADS)
+    model = SandwichModel(dense, CLASSES.problem_type, SMALLEST, neurons=NEURONS, heads=HEADS)
     drawn = Reduction(DRAWN, (29, 11, 13), (2, 2, 5))
     model.set_reductions([model.smallest_reduction, drawn])
     for reduction, found in zip(model.reductions, model(inputs)[1:], strict=True):
@@ -214,7 +238,7 @@ def test_encoders_that_share_weights_are_drawn_one_width():
 def test_a_resumed_training_draws_what_it_would_have_drawn():
     def started():
         callback = DrawConfigurations(seed=7)
-        callback.set_model(SandwichModel(dense_model(), False, SMALLEST, neurons=NEURONS))
+        callback.set_model(SandwichModel(dense_model(), CLASSES.problem_type, SMALLEST, neurons=NEURONS))
         callback.on_train_begin()
         return callback
 
@@ -232,18 +256,20 @@ def test_a_resumed_training_draws_what_it_would_have_drawn():
 def test_what_does_not_fit_is_refused():
     dense = dense_model()
     with pytest.raises(InputError, match="heads=5,6,5: has 6; expected whole numbers from 1 to 5"):
-        SandwichModel(dense, False, SMALLEST, heads=(5, 6, 5))
+        SandwichModel(dense, CLASSES.problem_type, SMALLEST, heads=(5, 6, 5))
     with pytest.raises(InputError, match="2 entries; expected 3"):
-        SandwichModel(dense, False, (0.5, 0.25))
+        SandwichModel(dense, CLASSES.problem_type, (0.5, 0.25))
     with pytest.raises(ValueError, match=r"smallest=\(5, 3, 2\); expected fractions"):
-        SandwichModel(dense, False, (5, 3, 2))
+        SandwichModel(dense, CLASSES.problem_type, (5, 3, 2))
     with pytest.raises(ValueError, match="num_random=-1; expected at least 0"):
-        SandwichModel(dense, False, SMALLEST, num_random=-1)
+        SandwichModel(dense, CLASSES.problem_type, SMALLEST, num_random=-1)
 
 
 def test_it_is_a_model(tmp_path):
     check_layer(
-        lambda: SandwichModel(BertClassifier(BertConfig(**CONFIG), 11, N), True, SMALLEST, 1, NEURONS, HEADS),
+        lambda: SandwichModel(
+            BertClassifier(BertConfig(**CONFIG), 11, N), NUMBER.problem_type, SMALLEST, 1, NEURONS, HEADS
+        ),
         batch_of()[0],
         Output((3, 7, 11), "float32"),
         tmp_path,

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+from powerbert_tf.data import kinds
+from powerbert_tf.data.kinds import CLASSES
 from powerbert_tf.data.tasks import TASKS
 from powerbert_tf.training.losses import (
     KlDivergence,
@@ -35,13 +37,34 @@ def test_kl_without_temperature_is_that_of_keras():
 
 def test_logits_are_matched_by_their_squared_difference():
     teacher, student = np.array([[1.0, -2.0], [0.5, 0.0]]), np.array([[0.0, -2.0], [0.5, 3.0]])
-    assert float(distillation_loss("logits")(teacher, student)) == pytest.approx((1 + 9) / 4)
+    assert float(distillation_loss("logits", CLASSES)(teacher, student)) == pytest.approx((1 + 9) / 4)
 
 
-def test_every_distillation_but_none_has_a_loss():
+def test_kl_of_labels_by_hand():
+    # At T = 2: sigmoid(2 ln 3 / 2) = 3/4 against 1/2, and 1/2 against itself; T^2 = 4, the mean over labels.
+    teacher, student = np.array([[2 * np.log(3.0), 0.0]]), np.zeros((1, 2))
+    expected = 4 * (0.75 * np.log(1.5) + 0.25 * np.log(0.5)) / 2
+    assert float(distillation_loss("kl", kinds.LABELS)(teacher, student)) == pytest.approx(expected, rel=1e-6)
+    apart = np.array([[30.0, -90.0]])  # no logarithm of 0
+    assert float(distillation_loss("kl", kinds.LABELS)(apart, -apart)) == pytest.approx(4 * (15 + 45) / 2, rel=1e-4)
+
+
+def test_labels_are_learned_by_binary_cross_entropy():
+    task = dataclasses.replace(TASKS["MNLI"], is_multi_label=True)
+    there = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1]], "uint8")
+    p = 1 / (1 + np.exp(-LOGITS.astype("float64")))
+    expected = -np.mean(np.where(there == 1, np.log(p), np.log(1 - p)))
+    np.testing.assert_allclose(task_loss(task)(there, LOGITS), expected, rtol=1e-5)
+    weights = np.array([1.0, 0.0, 1.0], "float32")  # without the row that fills up the batch
+    expected = -np.mean(np.where(there == 1, np.log(p), np.log(1 - p))[[0, 2]])
+    np.testing.assert_allclose(task_loss(task)(there, LOGITS, weights), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [CLASSES, kinds.LABELS])
+def test_every_distillation_but_none_has_a_loss(kind):
     for name in DISTILLATIONS:
         if name != "none":
-            loss = distillation_loss(name)
+            loss = distillation_loss(name, kind)
             again = type(loss).from_config(loss.get_config())
             assert float(again(np.ones((3, 2)), np.ones((3, 2)))) == pytest.approx(0, abs=1e-6)
 

@@ -20,7 +20,8 @@ def elastic(run: Run, folder: Path) -> dict[str, Any]:
     targets = run.pareto_targets()
     dense = in_order(run, run.dense_model())  # any width is then a prefix
     smallest = found_by_chief(run, lambda: make_calibration(run, dense, rebuilds=False).search(run.costs, targets[-1]))
-    model = SandwichModel(dense, run.task.is_regression, smallest.rows, neurons=smallest.neurons, heads=smallest.heads)
+    kind = run.task.kind.problem_type
+    model = SandwichModel(dense, kind, smallest.rows, neurons=smallest.neurons, heads=smallest.heads)
     recipe = Recipe(
         title="elastic",
         rate=run.settings.training.learning_rate_retrain,
@@ -31,6 +32,7 @@ def elastic(run: Run, folder: Path) -> dict[str, Any]:
     return {
         "metric": run.task.metrics[0],
         "metrics": outcome.metrics,
+        **run.thresholds(dense),
         "smallest": list(model.smallest),
         "budgets": by_chief(lambda: _budgets(run, dense, targets)),
     }
@@ -44,13 +46,15 @@ def _budgets(run: Run, dense: BertClassifier, targets: Sequence[float]) -> list[
     for target in targets:
         found = calibration.search(run.costs, target)
         reduction, measured = meet_speedup(run, dense, dense, found, target, fit)
-        metrics = run.evaluate_once(run.reduce(dense, reduction))
+        reduced = run.reduce(dense, reduction)
+        metrics = run.evaluate_once(reduced)
         budgets.append(
             {
                 "target_speedup": target,
                 "predicted_speedup": run.costs.speedup(reduction),
                 "measured_speedup": measured,
                 "metrics": metrics,
+                **run.thresholds(reduced),
                 **reduction.to_json(),
             }
         )

@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from powerbert_tf.common.reporting import say
+from powerbert_tf.data.kinds import NUMBER
 from powerbert_tf.data.metrics import (
     agreement,
     compute_metrics,
@@ -14,6 +15,8 @@ from powerbert_tf.data.metrics import (
     loss_interval,
     per_class,
     predictions_from_logits,
+    same_answers,
+    with_thresholds,
 )
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.operations import summarize_cost
@@ -28,15 +31,17 @@ from powerbert_tf.training.evaluation import evaluate_model, predict_logits
 def evaluate(run: Run, folder: Path) -> dict[str, Any]:
     """Runs both models on the dev split and measures them; returns the content of `result.json`."""
     models = {"dense": run.dense_model(), "reduced": run.reduced_model()}
-    task, dev, settings = run.task, run.split("dev"), run.settings
+    dev, settings = run.split("dev"), run.settings
+    task, tasks = run.task, {"dense": run.task_of("finetune"), "reduced": run.task_of("retrain")}
     logits = {name: predict_logits(model, dev, settings.inference) for name, model in models.items()}
     labels = cast(np.ndarray, dev.labels)
-    metrics = {name: compute_metrics(task, labels, values) for name, values in logits.items()}
+    metrics = {name: compute_metrics(tasks[name], labels, values) for name, values in logits.items()}
     reduction = run.reduction()
     speedup = by_chief(lambda: run.speed_test.compare(models["dense"], models["reduced"]))
     further = {
         split: {
-            name: evaluate_model(model, task, run.split(split), settings.inference) for name, model in models.items()
+            name: evaluate_model(model, tasks[name], run.split(split), settings.inference)
+            for name, model in models.items()
         }
         for split in run.dataset.splits
         if split.startswith("dev_")
@@ -49,11 +54,11 @@ def evaluate(run: Run, folder: Path) -> dict[str, Any]:
         "metrics": metrics["reduced"],
         "dense": {"metrics": metrics["dense"]},
         "reduced": {"metrics": metrics["reduced"]},
-        **_certainty(task, labels, logits),
-        "agreement": agreement(task, logits["dense"], logits["reduced"]),
+        **_certainty(tasks, labels, logits),
+        "agreement": agreement(tasks["dense"], logits["dense"], logits["reduced"], tasks["reduced"]),
         **({"further": further} if further else {}),
         "classes": list(task.classes),
-        "per_class": per_class(task, labels, logits["reduced"]),
+        "per_class": per_class(tasks["reduced"], labels, logits["reduced"]),
         **reduction.to_json(),
         "weights": {name: int(model.count_params()) for name, model in models.items()},
         "speedup": {**speedup, "predicted": run.costs.speedup(reduction)},
@@ -73,14 +78,14 @@ def evaluate(run: Run, folder: Path) -> dict[str, Any]:
                 for name, load in (("dense", run.dense_model), ("reduced", run.reduced_model))
             }
         result["rounding"] = {
-            **{name: describe_rounding(task, labels, logits[name], exact[name]) for name in models},
+            **{name: describe_rounding(tasks[name], labels, logits[name], exact[name]) for name in models},
             "precision": settings.inference.precision,
             "examples": len(dev),
         }
     return result
 
 
-def _certainty(task: Task, labels: np.ndarray, logits: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _certainty(tasks: Mapping[str, Task], labels: np.ndarray, logits: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """What a verdict needs beside the metrics, see `verdict.judge`.
 
     Returns:
@@ -88,12 +93,13 @@ def _certainty(task: Task, labels: np.ndarray, logits: Mapping[str, np.ndarray])
         frequent answer; `constant`: the best value of the metric that one answer to everything reaches, of a
         classification.
     """
-    answers = {name: predictions_from_logits(task, values) for name, values in logits.items()}
-    low, high = loss_interval(task, labels, logits["dense"], logits["reduced"])
+    answers = {name: predictions_from_logits(tasks[name], values) for name, values in logits.items()}
+    pair = tasks["dense"], tasks["reduced"]
+    low, high = loss_interval(pair, labels, logits["dense"], logits["reduced"])
     return {
         "interval": [-high, -low],
         "commonest": {name: commonest_share(values) for name, values in answers.items()},
-        **({} if task.is_regression else {"constant": float(best_constant(task.metrics[0], labels))}),
+        **({} if pair[0].kind is NUMBER else {"constant": float(best_constant(pair[0].metrics[0], labels, pair[0]))}),
     }
 
 
@@ -102,7 +108,7 @@ def describe_rounding(task: Task, labels: np.ndarray, logits: np.ndarray, exact:
 
     Args:
         task: Task with the metrics.
-        labels: `[n]`.
+        labels: `[n]`, or `[n, C]` of a multi-label task.
         logits: In half precision, `[n, C]`.
         exact: In float32, `[n, C]`.
 
@@ -110,11 +116,12 @@ def describe_rounding(task: Task, labels: np.ndarray, logits: np.ndarray, exact:
         `float32`: the metrics of `exact`; `difference`: the metrics of `logits` minus those; `predictions`: how many
         differ, None for a regression; `largest`: the largest difference of a logit.
     """
+    task = with_thresholds(task, labels, exact)
     metrics, exact_metrics = (compute_metrics(task, labels, values) for values in (logits, exact))
     ours, theirs = (predictions_from_logits(task, values) for values in (logits, exact))
     return {
         "float32": exact_metrics,
         "difference": {name: value - exact_metrics[name] for name, value in metrics.items()},
-        "predictions": None if task.is_regression else int(np.sum(ours != theirs)),
+        "predictions": None if task.is_regression else int(np.sum(~same_answers(ours, theirs))),
         "largest": float(np.max(np.abs(logits - exact))),
     }

@@ -1,5 +1,6 @@
 """The explain stage: a page, or text, that shows which tokens the reduced model eliminates."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,10 @@ import numpy as np
 from powerbert_tf.batches.encoded_split import EncodedSplit, encode_split
 from powerbert_tf.batches.padded_batches import prediction_batches
 from powerbert_tf.common.reporting import say
+from powerbert_tf.data.kinds import LABELS, NUMBER
+from powerbert_tf.data.metrics import predictions_from_answers, same_answers
 from powerbert_tf.data.splits import Split, texts_of_lines
+from powerbert_tf.data.tasks import Task
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.reports.word_inspector import (
     Explanation,
@@ -35,6 +39,9 @@ def explain(run: Run, folder: Path) -> dict[str, Any]:
     """
     texts = _given_texts(run) if run.settings.reports.explain_text else _dev_examples(run)
     dense, reduced = run.dense_model(), run.reduced_model()
+    tasks = {"dense": run.task_of("finetune"), "reduced": run.task_of("retrain")}
+    is_multi_label = run.task.kind is LABELS
+    thresholds = {model: task.thresholds for model, task in tasks.items()} if is_multi_label else None
     batches = prediction_batches(texts, run.settings.inference.eval_batch_size)
     explanations = sorted(
         explain_batches(
@@ -43,7 +50,7 @@ def explain(run: Run, folder: Path) -> dict[str, Any]:
             (inputs for inputs, _ in batches),
             batches.order(),
             run.tokenizer.spelled(),
-            run.task.is_regression,
+            run.task.kind,
             texts.labels,
         ),
         key=lambda one: one.number,
@@ -52,16 +59,16 @@ def explain(run: Run, folder: Path) -> dict[str, Any]:
     token_statistics(explanations, fewest=1).to_csv(folder / _WORDS, index=False)
     file = _TEXT if run.settings.reports.format == "text" else _PAGE
     if file == _TEXT:
-        shown = [explanation_text(one, run.task.classes) for one in explanations]
+        shown = [explanation_text(one, run.task.classes, thresholds) for one in explanations]
         (folder / file).write_text("\n\n".join(shown) + "\n", encoding="utf-8")
         say("\n\n".join(shown[:_PRINTED]))
         if len(shown) > _PRINTED:
             say(f"  … and {len(shown) - _PRINTED} more in {file}")
     else:
         title = f"{run.task.name}: what the model reads"
-        page = inspector_page(explanations, title, _facts(run, reduced), run.task.classes)
+        page = inspector_page(explanations, title, _facts(run, reduced), run.task.classes, thresholds)
         (folder / file).write_text(page, encoding="utf-8")
-    return {"examples": len(explanations), "file": file, "disagreements": _disagreements(run, explanations)}
+    return {"examples": len(explanations), "file": file, "disagreements": _disagreements(explanations, tasks)}
 
 
 def _given_texts(run: Run) -> EncodedSplit:
@@ -89,7 +96,11 @@ def _facts(run: Run, reduced: BertClassifier) -> list[str]:
     return facts
 
 
-def _disagreements(run: Run, explanations: list[Explanation]) -> int | None:
-    if run.task.is_regression:
+def _disagreements(explanations: list[Explanation], tasks: Mapping[str, Task]) -> int | None:
+    if tasks["dense"].kind is NUMBER:
         return None
-    return sum(int(np.argmax(one.dense) != np.argmax(one.reduced)) for one in explanations)
+    answers = (
+        predictions_from_answers(task, np.array([getattr(one, model) for one in explanations]))
+        for model, task in tasks.items()
+    )
+    return int(np.sum(~same_answers(*answers)))

@@ -51,19 +51,20 @@ def export_request(
     run: Run, models: Mapping[str, BertClassifier], settings: ExportSettings, elastic: Mapping[str, Any] | None = None
 ) -> ExportRequest:
     """The request to export models of a run, see `ExportRequest`."""
+    task = run.task_of(settings.export_model)
     return ExportRequest(
         models=models,
-        task=run.task,
+        task=task,
         tokenizer=run.tokenizer,
         checkpoint=run.checkpoint,
         settings=settings,
         truncation=run.settings.inputs.truncation,
         samples=_sample_texts(run),
         description=describe_task(
-            run.task,
+            task,
             run.settings.inputs,
             run.tokenizer.lower_case,
-            run.tokenizer.pair_truncation if run.task.is_pair else "",
+            run.tokenizer.pair_truncation if task.is_pair else "",
         ),
         origin={"data": run.dataset.source, "fingerprint": run.fingerprint},
         evaluated=run.folder.result("evaluate"),

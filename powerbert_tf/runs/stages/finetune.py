@@ -21,6 +21,8 @@ def finetune(run: Run, folder: Path) -> dict[str, Any]:
         run.settings.inputs.max_seq_length,
         choices=task.choices,
         classes=() if task.choices > 1 else task.classes,
+        kind=task.kind,
     )
     setup = run.training_setup()
-    return setup.result(train(model, setup, folder, Recipe(title="finetune")))
+    result = setup.result(train(model, setup, folder, Recipe(title="finetune")))
+    return {**result, **run.thresholds(model)}

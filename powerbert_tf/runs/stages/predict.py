@@ -9,11 +9,12 @@ from typing import Any, cast
 import numpy as np
 
 from powerbert_tf.common.reporting import say
+from powerbert_tf.data.kinds import LABELS, NUMBER
 from powerbert_tf.data.metrics import compute_metrics, format_metrics
 from powerbert_tf.data.splits import Split
 from powerbert_tf.data.tasks import GlueTask, OwnTask
 from powerbert_tf.models.classifier import BertClassifier
-from powerbert_tf.prediction.answers import answer_columns, answer_names, probability_columns
+from powerbert_tf.prediction.answers import answer_columns, answer_names, answer_text, probability_columns
 from powerbert_tf.runs.run import Run
 from powerbert_tf.training.evaluation import predict_logits
 
@@ -55,7 +56,7 @@ def _predict_own(run: Run, model: BertClassifier, folder: Path) -> dict[str, Any
     Computes metrics if there are labels.
     """
     logits = _logits(run, model, "test")
-    split, task = run.dataset.splits["test"], cast(OwnTask, run.task)
+    split, task = run.dataset.splits["test"], cast(OwnTask, run.task_of("retrain"))
     given = {**dict(zip(task.text_columns, split.texts, strict=True)), **_labels(task, split)}
     places = (place.rpartition(":") for place in cast(Sequence[str], split.indices))
     known = zip(*given.values(), strict=True)
@@ -82,7 +83,10 @@ def _labels(task: OwnTask, split: Split) -> dict[str, Sequence[str]]:
     if split.labels is None:
         return {}
     labels = np.asarray(split.labels)
-    names = [f"{value:g}" for value in labels] if task.is_regression else [task.classes[one] for one in labels]
+    if task.kind is LABELS:
+        names = [answer_text([task.classes[one] for one in np.flatnonzero(row)]) for row in labels]
+    else:
+        names = [f"{value:g}" for value in labels] if task.kind is NUMBER else [task.classes[one] for one in labels]
     return {task.label_column: names}
 
 

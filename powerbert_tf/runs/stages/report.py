@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from scipy import special
 from sklearn.metrics import confusion_matrix
 
 from powerbert_tf.batches.encoded_split import EncodedSplit
 from powerbert_tf.batches.padded_batches import prediction_batches
 from powerbert_tf.common.files import replacing, write_json
 from powerbert_tf.common.reporting import say
-from powerbert_tf.data.metrics import METRICS, compare_answers
+from powerbert_tf.data.kinds import LABELS, NUMBER, as_two_classes
+from powerbert_tf.data.metrics import METRICS, compare_answers, predictions_from_answers, same_answers
 from powerbert_tf.data.reliability import reliability
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.operations import saving_steps
@@ -85,7 +85,7 @@ def _gather(run: Run) -> dict[str, Any]:
     """The content of a report, as JSON values.
 
     Results of `search` and `pareto` are included if they are there. For a regression, `reliability`, `agreement` and
-    `confusion` are None; otherwise `differences` is.
+    `confusion` are None; otherwise `differences` is. Several labels have no confusion matrix.
     """
     evaluated = run.folder.finished("evaluate")
     dev = run.split("dev")
@@ -97,7 +97,8 @@ def _gather(run: Run) -> dict[str, Any]:
     steps = saving_steps(run.checkpoint.config.encoder_size, reduction.rows, dev.lengths, max_seq_length, narrowed)
     search = run.folder.result("search") if run.settings.search.searches else None
     before = (run.folder.result("retrain") or {}).get("metrics_before", {})
-    answers = _compare_numbers if run.task.is_regression else _compare_classes
+    answers = _compare_numbers if run.task.kind is NUMBER else _compare_classes
+    tasks = {"dense": run.task_of("finetune"), "reduced": run.task_of("retrain")}
     return {
         "verdict": list(judge(evaluated).lines),
         "task": run.task.name,
@@ -121,7 +122,7 @@ def _gather(run: Run) -> dict[str, Any]:
         "mean_length": evaluated["multiply_adds"]["mean_length"],
         "gains": [dataclasses.asdict(step) for step in steps],
         "speedup": evaluated["speedup"],
-        **answers(run.task, logits, cast(np.ndarray, dev.labels), run.dataset.splits["dev"].texts),
+        **answers(tasks, logits, cast(np.ndarray, dev.labels), run.dataset.splits["dev"].texts),
         "pareto": run.folder.result("pareto"),
         "seeds": None,
     }
@@ -171,29 +172,48 @@ def _data(run: Run, dev: EncodedSplit) -> dict[str, Any]:
 
 
 def _compare_classes(
-    task: Task, logits: dict[str, np.ndarray], labels: np.ndarray, texts: Sequence[Sequence[str]]
+    tasks: dict[str, Task], logits: dict[str, np.ndarray], labels: np.ndarray, texts: Sequence[Sequence[str]]
 ) -> dict[str, Any]:
     """How the answers of the two models of a classification differ, and the examples that changed most."""
-    right, still = (np.argmax(values, axis=-1) == labels for values in logits.values())
-    probabilities = {name: special.softmax(values, axis=-1) for name, values in logits.items()}
-    change = (probabilities["reduced"] - probabilities["dense"])[np.arange(len(labels)), labels]
+    task = tasks["dense"]
+    several = task.kind is LABELS
+    probabilities = {name: task.kind.answers(values) for name, values in logits.items()}
+    predictions = {name: predictions_from_answers(tasks[name], values) for name, values in probabilities.items()}
+    right, still = (same_answers(values, labels) for values in predictions.values())
+    gained = probabilities["reduced"] - probabilities["dense"]  # of the right class, or in the right directions
+    change = np.mean(gained * (2.0 * labels - 1), axis=-1) if several else gained[np.arange(len(labels)), labels]
 
-    def answer(values: np.ndarray) -> str:
-        best = int(np.argmax(values))
-        return f"{task.classes[best]} ({values[best]:.2f})"
+    def answer(name: str, row: int) -> str:
+        found = predictions[name][row]
+        numbers = np.flatnonzero(found) if several else [found]
+        return " + ".join(f"{task.classes[at]} ({probabilities[name][row, at]:.2f})" for at in numbers) or "none"
+
+    def named(label: Any) -> str:
+        if not several:
+            return task.classes[label]
+        return " + ".join(task.classes[at] for at in np.flatnonzero(label)) or "none"
 
     def shown(which: np.ndarray, key: np.ndarray) -> list[dict[str, Any]]:
         rows = np.flatnonzero(which)
         rows = rows[np.argsort(key[rows], kind="stable")]
-        answers = {name: [answer(values[row]) for row in rows[:_SHOWN]] for name, values in probabilities.items()}
-        return _examples(rows, texts, [task.classes[labels[row]] for row in rows[:_SHOWN]], answers)
+        answers = {name: [answer(name, row) for row in rows[:_SHOWN]] for name in logits}
+        return _examples(rows, texts, [named(labels[row]) for row in rows[:_SHOWN]], answers)
 
+    both = tasks["dense"], tasks["reduced"]
     return {
-        "reliability": {name: reliability(values, labels) for name, values in logits.items()},
-        "agreement": {"examples": len(labels), **compare_answers(logits["dense"], logits["reduced"], labels)},
-        "confusion": {
-            name: confusion_matrix(labels, np.argmax(values, axis=-1), labels=np.arange(len(task.classes))).tolist()
+        "reliability": {
+            # Each label of each row is an answer of its own, yes or no.
+            name: reliability(as_two_classes(values.ravel()), labels.ravel())
+            if several
+            else reliability(values, labels)
             for name, values in logits.items()
+        },
+        "agreement": {"examples": len(labels), **compare_answers(both, logits["dense"], logits["reduced"], labels)},
+        "confusion": None
+        if several
+        else {
+            name: confusion_matrix(labels, values, labels=np.arange(len(task.classes))).tolist()
+            for name, values in predictions.items()
         },
         "differences": None,
         "examples": {"lost": shown(right & ~still, change), "won": shown(~right & still, -change)},
@@ -201,7 +221,7 @@ def _compare_classes(
 
 
 def _compare_numbers(
-    task: Task, logits: dict[str, np.ndarray], labels: np.ndarray, texts: Sequence[Sequence[str]]
+    _: dict[str, Task], logits: dict[str, np.ndarray], labels: np.ndarray, texts: Sequence[Sequence[str]]
 ) -> dict[str, Any]:
     """How far the numbers of the two models of a regression are apart, and the examples that changed most."""
     numbers = {name: values[:, 0].astype("float64") for name, values in logits.items()}

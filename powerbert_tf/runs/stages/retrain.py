@@ -10,8 +10,9 @@ from powerbert_tf.training.train import retrain_model
 
 def retrain(run: Run, folder: Path) -> dict[str, Any]:
     """Trains the model of the search, or of `--retention_configuration` and its like; returns `result.json`."""
-    result = retrain_model(run.searched_model(), run.dense_model(), run.training_setup(), folder, "retrain")
-    return {**result, **run.reduction().to_json(), **_promised(run, result)}
+    model = run.searched_model()
+    result = retrain_model(model, run.dense_model(), run.training_setup(), folder, "retrain")
+    return {**result, **run.thresholds(model), **run.reduction().to_json(), **_promised(run, result)}
 
 
 def _promised(run: Run, result: dict[str, Any]) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def make_calibration(run: Run, model: BertClassifier, rebuilds: bool = True) -> 
     return Calibration(
         model,
         run.calibration_batches(),
-        run.task.is_regression,
+        run.task.kind,
         search.selection,
         run.settings.training.seed,
         rebuilt,
