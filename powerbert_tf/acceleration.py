@@ -16,7 +16,7 @@ from powerbert_tf.common.errors import InputError, NoGainError
 from powerbert_tf.common.reporting import reporting, say
 from powerbert_tf.data.labelled_tables import LabelledTables, is_in_memory, memory_tables, texts_of
 from powerbert_tf.data.own_data import OwnData
-from powerbert_tf.data.settings import DataSettings
+from powerbert_tf.data.settings import TABLE_FLAGS, DataSettings
 from powerbert_tf.data.splits import Split
 from powerbert_tf.export.saved_model import next_version, write_server_files
 from powerbert_tf.models.classifier import BertClassifier
@@ -38,6 +38,7 @@ from powerbert_tf.search.settings import GIVEN
 from powerbert_tf.training.evaluation import predict_logits
 
 # Settings that `accelerate` has arguments for, or sets itself.
+_TABLE_SETTINGS = (*TABLE_FLAGS, "quoting")
 _NOT_SETTINGS = ("task", "checkpoint", "output_dir", "data_dir", "target_speedup", *GIVEN)
 
 
@@ -172,7 +173,7 @@ def accelerate(
         verbose: 0 for no output, 1 for progress. The report is printed by neither; it is in the returned object.
         **settings: Settings of the run, by the names of its flags: `max_seq_length`, `epochs_retrain`,
             `learning_rate_retrain`, `distillation`, `batch_size`, `metric`, `max_loss`, `latency_batch_size`, `seed`
-            and so on.
+            and so on; of a table, `delimiter`, `encoding`, `columns` and `quoting`.
 
     Returns:
         The reduced model with its report, which can predict and be exported.
@@ -182,6 +183,7 @@ def accelerate(
             target is out of reach. All this is found before anything is searched or trained.
         OSError: A file cannot be read or written.
     """
+    of_tables = {name: settings.pop(name) for name in _TABLE_SETTINGS if name in settings}
     _check_settings(settings, retrain)
     if output_dir is not None and Path(output_dir).exists() and any(Path(output_dir).iterdir()):
         raise InputError(f"output_dir={output_dir}: holds files; expected a new or empty folder.")
@@ -194,6 +196,7 @@ def accelerate(
         label_column=label_column if isinstance(label_column, str) else ",".join(label_column),
         label_separator=label_separator,
         on_bad_row=on_bad_row,
+        **of_tables,
     )
     given, tables = _read(data, dev_data, columns, name)
     own = load_labeled(trained, given, name, tables)
@@ -243,7 +246,7 @@ def _accelerate(settings: Settings, own: OwnData, checkpoint: Checkpoint, retrai
 
 
 def _check_settings(settings: dict[str, Any], retrain: bool) -> None:
-    known = [name for name in FIELDS if name not in _NOT_SETTINGS]
+    known = [*(name for name in FIELDS if name not in _NOT_SETTINGS), *_TABLE_SETTINGS]
     unknown = [name for name in settings if name not in known]
     if unknown:
         raise InputError(f"{unknown[0]}: no setting of accelerate; expected one of {', '.join(known)}.")

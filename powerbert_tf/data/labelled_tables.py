@@ -61,6 +61,11 @@ class LabelledTables:
         """Opens the first table of a split, for its columns."""
         return next(iter(self.splits[split]()))
 
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Names of the classes in the order of their numbers, where the training data tells them; else empty."""
+        return self.first("train").class_names.get(self.label_column, ())
+
     def rows(self, split: str) -> Iterator[tuple[OpenTable, Row]]:
         """Reads the rows of a split, each with its table."""
         for table in self.splits[split]():

@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _SHARE_OF_NUMBERS = 0.9  # of the labels of a regression; the others are bad rows
 _LARGEST = float(np.finfo(np.float32).max)
 _NO_VALUE = ("nan", "NaN")  # written for a missing value
-_NO_LABEL = ("-", "-1", "-1.0")  # of rows that annotators did not agree on, in SNLI and in Hugging Face's data sets
+NO_LABEL = ("-", "-1", "-1.0")  # of rows that annotators did not agree on, in SNLI and in Hugging Face's data sets
 _MOST_NAMED = 10  # classes in the reason why a label is none
 _LONGEST_SHOWN = 40  # characters of a label in a message
 _MOST_CLASSES = 0.5  # times the rows: a column with more is no label
@@ -55,7 +55,7 @@ class LabelReader:
         if not self._numbers:
             return f"the label {shortened(spelling)} is no finite number"
         unlabeled = "; it marks rows without a label, unless classes in task.json list it"
-        return f"the label {shortened(spelling)} is none of {self._known}{unlabeled if spelling in _NO_LABEL else ''}"
+        return f"the label {shortened(spelling)} is none of {self._known}{unlabeled if spelling in NO_LABEL else ''}"
 
 
 def shortened(spelling: str) -> str:
@@ -83,7 +83,7 @@ def _without_marks(found: set[str]) -> set[str]:
 
     They are classes beside a `+`, or among numbers that are not 0 to C - 1; so is -1 beside 0 and 1.
     """
-    named = found.difference(_NO_LABEL)
+    named = found.difference(NO_LABEL)
     values = {parse_number(name) for name in named}
     marks_numbers = None in values or (len(values) > 2 and values == set(range(len(values))))
     if len(named) < 2 or "+" in named:

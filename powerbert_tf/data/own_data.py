@@ -125,8 +125,9 @@ def load_own_data(
     return OwnData(task, dataset, rejected, settings, summary)
 
 
-def label_spellings(settings: DataSettings, tables: LabelledTables | None = None) -> set[str]:
-    """Returns the labels of the training data as they are spelled, good ones and bad ones; of lists, what is in them.
+def label_spellings(settings: DataSettings, tables: LabelledTables | None = None) -> tuple[set[str], Sequence[str]]:
+    """Returns the labels of the training data as they are spelled, good ones and bad ones, of lists what is in them; and
+    `tables.class_names`.
 
     Raises:
         InputError: A file or a column is missing.
@@ -134,12 +135,13 @@ def label_spellings(settings: DataSettings, tables: LabelledTables | None = None
     tables = _with_columns(tables or find_tables(settings), settings)
     found = {_label(row, tables)[0] for _, row in tables.rows("train")} - {""}
     if not settings.multi_label:
-        return found
+        return found, tables.class_names
     form = _find_form(list(found), settings, tables)
     if form.size:
-        return {str(number) for number in range(form.size)}
+        return {str(number) for number in range(form.size)}, tables.class_names
     read = {spelling: form.read(spelling) for spelling in found}
-    return {name for spelling, names in read.items() for name in ((spelling,) if names is None else names)}
+    inside = {name for spelling, names in read.items() for name in ((spelling,) if names is None else names)}
+    return inside, tables.class_names
 
 
 def _find_kind(
@@ -172,7 +174,8 @@ def _find_names(form: ListForm | None, spellings: Sequence[str], tables: Labelle
                 f"--label_column={tables.label_column}: some rows have a list, such as {shortened(several)}, and most "
                 "have not; expected a list in each row, or in none."
             )
-        return find_classes(spellings, tables.label_column)
+        classes, names = find_classes(spellings, tables.label_column), tables.class_names
+        return tuple(sorted(classes, key=names.index)) if set(classes) <= set(names) else classes
     if len(tables.label_columns) > 1:
         return tables.label_columns
     return find_labels(form, spellings, tables.label_column)
@@ -198,7 +201,8 @@ def _with_columns(tables: LabelledTables, settings: DataSettings) -> LabelledTab
         raise InputError(f"--text_column: missing; {table.expected}.")
     if not label:
         raise InputError(f"--label_column: missing; {table.expected}.")
-    labels = split_columns(label, table.columns)
+    texts, labels = (tuple(map(table.name_of, names)) for names in (texts, split_columns(label, table.columns)))
+    label = ",".join(labels)
     flags = [("text_column", texts[0]), ("text_pair_column", texts[-1]), *(("label_column", one) for one in labels)]
     for flag, column in flags:
         if problem := table.column_problem(column):

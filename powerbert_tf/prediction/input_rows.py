@@ -53,6 +53,8 @@ class InputRows:
     Attributes:
         columns: All columns of the input; for JSON lines, those of the first row.
         is_uniform: Whether each row has exactly these columns.
+        read_as: How the first file is read, for the user; empty for Parquet.
+        texts: Columns of the one or two texts.
         answer_columns: Columns of the answers, which the input may not have.
 
     Args:
@@ -89,7 +91,8 @@ class InputRows:
         first = self._open(0)
         # Opening standard input twice would lose what has been read of it.
         self._opened: tables.OpenTable | None = first
-        self.columns, self.is_uniform = first.columns, first.uniform
+        self.columns, self.is_uniform, self.read_as = first.columns, first.uniform, first.read_as
+        self.texts = tuple(map(first.name_of, self.texts))
         self._check_columns(first)
 
     def _open(self, number: int) -> tables.OpenTable:

@@ -121,6 +121,8 @@ def predict_files(request: PredictRequest, overwrite: bool = False) -> Path:
         if shards.progress.complete:
             say(f"{folder}: already there, reused; --overwrite predicts again")
             return folder
+        if source.read_as:
+            say(f"{source.paths[0]} read as: {source.read_as}")
         if source.from_standard_input:
             say("standard input: a run that is interrupted cannot be resumed")
         if shards.progress.shards:

@@ -11,6 +11,7 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.label_lists import NO_SEPARATOR
 from powerbert_tf.data.labelled_tables import LabelledTables
+from powerbert_tf.data.labels import NO_LABEL
 from powerbert_tf.data.metrics import format_metrics
 from powerbert_tf.data.own_data import OwnData, label_spellings, load_own_data
 from powerbert_tf.data.settings import DataSettings
@@ -84,13 +85,15 @@ def load_labeled(
         settings = dataclasses.replace(settings, multi_label=True)
     else:
         settings = dataclasses.replace(settings, label_separator=settings.label_separator or NO_SEPARATOR)
-    found = label_spellings(settings, tables)
+    found, names = label_spellings(settings, tables)
     # Numbers are taken only if all labels are: a rating from 1 to 5 is no number of a class from 0. Of names, some are
     # enough, as the rows of the others are then named.
     if found & set(trained.classes):
         spelled = trained.classes
-    elif found <= set(numbers) and not _name_other_numbers(trained.classes):
+    elif found.difference(NO_LABEL) <= set(numbers) and not _name_other_numbers(trained.classes):
         spelled = numbers
+    elif not trained.classes and len(names) == trained.num_outputs:
+        spelled = tuple(names)  # of the numbers, which a file of `datasets` has
     else:
         shown = sorted(found)[:_SHOWN_LABELS]
         labels = ", ".join(shown) + (", ..." if len(found) > len(shown) else "")
@@ -100,7 +103,7 @@ def load_labeled(
             f"{trained.checkpoint.name}; classes= names them, in the order of its outputs."
         )
     own = load_own_data(settings, name, spelled, tables)
-    named = trained.classes or numbers  # whichever of them the data has
+    named = trained.classes or spelled  # whichever of them the data has
     task = dataclasses.replace(own.task, classes=named)
     return dataclasses.replace(own, task=task, dataset=dataclasses.replace(own.dataset, classes=named))
 

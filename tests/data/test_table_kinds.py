@@ -1,6 +1,7 @@
 """Tables as people have them: each kind is read as pandas reads it when told how, or is refused by name."""
 
 import json
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -113,6 +114,7 @@ DELIMITERS = {
     "commas in the header": ("text, whole\tlabel\na, b\t1\nc\t0\n", {"sep": "\t"}),
     "one column": ("text\na; b\nc\n", {"sep": ","}),
     "all quoted": (csv_of(sep=";", quoting=1), {"sep": ";"}),
+    "line ends of an old Macintosh": ("text;label\ra;1\rb;0\r", {"sep": ";"}),
 }
 
 
@@ -221,6 +223,25 @@ def test_a_long_json_array_is_read_in_pieces(tmp_path):
     assert [first.values, *(row.values for row in table.rows)] == rows
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".jsonl", ".json", ".parquet"])
+def test_memory_does_not_grow_with_the_rows(tmp_path, suffix):
+    count = 20_011  # as objects, more than 10 MiB
+    frame = pd.DataFrame({"text": [f"text number {number} é" for number in range(count)], "label": "x"})
+    path = tmp_path / f"t{suffix}"
+    if suffix == ".parquet":
+        frame.to_parquet(path)
+    elif suffix.startswith(".csv"):
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_json(path, orient="records", lines=suffix == ".jsonl")
+    table = open_table(str(path))
+    tracemalloc.start()
+    assert sum(1 for _ in table.rows) == count
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**21
+
+
 def test_zipped_files(tmp_path):
     for name, inner in (("t.csv.zip", "t.csv"), ("archive.zip", "data/train.csv"), ("t.tsv.zip", "t.tsv")):
         content = csv_of(sep="\t" if inner.endswith("tsv") else ",")
@@ -256,6 +277,8 @@ def test_class_names_in_the_metadata_of_parquet(tmp_path, kind):
     rows = list(open_table(str(path), typed=True).rows)
     assert [row.cells["label"] for row in rows] == ["happy", "sad", "cross", None, None]
     assert [row.values["label"] for row in rows] == [1, 0, 2, -1, None]
+    pyarrow.parquet.write_table(pyarrow.concat_tables([table[:3]] * 7), path)
+    assert load(path).task.classes == ("sad", "happy", "cross")  # in the order of their numbers
 
 
 def test_parquet_with_a_doubled_column(tmp_path):
@@ -292,6 +315,13 @@ def test_one_text_of_a_pair_may_be_empty(tmp_path, suffix, empty):
         path.write_text(path.read_text() + ",,x\n")
         with pytest.raises(InputError, match=r"t\.csv:17: one and two are empty"):
             load_own_data(DataSettings(**flags))
+
+
+def test_a_flag_may_name_a_column_with_the_blanks_of_its_header(tmp_path):
+    path = written(tmp_path / "t.csv", " text, label \n" + "a,x\nb,y\n" * 7)
+    for text, label in (("text", "label"), (" text", " label ")):
+        own = load_own_data(DataSettings(train_file=str(path), text_column=text, label_column=label))
+        assert (own.task.text_columns, own.task.label_column) == (("text",), "label")
 
 
 def load(path, **flags):

@@ -89,7 +89,7 @@ def test_any_bytes_are_read_or_named(tmp_path, suffix, data):
     path.write_bytes(data)
     rows, error = read_or_error(path)
     assert error is None or str(path) in error
-    lines = data.count(b"\n") + 1
+    lines = data.count(b"\n") + data.count(b"\r") + 1
     for row in rows:
         assert 1 <= row.line <= lines
         assert row.cells or row.problem
@@ -251,12 +251,13 @@ def test_a_folder_of_text_files_for_each_class(tmp_path):
     [
         ("t.csv", b"", "t.csv: the file is empty; expected a header"),
         ("t.jsonl", b"\n", "t.jsonl: the file is empty; expected a JSON object a line, an array"),
-        ("t.csv", b"a,b\r1,2\r", "t.csv:1: a carriage return in the header"),
+        ("t.csv", b"a,b\rc\n1,2\n", "t.csv:1: a carriage return in the header"),
         ("t.csv", b"\xff\xfea\0,\0\0\xdc", "t.csv:1: cannot be read as utf-16 ("),
         ("t.csv", b"\xe9,b\n", "t.csv: not UTF-8, and does not look like a Western language in cp1252; pass its --enc"),
         ("t.csv", b'"a,b\n1,2\n', "t.csv:1: the header cannot be read: a quote"),
         ("t.parquet", b"PAR1", "t.parquet: cannot be read as Parquet"),
-        ("t.xlsx", b"", "t.xlsx: its name does not tell a format; expected .csv, .tsv, .jsonl"),
+        ("t.xlsx", b"", "t.xlsx: a spreadsheet; save it as CSV"),
+        ("t.docx", b"", "t.docx: its name does not tell a format; expected .csv, .tsv, .jsonl"),
         ("t.csv.gz", b"a,b\n", "t.csv.gz:1: cannot be read"),
         ("no.csv", None, "no.csv: cannot be read (No such file or directory)"),
     ],

@@ -18,6 +18,7 @@ _MAKERS = {
     "safetensors header": "checkpoint_kinds:safetensors",
     "vocab.txt": "checkpoint_kinds:vocabulary",
     "TSV": "run_kinds:tsv",
+    "table": "run_kinds:tables",
     "retention.json": "run_kinds:retention",
     "task.json": "run_kinds:task",
     "result.json": "run_kinds:result",

@@ -10,6 +10,7 @@ from typing import Any, cast
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 from absl import flags
 from absl.testing import flagsaver
 
@@ -74,6 +75,67 @@ def tsv(folder: Path) -> Kind:
         require(len(rows) + rows.bad_rows == len(written) - 1, "not all rows")
         if rows.labels is not None:
             require(bool(np.all(np.isfinite(rows.labels))), "labels that are no numbers")
+
+    return Kind(tuple(bytes([which]) + content for which, content in enumerate(sound)), mutate, read)
+
+
+def tables(folder: Path) -> Kind:
+    """Tables of your own, as other programs write them."""
+    folder.mkdir(parents=True)
+    columns = {
+        "id": range(41),
+        "text": [f'one, "{number}" \xe9t\xe9' for number in range(41)],
+        "label": ["a", "b"] * 20 + ["a"],
+    }
+    frame = pd.DataFrame(columns)
+    frame.to_csv(folder / "own.csv", index=False)
+    frame.to_csv(folder / "semicolons.csv", index=False, sep=";", encoding="cp1252", lineterminator="\r\n")
+    frame.to_csv(folder / "wide.csv", index=False, sep="\t", encoding="utf-16")
+    frame.to_csv(folder / "escaped.csv", index=False, doublequote=False, escapechar="\\")
+    frame.to_csv(folder / "own.csv.zip", index=False)
+    frame.to_csv(folder / "own.csv.gz", index=False)
+    frame.to_json(folder / "own.jsonl", orient="records", lines=True)
+    frame.to_json(folder / "array.json", orient="records", indent=1)
+    frame.to_json(folder / "columns.json")
+    frame.to_parquet(folder / "own.parquet")
+    paths = sorted(folder.iterdir())
+    sound = [path.read_bytes() for path in paths]
+    words = [
+        b",",
+        b";",
+        b'"',
+        b'\\"',
+        b"\n",
+        b"\r\n",
+        b"\r",
+        b"\xe9",
+        b"\0",
+        b"sep=;\n",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b"PAR1",
+        b"\\u0000",
+    ]
+
+    def mutate(draw: random.Random) -> bytes:
+        which = draw.randrange(len(sound))
+        return bytes([which]) + mutate_bytes(sound[which], draw, words)
+
+    def read(data: bytes) -> None:
+        path = paths[data[0]]
+        path.write_bytes(data[1:])
+        given = {"train_file": str(path), "text_column": "text", "label_column": "label"}
+        for on_bad_row in ("error", "skip"):
+            _, own = read_request({**given, "on_bad_row": on_bad_row})
+            assert own is not None
+            splits = own.dataset.splits.values()
+            require(
+                all(split.labels is not None and np.all(np.isfinite(split.labels)) for split in splits), "no labels"
+            )
+            require(all(text.strip() for split in splits for text in split.texts[0]), "rows without text")
+            require(on_bad_row == "skip" or not own.rejected, "rows left out")
 
     return Kind(tuple(bytes([which]) + content for which, content in enumerate(sound)), mutate, read)
 

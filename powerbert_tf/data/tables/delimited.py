@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.wording import counted
-from powerbert_tf.data.tables.lines import Pushback, Text
+from powerbert_tf.data.tables.lines import Pushback, Text, number_lines
 from powerbert_tf.data.tables.rows import OpenTable, Row, TableFormat, column_names, text_problem
 
 _DELIMITERS = ",;\t|"
@@ -76,12 +76,15 @@ def open_delimited(text: Text, table_format: TableFormat, delimiter: str) -> Ope
         delimiter: The one that the name of the file tells; it wins if others do as well.
 
     Raises:
-        InputError: There is no header, its lines end with carriage returns alone, or the file cannot be read.
+        InputError: There is no header, or the file cannot be read.
     """
     path, lines = text.path, Pushback(text.lines())
     first = next(lines, None)
     if first is None:
         raise InputError(f"{path}: the file is empty; expected a header with column names, then rows.")
+    if _RETURN in first[1] and not first[1].endswith("\n"):  # the whole file, with the line ends of an old Macintosh
+        lines = Pushback(number_lines([first[1].replace(_RETURN, "\n")], path))
+        first = next(lines)
     end = "\r\n" if first[1].endswith("\r\n") else "\n"
     separator = _SEPARATOR.fullmatch(first[1])
     if separator:

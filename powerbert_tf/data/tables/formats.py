@@ -18,6 +18,7 @@ TEXT, LABEL = "text", "label"  # columns of a table of class folders
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson")
 _JSON = (*_JSON_LINES, ".json")
+_SPREADSHEETS = (".xlsx", ".xls", ".ods")
 _UNLABELED = "unsup"  # IMDB's folder of reviews without a label
 
 
@@ -82,6 +83,8 @@ def open_table(path: str, table_format: TableFormat | None = None, typed: bool =
     if suffix in _DELIMITERS or table_format.delimiter:
         text = Text(path, compression, table_format.encoding)
         return open_delimited(text, table_format, _DELIMITERS.get(suffix, table_format.delimiter))
+    if suffix in _SPREADSHEETS:
+        raise InputError(f"{path}: a spreadsheet; save it as CSV.")
     raise InputError(
         f"{path}: its name does not tell a format; expected {', '.join((*_DELIMITERS, *_JSON, *PARQUET))}, also "
         f"with {', '.join(COMPRESSIONS)} behind it (not Parquet), a folder of text files for each class, or a file of "

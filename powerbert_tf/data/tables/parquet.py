@@ -24,13 +24,16 @@ def is_parquet(path: str) -> bool:
 
 
 def read_schema(path: str) -> pyarrow.Schema:
-    """Reads the schema of a Parquet file.
+    """Reads the schema of a Parquet file, its columns named as in its table.
 
     Raises:
         InputError: The file cannot be read.
     """
     try:
-        return pyarrow.parquet.read_schema(path)
+        schema = pyarrow.parquet.read_schema(path)
+        names, _ = column_names(schema.names)
+        fields = [field.with_name(name) for field, name in zip(schema, names, strict=True)]
+        return pyarrow.schema(fields, schema.metadata)
     except _ERRORS as error:
         raise _damaged_parquet(path, error) from None
 
@@ -61,7 +64,7 @@ def open_parquet(path: str, names: Sequence[str], typed: bool) -> OpenTable:
         raise InputError(f"--columns: is for tables without a header; {path} has one.")
     meter = Meter()
     rows = _rows(path, file, columns, [classes.get(name) for name in schema.names], typed, meter)
-    return OpenTable(path, columns, rows, meter=meter, doubled=doubled)
+    return OpenTable(path, columns, rows, meter=meter, doubled=doubled, class_names=classes)
 
 
 def _class_names(schema: pyarrow.Schema) -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from powerbert_tf.data.tables.lines import ENCODING, Meter
@@ -83,6 +83,7 @@ class OpenTable:
         meter: Measures how much of the file has been read.
         doubled: Names that several columns share; the columns are `name`, `name.1` and so on, as in pandas.
         read_as: How the file was read, such as its delimiter, for the user.
+        class_names: Column -> names of its classes in the order of their numbers, where the file tells them.
     """
 
     file: str
@@ -92,6 +93,11 @@ class OpenTable:
     meter: Meter = dataclasses.field(default_factory=Meter)
     doubled: frozenset[str] = frozenset()
     read_as: str = ""
+    class_names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+    def name_of(self, given: str) -> str:
+        """Returns the column that a flag names, with or without the blanks that its header has around it."""
+        return given if given in self.columns or given.strip() not in self.columns else given.strip()
 
     def column_problem(self, column: str) -> str:
         """Returns why a column cannot be read; empty if it can."""
