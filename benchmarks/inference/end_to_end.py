@@ -99,7 +99,7 @@ def measure(run: Any, configuration: Any, batch_size: int, rounds: int, toleranc
     Raises:
         RuntimeError: Logits depend on padding.
     """
-    from powerbert_tf.data.metrics import compute_metrics, predictions_from_logits
+    from powerbert_tf.data.metrics import compute_metrics, predictions_from_logits, same_answers
     from powerbert_tf.models.classifier import with_retention
     from powerbert_tf.models.compilation import compiled
 
@@ -120,7 +120,7 @@ def measure(run: Any, configuration: Any, batch_size: int, rounds: int, toleranc
         same, expected = (
             predictions_from_logits(run.task, which[0].logits) for which in (answers, found[model, _GROUPED])
         )
-        differ = 0 if run.task.is_regression else int(np.sum(same != expected))
+        differ = 0 if run.task.is_regression else int(np.sum(~same_answers(same, expected)))
         metrics = compute_metrics(run.task, labels, answers[0].logits)
         rows.append(summarize(model, padding, answers, metrics, differ))
     return rows

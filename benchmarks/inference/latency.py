@@ -102,6 +102,7 @@ def _load_keras(model: str, folder: str, data_dir: str):
     import keras
 
     from benchmarks.common.runs import read_run
+    from powerbert_tf.export.signatures import linked
     from powerbert_tf.latency.timing import input_tensors
     from powerbert_tf.models.compilation import compiled
 
@@ -110,10 +111,19 @@ def _load_keras(model: str, folder: str, data_dir: str):
 
     def answers(inputs):
         logits = infer(input_tensors(inputs))
-        values = logits[:, 0] if run.task.is_regression else keras.ops.softmax(logits, axis=-1)
-        return keras.ops.convert_to_numpy(values)
+        return keras.ops.convert_to_numpy(linked(run.task.kind, logits))
 
     return answers
+
+
+def _logits(kind: Any, answers: np.ndarray) -> np.ndarray:
+    """Logits `[n, C]` of answers; of a softmax, up to a constant, and of a regression the numbers themselves."""
+    from powerbert_tf.data.kinds import CLASSES, LABELS
+
+    likely = np.clip(answers, 1e-30, None)
+    if kind is LABELS:
+        return np.log(likely) - np.log(np.clip(1 - answers, 1e-30, None))
+    return np.log(likely) if kind is CLASSES else answers
 
 
 def _load_form(form: str, folder: Path, model: str, threads: int):
@@ -275,10 +285,8 @@ def main(_: Sequence[str]) -> None:
         for engine in engines:
             found = measure(engine, given, FLAGS.rounds, FLAGS.limit, log)
             for rows in found.values():
-                # Logarithms of probabilities are logits up to a constant; scores of a regression are their own.
                 answers = np.array(rows.pop("answers"), "float32")
-                logits = answers if run.task.is_regression else np.log(np.maximum(answers, 1e-30))
-                rows["metrics"] = compute_metrics(run.task, labels, logits)
+                rows["metrics"] = compute_metrics(run.task, labels, _logits(run.task.kind, answers))
             results[engine] = found
     report = {
         **surroundings("benchmarks.inference.latency"),

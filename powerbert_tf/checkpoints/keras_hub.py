@@ -259,6 +259,7 @@ def _describe(name: str, model: Any, load: Callable[[], keras.layers.Layer], pre
         getattr(preprocessor, "sequence_length", None),
         pair_truncation=getattr(preprocessor, "truncate", ROUND_ROBIN),
         ids_of=lambda texts: [list(ids) for ids in tokenizer()(list(texts))],
+        is_multi_label=head is not None and _activation(head) == "sigmoid",
     )
 
 
@@ -283,14 +284,19 @@ def _architecture_of(name: str, model: Any, backbone: Any) -> str:
     return str(architecture)
 
 
+def _activation(head: Any) -> str:
+    return str(keras.activations.serialize(head.activation))
+
+
 def _check_head(name: str, head: Any, backbone: Any) -> None:
-    activation = keras.activations.serialize(head.activation)
-    if activation not in ("linear", "softmax"):
+    activation = _activation(head)
+    if activation not in ("linear", "softmax", "sigmoid"):
         raise InputError(
-            f"checkpoint {name}: its head ends in {activation}; expected logits, or a softmax over two or more classes."
+            f"checkpoint {name}: its head ends in {activation}; expected logits, or a softmax or sigmoids of two or "
+            "more classes."
         )
-    if activation == "softmax" and head.num_classes == 1:
-        raise InputError(f"checkpoint {name}: a softmax over one class; expected two or more, or no activation.")
+    if activation != "linear" and head.num_classes == 1:
+        raise InputError(f"checkpoint {name}: a {activation} over one class; expected two or more, or no activation.")
     if getattr(head, "hidden_dim", backbone.hidden_dim) != backbone.hidden_dim:
         raise InputError(
             f"checkpoint {name}: its head has hidden_dim={head.hidden_dim}; expected {backbone.hidden_dim}, the "

@@ -126,8 +126,9 @@ def load_own_data(
 
 
 def label_spellings(settings: DataSettings, tables: LabelledTables | None = None) -> tuple[set[str], Sequence[str]]:
-    """Returns the labels of the training data as they are spelled, good ones and bad ones, of lists what is in them; and
-    `tables.class_names`.
+    """Returns the labels of the training data as they are spelled, and `tables.class_names`.
+
+    Good ones and bad ones; of lists, what is in them.
 
     Raises:
         InputError: A file or a column is missing.
@@ -149,9 +150,11 @@ def _find_kind(
 ) -> tuple[Kind, ListForm | None]:
     """Whether labels are classes, any number of labels, which have a form, or numbers."""
     if settings.regression:
-        if settings.multi_label or len(tables.label_columns) > 1:
+        several = settings.multi_label or settings.label_separator not in ("", NO_SEPARATOR)
+        if several or len(tables.label_columns) > 1:
             raise InputError(
-                "--regression: is for one number a row; expected no --multi_label, and one --label_column."
+                "--regression: is for one number a row; expected one --label_column, no --multi_label and no "
+                "--label_separator."
             )
         return NUMBER, None
     if settings.multi_label or len(tables.label_columns) > 1 or find_form(spellings, settings.label_separator):
@@ -354,6 +357,10 @@ def _describe_lists(task: OwnTask, labels: np.ndarray) -> list[str]:
     without = int(np.count_nonzero(of_rows == 0))
     split = f", with {task.label_separator!r} between" if task.label_separator else ""
     lines = [f"  {of_rows.mean():.2f} labels a row on average{split}; {without:,} training rows have none"]
+    absent = [task.classes[at] for at in np.flatnonzero(labels.sum(axis=0, dtype="int64") == 0)]
+    if absent:
+        more = f" and {len(absent) - _MOST_LISTED} more" if len(absent) > _MOST_LISTED else ""
+        lines.append(f"  WARNING: no training row has {', '.join(absent[:_MOST_LISTED])}{more}")
     if np.all(of_rows == 1):
         lines.append("  WARNING: each row has one label; without --multi_label, names in a column are classes")
     return lines

@@ -173,7 +173,7 @@ class Run:
         if self.task.kind is not LABELS:
             return {}
         rows = self.split(self.choosing)
-        logits = predict_logits(model, rows, self.settings.inference)
+        logits = predict_logits(model, rows, self.settings.inference.in_plain_graph())  # it runs once
         return {"thresholds": list(choose_thresholds(cast(np.ndarray, rows.labels), logits))}
 
     def task_of(self, stage: str) -> Task:

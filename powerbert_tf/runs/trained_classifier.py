@@ -9,7 +9,7 @@ from powerbert_tf.checkpoints import Checkpoint, find_checkpoint, load_classifie
 from powerbert_tf.checkpoints.names import HEAD
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.reporting import say
-from powerbert_tf.data.label_lists import NO_SEPARATOR
+from powerbert_tf.data.label_lists import NO_SEPARATOR, read_list
 from powerbert_tf.data.labelled_tables import LabelledTables
 from powerbert_tf.data.labels import NO_LABEL
 from powerbert_tf.data.metrics import format_metrics
@@ -86,6 +86,7 @@ def load_labeled(
     else:
         settings = dataclasses.replace(settings, label_separator=settings.label_separator or NO_SEPARATOR)
     found, names = label_spellings(settings, tables)
+    _require_kind(trained, any(read_list(one) is not None for one in found))
     # Numbers are taken only if all labels are: a rating from 1 to 5 is no number of a class from 0. Of names, some are
     # enough, as the rows of the others are then named.
     if found & set(trained.classes):
@@ -103,9 +104,19 @@ def load_labeled(
             f"{trained.checkpoint.name}; classes= names them, in the order of its outputs."
         )
     own = load_own_data(settings, name, spelled, tables)
+    _require_kind(trained, own.task.is_multi_label)
     named = trained.classes or spelled  # whichever of them the data has
     task = dataclasses.replace(own.task, classes=named)
     return dataclasses.replace(own, task=task, dataset=dataclasses.replace(own.dataset, classes=named))
+
+
+def _require_kind(trained: TrainedClassifier, has_lists: bool) -> None:
+    """Refuses rows with any number of labels for a model that answers one class."""
+    if has_lists and not trained.checkpoint.is_multi_label:
+        raise InputError(
+            f"labels: several a row; {trained.checkpoint.name} answers one class of {trained.num_outputs}. Expected "
+            "one label a row, or a model whose config.json has the problem_type multi_label_classification."
+        )
 
 
 def _name_other_numbers(classes: Sequence[str]) -> bool:

@@ -26,6 +26,7 @@ from tiny_pieces import HARD
 from powerbert_tf import load_classifier
 from powerbert_tf.checkpoints import find_checkpoint
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.kinds import LABELS
 from powerbert_tf.tokenizers.files import load_tokenizer
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
@@ -213,7 +214,8 @@ def test_pieces_of_albert_are_those_of_keras_hub_on_hard_texts():
 @pytest.mark.parametrize(
     ("architecture", "arguments", "message"),
     [
-        ("bert", {"activation": "sigmoid"}, "its head ends in sigmoid; expected logits, or a softmax"),
+        ("bert", {"activation": "tanh"}, "its head ends in tanh; expected logits, or a softmax or sigmoids"),
+        ("bert", {"activation": "sigmoid", "num_classes": 1}, "a sigmoid over one class"),
         ("bert", {"activation": "softmax", "num_classes": 1}, "a softmax over one class"),
         ("distilbert", {"hidden_dim": 41}, "its head has hidden_dim=41; expected 35"),
         ("roberta", {"hidden_dim": 41}, "its head has hidden_dim=41; expected 35"),
@@ -230,6 +232,14 @@ def test_a_softmax_is_left_to_whoever_wants_probabilities():
     theirs, inputs = make_classifier(KINDS["bert"], activation="softmax"), inputs_for()
     logits = ops.convert_to_numpy(load_classifier(theirs, NUM_CLASSES, N)(inputs))
     np.testing.assert_allclose(ops.softmax(logits), logits_of(theirs, inputs, KINDS["bert"]), atol=1e-6)
+
+
+def test_sigmoids_are_those_of_several_labels():
+    theirs, inputs = make_classifier(KINDS["bert"], activation="sigmoid"), inputs_for()
+    assert find_checkpoint(theirs).is_multi_label
+    logits = ops.convert_to_numpy(load_classifier(theirs, NUM_CLASSES, N, kind=LABELS)(inputs))
+    np.testing.assert_allclose(ops.sigmoid(logits), logits_of(theirs, inputs, KINDS["bert"]), atol=1e-6)
+    assert not find_checkpoint(make_classifier(KINDS["bert"])).is_multi_label
 
 
 def test_models_of_other_kinds_are_named():

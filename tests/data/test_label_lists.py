@@ -152,6 +152,11 @@ def test_lists_are_read_as_they_are_printed(spelling, found):
         ({"a": [0, 1, 1, 0, 1, 1, None], "b": 1}, {"label_column": "a,b"}, r"data\.jsonl:7: a is empty; expected 0 or"),
         ({"a": [1] * 7}, {"label_column": "a,b"}, r"data\.jsonl:1: no b"),
         ({"labels": LISTS}, {"regression": True, "multi_label": True}, "--regression: is for one number a row"),
+        (
+            {"labels": ["1|2"] * 7},
+            {"regression": True, "label_separator": "|"},
+            "--regression: is for one number a row",
+        ),
         ({"a": 1, "b": 0}, {"label_column": "a,b", "label_separator": "|"}, r"--label_separator=\|: is for one column"),
         ({"labels": [["a"]] * 7}, {}, "--label_column=labels: 'a' alone occurs; expected two labels or more"),
         ({"labels": [[]] * 7}, {}, "--label_column=labels: no row has a label"),
@@ -203,6 +208,13 @@ def test_the_dev_set_has_a_share_of_each_label(tmp_path):
     assert dev.any(axis=0).all()
     np.testing.assert_allclose(dev.sum(axis=0) / having.sum(axis=0), 0.2, atol=0.12)
     assert load_own_data(settings).dataset.splits["dev"].texts == own.dataset.splits["dev"].texts
+
+
+def test_labels_that_no_row_has_are_warned_about(tmp_path):
+    columns = {"a": [0, 1, 1, 0, 1, 1, 0], "b": 0, "c": [1] * 7}
+    own = load(tmp_path / "data.csv", columns, label_column="a,b,c")
+    assert "WARNING: no training row has b" in own.summary
+    assert own.dataset.splits["train"].labels.sum(axis=0).tolist() == [4, 0, 7]
 
 
 def test_names_of_labels_are_found_in_lists(tmp_path):

@@ -215,11 +215,30 @@ def test_a_trained_classifier_with_several_labels_is_accelerated(classifier, for
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([["anger", "envy"], []] * 7, "the label 'envy'|envy"),
-        (np.ones((15, 5), int), "labels: "),
-        (np.linspace(0, 1, 15), "labels: "),
+        ([["anger", "envy"], []] * 7, "the label 'envy' is none of anger, fear, joy"),
+        ([["envy"], []] * 7, "labels: envy; expected anger, fear, joy or numbers from 0 to 2"),
+        ([[3, 1], [2]] * 7, "labels: 1, 2, 3; expected anger, fear, joy or numbers from 0 to 2"),
+        (np.ones((15, 5), int), "labels: 0, 1, 2, 3, 4; expected anger, fear, joy or numbers from 0 to 2"),
+        (np.linspace(0, 1, 15), "labels: 0, "),
     ],
 )
 def test_labels_that_are_not_the_models_are_refused(classifier, labels, message):
     with pytest.raises(InputError, match=message):
         powerbert_tf.accelerate(classifier, (["a b"] * len(labels), labels), max_seq_length=N)
+
+
+@pytest.mark.parametrize(
+    ("labels", "separator"),
+    [
+        ([["dull", "fine"], ["fair"]] * 7, ""),
+        ([[1, 0, 1], [0, 1, 0]] * 7, ""),
+        (["dull|fine", "dull", "fine", "fair|fine", "fair"] * 3, "|"),
+    ],
+)
+def test_several_labels_are_refused_by_a_model_of_one_class(labels, separator, tmp_path):
+    write_hugging_face_checkpoint(tmp_path, CONFIG, random_weights(CONFIG, 3))
+    with pytest.raises(InputError, match=r"labels: several a row; .* answers one class of 3. Expected one label a row"):
+        powerbert_tf.accelerate(
+            tmp_path, (["a b"] * len(labels), labels), max_seq_length=N, label_separator=separator,
+            classes=("dull", "fair", "fine"),
+        )  # fmt: skip
