@@ -14,7 +14,7 @@ from powerbert_tf.batches.encoded_split import encode_split
 from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.common.errors import InputError, NoGainError
 from powerbert_tf.common.reporting import reporting, say
-from powerbert_tf.data.labelled_tables import LabelledTables, is_in_memory, memory_tables, texts_of
+from powerbert_tf.data.labelled_tables import LabelledTables, find_tables, is_in_memory, memory_tables, texts_of
 from powerbert_tf.data.own_data import OwnData
 from powerbert_tf.data.settings import TABLE_FLAGS, DataSettings
 from powerbert_tf.data.splits import Split
@@ -33,6 +33,7 @@ from powerbert_tf.runs.trained_classifier import (
     keep_everything,
     keep_weights,
     load_labeled,
+    load_unlabelled,
 )
 from powerbert_tf.search.settings import GIVEN
 from powerbert_tf.training.evaluation import predict_logits
@@ -139,6 +140,7 @@ def accelerate(
     text_pair_column: str = "",
     label_column: str | Sequence[str] = "",
     label_separator: str = "",
+    max_disagreement: float | None = None,
     on_bad_row: str = "error",
     name: str = "",
     output_dir: str | Path | None = None,
@@ -153,10 +155,12 @@ def accelerate(
     Args:
         model: A KerasHub classifier, its `.keras` file or preset folder, or a folder of a Hugging Face or Google
             checkpoint with a trained head.
-        data: Labelled texts: the path of a table (`docs/data.md`), a `pandas.DataFrame`, a pair `(texts, labels)`, or a
-            `tf.data.Dataset` of `(text, label)` or `((text, other), label)`. Labels are names of the model's classes or
-            their numbers from 0; for a multi-label model, lists of them, or arrays `[n, C]` of 0 and 1; for a model
-            with one output, the numbers that it predicts.
+        data: Texts with or without labels, such as last week's requests: the path of a table (`docs/data.md`), a
+            `pandas.DataFrame`, a pair `(texts, labels)`, a `tf.data.Dataset` of `(text, label)` or `((text, other),
+            label)`; or texts alone in any container. Labels are names of the model's classes or their numbers from 0;
+            for a multi-label model, lists of them, or arrays `[n, C]` of 0 and 1; for a model with one output, the
+            numbers that it predicts. Without labels (no label column), the model's own answers take their place, and
+            the metric is the agreement with them.
         target_speedup: Times faster than the original on the same length-grouped batches; None if the settings have
             `max_loss` or `target_latency_ms` instead.
         retrain: Whether to train the reduced model; if not, only encoders that are narrowed change, by least squares.
@@ -165,6 +169,7 @@ def accelerate(
         text_column: Column of the texts in a table or data frame; by default `text` in a data frame.
         text_pair_column: Column of the second texts, for a model on pairs.
         label_column: Column of the labels; by default `label` in a data frame. Several have 0 or 1 for each label.
+        max_disagreement: For texts without labels, instead of a speed-up: the share of answers that may change.
         label_separator: What is between the labels of a row, for a multi-label model; found by default.
         on_bad_row: `"error"`, or `"skip"` to leave out rows that cannot be used.
         name: Name of the task.
@@ -199,7 +204,14 @@ def accelerate(
         **of_tables,
     )
     given, tables = _read(data, dev_data, columns, name)
-    own = load_labeled(trained, given, name, tables)
+    with_labels = bool(given.label_column or (tables or find_tables(given)).label_column)
+    if max_disagreement is not None:
+        if with_labels:
+            raise InputError("max_disagreement: the data has labels; expected max_loss, or texts without labels.")
+        if "max_loss" in settings:
+            raise InputError("max_disagreement and max_loss are given; expected one of them.")
+        target_speedup, settings["max_loss"] = None, max_disagreement
+    own = (load_labeled if with_labels else load_unlabelled)(trained, given, name, tables)
     settings["max_seq_length"] = settings.get("max_seq_length") or trained.checkpoint.max_seq_length
     root = Path(tempfile.mkdtemp(prefix="powerbert-") if output_dir is None else output_dir)
     try:
@@ -221,7 +233,7 @@ def _accelerate(settings: Settings, own: OwnData, checkpoint: Checkpoint, retrai
     with computing_in(settings.inference.precision):
         run = prepare(settings, Path(settings.output_dir), own, checkpoint)
         check_plan(run, ("finetune", "search", "retrain", "export"))
-        adopt_weights(run)
+        run = adopt_weights(run)
         reason = ""
         try:
             run_stage(run, "search")

@@ -1,4 +1,4 @@
-"""A user's labelled texts as tables: from files, TensorFlow Datasets, or memory (data frames, lists, `tf.data`)."""
+"""A user's texts, with labels or without, as tables of files, TensorFlow Datasets, data frames, lists or `tf.data`."""
 
 import dataclasses
 import functools
@@ -29,7 +29,8 @@ _TFDS_SPLITS = {
 _TFDS_LABELS = ("label", "score", "rating", "stars")
 _ROWS_AT_ONCE = 1024
 _EXPECTED = (
-    "expected a file of a table, a pandas.DataFrame, a pair (texts, labels), or a tf.data.Dataset of (text, label)"
+    "expected a file of a table, a pandas.DataFrame, a pair (texts, labels), a tf.data.Dataset of (text, label), or "
+    "texts alone"
 )
 
 
@@ -182,24 +183,40 @@ def memory_tables(splits: Mapping[str, Any], settings: DataSettings, name: str =
 
     Args:
         splits: Split -> `pandas.DataFrame`; `(texts, labels)`, where texts are strings, pairs of strings, or a tuple of
-            two columns of strings, and labels are one each, a list each, or `[n, C]` of 0 and 1; or `tf.data.Dataset`
-            of `(text, label)` or `((text, other), label)`, batched or not.
+            two columns of strings, and labels are one each, a list each, or `[n, C]` of 0 and 1; `tf.data.Dataset` of
+            `(text, label)` or `((text, other), label)`, batched or not; or without labels, see `has_labels`.
         settings: Name the columns of data frames.
         name: Of the task.
 
     Raises:
         InputError: The data is of another kind, or texts and labels differ in number; the message names the split.
     """
+    with_labels = {split: has_labels(data, settings) for split, data in splits.items()}
+    if len(set(with_labels.values())) > 1:
+        raise InputError(f"{' and '.join(splits)}: one has labels, the other has not; expected both, or none.")
     cells = {split: list(_cells(split, data, settings)) for split, data in splits.items()}
     columns = _frame_columns(splits["train"], settings)
     if columns is None:
         is_pair = any(TEXT_PAIR in row for row in cells["train"][:1])
-        columns = ((TEXT, TEXT_PAIR) if is_pair else (TEXT,)), (LABEL,)
+        columns = ((TEXT, TEXT_PAIR) if is_pair else (TEXT,)), (LABEL,) if with_labels["train"] else ()
     texts, labels = columns
     if len(labels) == 1:
         _number_one_hot(cells.values(), labels[0])
     tables = {split: functools.partial(_memory_table, split, (*texts, *labels), rows) for split, rows in cells.items()}
     return LabelledTables("memory", name, "memory", tables, texts, ",".join(labels))
+
+
+def has_labels(data: Any, settings: DataSettings) -> bool:
+    """Whether data in memory has labels.
+
+    It has none if it is a data frame without the column, or texts alone: a list, a Series, an array, a tensor or a
+    `tf.data.Dataset` of strings, or a list of pairs of strings.
+    """
+    if isinstance(data, pd.DataFrame):
+        return bool(settings.label_column) or LABEL in data.columns
+    if isinstance(data, tf.data.Dataset):
+        return not isinstance(data.element_spec, tf.TensorSpec)
+    return isinstance(data, tuple) and len(data) == 2
 
 
 def _number_one_hot(cells: Iterable[Sequence[Cells]], label: str) -> None:
@@ -224,7 +241,7 @@ def _frame_columns(data: Any, settings: DataSettings) -> tuple[tuple[str, ...], 
     if not isinstance(data, pd.DataFrame):
         return None
     texts = settings.text_column or TEXT, settings.text_pair_column
-    labels = split_columns(settings.label_column or LABEL, data.columns)
+    labels = split_columns(settings.label_column or LABEL, data.columns) if has_labels(data, settings) else ()
     names = ("text_column", "text_pair_column", *["label_column"] * len(labels))
     for name, column in zip(names, (*texts, *labels), strict=True):
         if column and column not in data.columns:
@@ -240,17 +257,29 @@ def _cells(split: str, data: Any, settings: DataSettings) -> Iterator[Cells]:
         for values in data[names].itertuples(index=False):
             yield {name: _cell(value) for name, value in zip(names, values, strict=True)}
         return
+    if not has_labels(data, settings):
+        yield from _unlabelled(split, data)
+        return
     if isinstance(data, tf.data.Dataset):
         pairs: Iterable[tuple[Any, Any]] = _examples(split, data)
-    elif isinstance(data, tuple) and len(data) == 2:
-        pairs = _zipped(split, *data)
     else:
-        raise InputError(f"{split}: a {type(data).__name__}; {_EXPECTED}.")
+        pairs = _zipped(split, *data)
     for given, label in pairs:
         texts = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str | bytes) else (given,)
         if len(texts) > 2:
             raise InputError(f"{split}: {len(texts)} texts in an example; expected one, or a pair.")
         yield {**dict(zip((TEXT, TEXT_PAIR), map(_cell, texts), strict=False)), LABEL: _cell(label)}
+
+
+def _unlabelled(split: str, data: Any) -> Iterator[Cells]:
+    if isinstance(data, list) and data and all(isinstance(one, tuple | list) and len(one) == 2 for one in data):
+        columns = {name: texts_of([one[side] for one in data], split) for side, name in enumerate((TEXT, TEXT_PAIR))}
+    elif isinstance(data, str | bytes | Mapping) or not (hasattr(data, "__iter__") or hasattr(data, "numpy")):
+        raise InputError(f"{split}: a {type(data).__name__}; {_EXPECTED}.")
+    else:
+        columns = {TEXT: texts_of(data, split)}
+    for texts in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, texts, strict=True))
 
 
 def _zipped(split: str, texts: Any, labels: Any) -> Iterator[tuple[Any, Any]]:

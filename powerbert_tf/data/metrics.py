@@ -27,10 +27,12 @@ def _average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(np.mean(found)) if found else 0.0
 
 
+AGREEMENT = "agreement"  # accuracy where the labels are another model's answers
 # Functions of labels and predictions: class numbers or values `[n]`, or 0 and 1 `[n, C]`; `average_precision` takes
 # logits in place of predictions. Those of classes take `sample_weight`, too: how often each pair occurs.
 METRICS: dict[str, Callable[..., float]] = {
     "accuracy": sklearn_metrics.accuracy_score,
+    AGREEMENT: sklearn_metrics.accuracy_score,
     "f1": functools.partial(sklearn_metrics.f1_score, pos_label=1, zero_division=0),
     "macro_f1": functools.partial(sklearn_metrics.f1_score, average="macro", zero_division=0),
     "micro_f1": functools.partial(sklearn_metrics.f1_score, average="micro", zero_division=0),
@@ -79,7 +81,7 @@ def with_metrics(task: Task, given: str) -> Task:
     """
     if not given:
         return task
-    others = {name for names in _OF_ONE_KIND.values() for name in names} - {"macro_f1"}
+    others = {AGREEMENT, *(name for names in _OF_ONE_KIND.values() for name in names)} - {"macro_f1", *task.metrics}
     fitting = [*_OF_ONE_KIND.get(task.kind, [name for name in METRICS if name not in others])]
     if task.kind is CLASSES and len(task.classes) > 2:
         fitting.remove("f1")  # that of the second class of two

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -33,7 +33,7 @@ from powerbert_tf.data.labels import (
     label_problem,
     shortened,
 )
-from powerbert_tf.data.metrics import choose_metrics
+from powerbert_tf.data.metrics import AGREEMENT, choose_metrics
 from powerbert_tf.data.rejected_rows import RejectedRows, bad_rows_message, require_columns, row_problem
 from powerbert_tf.data.settings import DataSettings
 from powerbert_tf.data.splits import Split, split_off
@@ -103,12 +103,7 @@ def load_own_data(
         _require_rows(splits[split], settings, split, rejected)
     _check_rejected(rejected, settings, sum(map(len, splits.values())) + len(rejected))
     has_no_dev = "dev" not in splits
-    if has_no_dev:
-        try:
-            splits["train"], splits["dev"] = split_off(splits["train"], settings.dev_share)
-        except InputError as error:
-            raise InputError(f"--dev_share={settings.dev_share}: {error}; expected --dev_file, or more.") from None
-
+    _split_dev_off(splits, settings)
     task = OwnTask(
         name=name,
         classes=tuple(classes),
@@ -117,12 +112,64 @@ def load_own_data(
         label_column=tables.label_column,
         label_separator=form.separator if form else "",
         is_multi_label=kind is LABELS,
-        epochs=min(max(math.ceil(_STEPS * OwnTask.batch_size / len(splits["train"])), _LEAST_EPOCHS), _MOST_EPOCHS),
+        epochs=_epochs(len(splits["train"])),
     )
     ordered = {split: splits[split] for split in sorted(splits, key=("train", "dev", "test").index)}
     dataset = Dataset(tables.source, tables.location, ordered, task.classes)
-    summary = _summarize(task, dataset, settings, tables, has_no_dev, len(rejected))
+    summary = _summarize(task, dataset, settings, tables, has_no_dev, rejected)
     return OwnData(task, dataset, rejected, settings, summary)
+
+
+def load_texts(
+    settings: DataSettings, kind: Kind, classes: Sequence[str], name: str = "", tables: LabelledTables | None = None
+) -> OwnData:
+    """Reads a user's texts without labels, for a trained classifier whose answers take their place later.
+
+    Args:
+        settings: Name the files and their columns.
+        kind: What the classifier's logits mean.
+        classes: Names of its classes.
+        name: Name of the task; by default that of the data.
+        tables: Data in memory; by default that of the settings.
+
+    Raises:
+        InputError: See `load_own_data`.
+    """
+    tables = _with_columns(tables or find_tables(settings), settings, has_labels=False)
+    name = _require_name(name or tables.name)
+    rejected = RejectedRows()
+    splits = {}
+    for split in ("train", "dev"):
+        if split in tables.splits:
+            splits[split], _ = _read_texts(tables, split, rejected)
+            _require_rows(splits[split], settings, split, rejected)
+    _check_rejected(rejected, settings, sum(map(len, splits.values())) + len(rejected))
+    has_no_dev = "dev" not in splits
+    _split_dev_off(splits, settings)
+    metrics = (AGREEMENT,) if kind is CLASSES else choose_metrics(kind, np.zeros(0), len(classes))
+    task = OwnTask(
+        name=name,
+        classes=tuple(classes),
+        metrics=metrics,
+        text_columns=tables.text_columns,
+        label_column="",
+        is_multi_label=kind is LABELS,
+        epochs=_epochs(len(splits["train"])),
+    )
+    summary = "\n".join([*_describe_texts(task, splits, settings, tables, has_no_dev), *_describe_rejected(rejected)])
+    return OwnData(task, Dataset(tables.source, tables.location, splits, task.classes), rejected, settings, summary)
+
+
+def _split_dev_off(splits: dict[str, Split], settings: DataSettings) -> None:
+    if "dev" not in splits:
+        try:
+            splits["train"], splits["dev"] = split_off(splits["train"], settings.dev_share)
+        except InputError as error:
+            raise InputError(f"--dev_share={settings.dev_share}: {error}; expected --dev_file, or more.") from None
+
+
+def _epochs(num_rows: int) -> int:
+    return min(max(math.ceil(_STEPS * OwnTask.batch_size / num_rows), _LEAST_EPOCHS), _MOST_EPOCHS)
 
 
 def label_spellings(settings: DataSettings, tables: LabelledTables | None = None) -> tuple[set[str], Sequence[str]]:
@@ -193,18 +240,19 @@ def _require_name(name: str) -> str:
     return name
 
 
-def _with_columns(tables: LabelledTables, settings: DataSettings) -> LabelledTables:
+def _with_columns(tables: LabelledTables, settings: DataSettings, has_labels: bool = True) -> LabelledTables:
     """Returns the tables with the columns that the settings name, or else their own."""
     table = tables.first("train")
     texts = (settings.text_column,) if settings.text_column else tables.text_columns
     if settings.text_pair_column:
         texts = (*texts[:1], settings.text_pair_column)
-    label = settings.label_column or tables.label_column
+    label = (settings.label_column or tables.label_column) if has_labels else ""
     if not texts:
         raise InputError(f"--text_column: missing; {table.expected}.")
-    if not label:
+    if not label and has_labels:
         raise InputError(f"--label_column: missing; {table.expected}.")
-    texts, labels = (tuple(map(table.name_of, names)) for names in (texts, split_columns(label, table.columns)))
+    columns = split_columns(label, table.columns) if label else ()
+    texts, labels = (tuple(map(table.name_of, names)) for names in (texts, columns))
     label = ",".join(labels)
     flags = [("text_column", texts[0]), ("text_pair_column", texts[-1]), *(("label_column", one) for one in labels)]
     for flag, column in flags:
@@ -257,6 +305,8 @@ def _usable(tables: LabelledTables, split: str, rejected: RejectedRows) -> Itera
 def _label(row: Row, tables: LabelledTables) -> tuple[str, str]:
     """The label of a row, stripped, of several columns a list of names; and why there is none, or empty."""
     columns = tables.label_columns
+    if not columns:
+        return "", ""
     for column in columns:
         if column not in row.cells:
             return "", f"no {column}"
@@ -307,21 +357,16 @@ def _check_rejected(rejected: Sequence[Row], settings: DataSettings, num_rows: i
 
 
 def _summarize(
-    task: OwnTask, dataset: Dataset, settings: DataSettings, tables: LabelledTables, has_no_dev: bool, num_rejected: int
+    task: OwnTask,
+    dataset: Dataset,
+    settings: DataSettings,
+    tables: LabelledTables,
+    has_no_dev: bool,
+    rejected: Sequence[Row],
 ) -> str:
     """Returns lines for the console: rows, how files are read, columns, classes or numbers, what was left out."""
     splits = dataset.splits
-    dev = f", split off ({settings.dev_share:.0%}{'' if task.kind is NUMBER else ', stratified'})" if has_no_dev else ""
-    rows = [f"{counted(len(splits['train']), 'training row')}", f"{counted(len(splits['dev']), 'dev row')}{dev}"]
-    if "test" in splits:
-        labeled = "with" if splits["test"].labels is not None else "without"
-        rows.append(f"{counted(len(splits['test']), 'test row')} {labeled} labels")
-    lines = [f"{task.name}: {', '.join(rows)}"]
-    read_as: dict[str, list[str]] = {}
-    for split in tables.splits:
-        read_as.setdefault(tables.first(split).read_as, []).append(split)
-    lines += [f"  {', '.join(files)} read as: {how}" for how, files in read_as.items() if how]
-    lines.append(f"  text: {' and '.join(task.text_columns)}; label: {task.label_column}")
+    lines = _describe_texts(task, splits, settings, tables, has_no_dev)
     labels = cast(np.ndarray, splits["train"].labels)
     if task.kind is NUMBER:
         low, high, spread = float(labels.min()), float(labels.max()), float(labels.std())
@@ -341,9 +386,34 @@ def _summarize(
         if not several and not settings.label_separator and (doubt := doubtful_separator(task.classes)):
             warnings.append(doubt)
         lines += [f"  WARNING: {warning}" for warning in warnings]
-    if num_rejected:
-        lines.append(f"  {counted(num_rejected, 'row')} left out; see rejected.jsonl")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_describe_rejected(rejected)])
+
+
+def _describe_rejected(rejected: Sequence[Row]) -> list[str]:
+    return [f"  {counted(len(rejected), 'row')} left out; see rejected.jsonl"] if rejected else []
+
+
+def _describe_texts(
+    task: OwnTask, splits: Mapping[str, Split], settings: DataSettings, tables: LabelledTables, has_no_dev: bool
+) -> list[str]:
+    """Lines on rows, how files are read, and columns."""
+    dev = (
+        f", split off ({settings.dev_share:.0%}{'' if task.kind is NUMBER or task.is_unlabelled else ', stratified'})"
+        if has_no_dev
+        else ""
+    )
+    rows = [f"{counted(len(splits['train']), 'training row')}", f"{counted(len(splits['dev']), 'dev row')}{dev}"]
+    if "test" in splits:
+        labeled = "with" if splits["test"].labels is not None else "without"
+        rows.append(f"{counted(len(splits['test']), 'test row')} {labeled} labels")
+    lines = [f"{task.name}: {', '.join(rows)}"]
+    read_as: dict[str, list[str]] = {}
+    for split in tables.splits:
+        read_as.setdefault(tables.first(split).read_as, []).append(split)
+    lines += [f"  {', '.join(files)} read as: {how}" for how, files in read_as.items() if how]
+    label = task.label_column or "none; the classifier's own answers take its place"
+    lines.append(f"  text: {' and '.join(task.text_columns)}; label: {label}")
+    return lines
 
 
 def _count(labels: np.ndarray, size: int) -> np.ndarray:

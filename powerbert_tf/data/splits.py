@@ -59,7 +59,7 @@ def split_off(split: Split, share: float, most: int | None = None) -> tuple[Spli
     Rows with several labels are of the class of the rarest one, so that there is a share of each label.
 
     Args:
-        split: Rows with labels; those of a regression are drawn without regard to them.
+        split: Rows; those of a regression, and those without labels, are drawn without regard to them.
         share: In (0, 1).
         most: Number of rows to split off at most.
 
@@ -70,13 +70,12 @@ def split_off(split: Split, share: float, most: int | None = None) -> tuple[Spli
         InputError: The rows are too few.
     """
     labels = split.labels
-    assert labels is not None
     count = max(1, round(share * len(split)))
     count = count if most is None else min(count, most)
     rows, classes = np.arange(len(split)), None
-    if labels.ndim > 1:
+    if labels is not None and labels.ndim > 1:
         labels = _rarest(labels)
-    if np.issubdtype(labels.dtype, np.integer):
+    if labels is not None and np.issubdtype(labels.dtype, np.integer):
         counts = np.bincount(labels)
         rows = rows[counts[labels] > 1]
         classes = labels[rows]

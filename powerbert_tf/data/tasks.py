@@ -118,7 +118,8 @@ class OwnTask(Task):
 
     Attributes:
         text_columns: Columns of the one or two texts.
-        label_column: Column of the label; several, with commas between, that have 0 or 1 for each label.
+        label_column: Column of the label; several, with commas between, that have 0 or 1 for each label; empty where a
+            trained classifier's own answers take the place of labels.
         label_separator: What is between several labels of a row; empty if nothing is.
     """
 
@@ -134,6 +135,11 @@ class OwnTask(Task):
 
     def __post_init__(self):
         object.__setattr__(self, "is_pair", len(self.text_columns) == 2)
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """Whether the answers of the model that is made faster take the place of labels."""
+        return not self.label_column
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

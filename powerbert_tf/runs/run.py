@@ -17,7 +17,7 @@ from powerbert_tf.common.errors import InputError, first_line
 from powerbert_tf.common.files import find_cache_folder
 from powerbert_tf.data.datasets import Dataset
 from powerbert_tf.data.kinds import LABELS
-from powerbert_tf.data.metrics import choose_thresholds
+from powerbert_tf.data.metrics import choose_thresholds, predictions_from_logits
 from powerbert_tf.data.splits import Split, split_off
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.reduction import WIDTHS, Reduction, parse_widths
@@ -69,6 +69,17 @@ class Run:
             length = self.settings.inputs.max_seq_length
             self._splits[name] = load_encoded(self._rows[name], self.tokenizer, length, self.cache_folder)
         return self._splits[name]
+
+    def answered(self, model: BertClassifier) -> "Run":
+        """This run with the answers of a model in the place of labels."""
+
+        def with_answers(split: Split) -> Split:
+            encoded = load_encoded(split, self.tokenizer, self.settings.inputs.max_seq_length, self.cache_folder)
+            logits = predict_logits(model, encoded, self.settings.inference)
+            return dataclasses.replace(split, labels=predictions_from_logits(self.task, logits))
+
+        splits = {name: with_answers(split) for name, split in self.dataset.splits.items()}
+        return dataclasses.replace(self, dataset=dataclasses.replace(self.dataset, splits=splits), _splits={})
 
     @functools.cached_property
     def _rows(self) -> Mapping[str, Split]:

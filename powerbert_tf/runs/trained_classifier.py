@@ -3,18 +3,20 @@
 import dataclasses
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from powerbert_tf.checkpoints import Checkpoint, find_checkpoint, load_classifier
 from powerbert_tf.checkpoints.names import HEAD
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.reporting import say
+from powerbert_tf.data.kinds import CLASSES, LABELS, NUMBER
 from powerbert_tf.data.label_lists import NO_SEPARATOR, read_list
 from powerbert_tf.data.labelled_tables import LabelledTables
 from powerbert_tf.data.labels import NO_LABEL
 from powerbert_tf.data.metrics import format_metrics
-from powerbert_tf.data.own_data import OwnData, label_spellings, load_own_data
+from powerbert_tf.data.own_data import OwnData, label_spellings, load_own_data, load_texts
 from powerbert_tf.data.settings import DataSettings
+from powerbert_tf.data.tasks import OwnTask
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.stage_runner import write_stage
 
@@ -110,6 +112,20 @@ def load_labeled(
     return dataclasses.replace(own, task=task, dataset=dataclasses.replace(own.dataset, classes=named))
 
 
+def load_unlabelled(
+    trained: TrainedClassifier, settings: DataSettings, name: str = "", tables: LabelledTables | None = None
+) -> OwnData:
+    """Reads texts for which the classifier's own answers are the labels.
+
+    Raises:
+        InputError: See `own_data.load_texts`.
+    """
+    several = LABELS if trained.checkpoint.is_multi_label else CLASSES
+    kind = several if trained.num_outputs > 1 else NUMBER
+    numbers = tuple(map(str, range(trained.num_outputs)))
+    return load_texts(settings, kind, () if kind is NUMBER else trained.classes or numbers, name, tables)
+
+
 def _require_kind(trained: TrainedClassifier, has_lists: bool) -> None:
     """Refuses rows with any number of labels for a model that answers one class."""
     if has_lists and not trained.checkpoint.is_multi_label:
@@ -126,17 +142,23 @@ def _name_other_numbers(classes: Sequence[str]) -> bool:
     return bool(classes) and len(set(named)) == len(classes) and named != list(range(len(classes)))
 
 
-def adopt_weights(run: Run) -> None:
+def adopt_weights(run: Run) -> Run:
     """Writes the trained weights and their dev metrics as if `finetune` had run.
+
+    Returns:
+        The run; of unlabelled texts, with the answers of these weights as labels.
 
     Raises:
         InputError: The checkpoint is damaged.
     """
     length = run.settings.inputs.max_seq_length
     model = load_classifier(run.checkpoint, run.task.num_outputs, length, kind=run.task.kind)
+    if cast(OwnTask, run.task).is_unlabelled:
+        run = run.answered(model)
     metrics = run.evaluate(model)
     say(f"  original: {format_metrics(metrics)}")
     write_stage(run, "finetune", {**_untrained(run, metrics), **run.thresholds(model)}, model)
+    return run
 
 
 def keep_weights(run: Run) -> None:
