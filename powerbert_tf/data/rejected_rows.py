@@ -16,12 +16,15 @@ REJECTED_FILE = "rejected.jsonl"
 LONGEST_TEXT = 1_000_000  # characters; a longer text is a sign of a missing quote
 _MOST_NAMED = 5  # rows in a message
 # What to do about a problem, by words in it.
+_OF_DELIMITERS = "Mend them, or pass another --delimiter, or --quoting=none if a quote is an ordinary character"
 _ADVICE = {
-    "cell": "Mend them, pass another --delimiter, or --quoting=none if a quote is an ordinary character",
-    "quote": "Mend them, pass another --delimiter, or --quoting=none if a quote is an ordinary character",
-    "byte 0x": "Mend them, pass another --encoding, such as cp1252",
-    "NUL": "Mend them, pass another --encoding, such as utf-16-le",
-    "none of": "Mend them, name another --label_column, list all classes in a task.json",
+    "JSON list": "Mend them, or pass --columns with the names of the cells",
+    "not a JSON": "Mend them, or give the file the name of its format, such as .csv",
+    "none of": "Mend them, name another --label_column, or list all classes in a task.json",
+    "byte 0x": "Mend them, or pass another --encoding, such as cp1252",
+    "NUL": "Mend them, or pass another --encoding, such as utf-16-le",
+    " cell": _OF_DELIMITERS,
+    "quote": _OF_DELIMITERS,
 }
 
 
@@ -122,12 +125,11 @@ def bad_rows_message(rejected: Sequence[Row], num_rows: int = 0) -> str:
         num_rows: Number of all rows. Where most are rejected, something is wrong with the file, and leaving them out
             is no way.
     """
-    named = name_rows(rejected, len(rejected))
-    advice = next((advice for sign, advice in _ADVICE.items() if sign in rejected[0].problem), "")
-    if num_rows > 1 and 2 * len(rejected) > num_rows:
+    problem = rejected[0].problem
+    advice = next((advice for sign, advice in _ADVICE.items() if sign in problem), "")
+    if 2 * len(rejected) > num_rows > 0:
         share = f"{len(rejected):,} of {counted(num_rows, 'row')}"
-        return f"{share} cannot be used: {named}. {advice or 'Mend the file, or name other columns'}."
-    return (
-        f"{counted(len(rejected), 'row')} cannot be used: {named}. {advice or 'Mend them'}, or pass "
-        "--on_bad_row=skip to leave them out and find them in rejected.jsonl."
-    )
+        return f"{share} cannot be used; {rejected[0].place}: {problem}. {advice or 'Mend the file'}."
+    named = name_rows(rejected, len(rejected))
+    skipping = "pass --on_bad_row=skip to leave them out and find them in rejected.jsonl"
+    return f"{counted(len(rejected), 'row')} cannot be used: {named}. {advice or 'Mend them'}, or {skipping}."

@@ -167,11 +167,19 @@ STARS = tuple(f"{count} star{'s' * (count > 1)}" for count in range(1, 6))
         (STARS, ["1", "2", "3", "4", "5"]),
         (STARS, ["1", "2", "3", "4"]),  # no 5, so that all are numbers of outputs
         (("dull", "fair", "fine"), ["1", "2", "3"]),
-        (("dull", "fair", "fine"), ["0", "1", "2", "-1"]),
+        (("dull", "fair", "fine"), ["0", "1", "2", "3"]),
     ],
 )
 def test_numbers_that_may_be_other_classes_are_refused(names, labels, tmp_path):
     name_classes(tmp_path, names)
     data = (["a b"] * len(labels), labels)
     with pytest.raises(InputError, match=rf"labels: .*; expected {names[0]}, .* or numbers from 0 to {len(names) - 1}"):
+        powerbert_tf.accelerate(tmp_path, data, max_seq_length=N)
+
+
+@pytest.mark.parametrize("mark", ["-1", "-"])
+def test_a_mark_of_rows_without_a_label_is_no_number_of_a_class(mark, tmp_path):
+    name_classes(tmp_path, ("dull", "fair", "fine"))
+    data = (["a b"] * 7, ["0", "1", "2", "0", "1", "2", mark])
+    with pytest.raises(InputError, match=rf"train:7: the label '{mark}' is none of 0, 1, 2; it marks rows without"):
         powerbert_tf.accelerate(tmp_path, data, max_seq_length=N)

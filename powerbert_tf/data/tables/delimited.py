@@ -8,7 +8,7 @@ import csv
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from powerbert_tf.common.errors import InputError
@@ -91,31 +91,37 @@ def open_delimited(text: Text, table_format: TableFormat, delimiter: str) -> Ope
         delimiter = separator[1]
     else:
         lines.give_back([first])
-    given = table_format.delimiter or (delimiter if separator else "")
-    dialect = _find_dialect(lines, end, given or delimiter, bool(given), table_format.quoted)
+    delimiter = table_format.delimiter or delimiter
+    dialect = _find_dialect(lines, end, delimiter, bool(table_format.delimiter or separator), table_format.quoted)
     records = _records(lines, dialect, end)
     header = next(records, None)
     if header is None:
         raise InputError(f"{path}: the file is empty; expected a header with column names, then rows.")
-    problem = header.problem or text_problem("".join(header.cells), text.encoding)
-    if problem:
-        raise InputError(f"{path}:{header.line}: the header cannot be read: {problem}; pass another --encoding?")
-    if any(_RETURN in cell for cell in header.cells) and not table_format.columns:
-        raise InputError(f"{path}:{header.line}: a carriage return in the header; convert the line ends to Unix's.")
-    columns, doubled = column_names(table_format.columns or header.cells)
-    if table_format.columns:
-        if len(header.cells) != len(columns):
-            raise InputError(
-                f"--columns={','.join(columns)}: names {counted(len(columns), 'column')}; {path}:{header.line} has "
-                f"{counted(len(header.cells), 'cell')}."
-            )
-        if [cell.strip().casefold() for cell in header.cells] != [name.casefold() for name in columns]:
-            records = itertools.chain([header], records)
+    given = table_format.columns
+    _check_header(header, given, text)
+    if given and [cell.strip().casefold() for cell in header.cells] != [name.casefold() for name in given]:
+        records = itertools.chain([header], records)
+    columns, doubled = column_names(given or header.cells)
     read_as = f"delimiter {dialect.delimiter!r}{' and blanks' if dialect.spaced else ''}, {text.encoding}"
     read_as += ', \\" for a quote' if dialect.escape else ""
-    read_as += ", no header" if table_format.columns else ""
+    read_as += ", no header" if given else ""
     rows = _rows(path, records, columns, text.encoding)
     return OpenTable(path, columns, rows, meter=text.meter, doubled=doubled, read_as=read_as)
+
+
+def _check_header(header: _Record, given: Sequence[str], text: Text) -> None:
+    """Checks the first record, which holds names of columns, or else the first row of the columns `given` by a flag."""
+    place = f"{text.path}:{header.line}"
+    if header.problem:
+        way = "mend it, or pass another --delimiter, or --quoting=none"
+        raise InputError(f"{place}: the header cannot be read: {header.problem}; {way}.")
+    if given and len(header.cells) != len(given):
+        named, found = counted(len(given), "column"), counted(len(header.cells), "cell")
+        raise InputError(f"--columns={','.join(given)}: names {named}; {place} has {found}.")
+    if not given and any(_RETURN in cell for cell in header.cells):
+        raise InputError(f"{place}: a carriage return in the header; convert the line ends to Unix's.")
+    if not given and (problem := text_problem("".join(header.cells), text.encoding)):
+        raise InputError(f"{place}: the header cannot be read: {problem}; pass another --encoding.")
 
 
 def _rows(path: str, records: Iterator[_Record], columns: tuple[str, ...], encoding: str) -> Iterator[Row]:
@@ -199,7 +205,7 @@ def _find_dialect(lines: Lines, end: str, delimiter: str, is_given: bool, quoted
     best, most = _Dialect(delimiter, quoted), 0.0
     for one in delimiter if is_given else delimiter + _DELIMITERS.replace(delimiter, ""):
         for escape, spaced in kinds:
-            if (has_escapes or not escape) and not (spaced and one == " "):
+            if (has_escapes or not escape) and one != escape and not (spaced and one == " "):
                 dialect = _Dialect(one, quoted, escape, spaced)
                 share = _share_of_rows(sample, dialect, end, bool(is_cut))
                 if share > most:

@@ -112,8 +112,11 @@ class OpenTable:
         """The columns that a flag may name, and what to do if there are no names."""
         more = f" and {len(self.columns) - _MOST_LISTED} more" if len(self.columns) > _MOST_LISTED else ""
         listed = ", ".join(map(repr, self.columns[:_MOST_LISTED])) + more
-        no_header = "; pass --columns if the file has no header" if self.uniform and self.read_as else ""
-        return f"expected one of the columns of {self.file}: {listed}{no_header}"
+        ways = ["--columns if the file has no header"] if self.uniform and self.read_as else []
+        if ways and len(self.columns) == 1:
+            ways.insert(0, "--delimiter if it is another one")
+        hint = f"; pass {', or '.join(ways)}" if ways else ""
+        return f"expected one of the columns of {self.file}: {listed}{hint}"
 
 
 def column_names(header: Iterable[str]) -> tuple[tuple[str, ...], frozenset[str]]:
