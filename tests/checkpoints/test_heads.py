@@ -14,6 +14,7 @@ from powerbert_tf.checkpoints import find_checkpoint, load_classifier
 from powerbert_tf.checkpoints.heads import fit_head
 from powerbert_tf.checkpoints.names import HEAD
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.reporting import reporting
 from powerbert_tf.data.kinds import CLASSES, LABELS, NUMBER
 from powerbert_tf.data.tasks import get_task
 from powerbert_tf.runs import pipeline
@@ -48,6 +49,17 @@ def test_logits_come_in_the_order_of_the_classes(folder, capsys):
     np.testing.assert_allclose(found, own[:, [2, 0, 1]], atol=1e-6)  # contradiction, entailment, neutral
     said = capsys.readouterr().out
     assert "its head has its classes in another order, entailment, neutral, contradiction; it is brought to" in said
+
+
+def test_what_becomes_of_a_head_goes_where_all_lines_go(folder, capsys):
+    lines = []
+    with reporting(take=lines.append):
+        load_classifier(folder, 7, N)
+    with reporting(verbose=0):
+        load_classifier(folder, 7, N)
+    (line,) = lines
+    assert "its head has 3 outputs, the task 7; a new head is made" in line
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("kind", ["roberta", "distilbert", "electra", "albert v2"])
