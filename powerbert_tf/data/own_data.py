@@ -196,17 +196,21 @@ def _find_kind(
     spellings: Sequence[str], settings: DataSettings, tables: LabelledTables, has_classes: bool
 ) -> tuple[Kind, ListForm | None]:
     """Whether labels are classes, any number of labels, which have a form, or numbers."""
+    splits = settings.label_separator not in ("", NO_SEPARATOR)
+    several = settings.multi_label or splits or len(tables.label_columns) > 1
+    if settings.regression and several:
+        raise InputError(
+            "--regression: is for one number a row; expected one --label_column, no --multi_label and no "
+            "--label_separator."
+        )
     if settings.regression:
-        several = settings.multi_label or settings.label_separator not in ("", NO_SEPARATOR)
-        if several or len(tables.label_columns) > 1:
-            raise InputError(
-                "--regression: is for one number a row; expected one --label_column, no --multi_label and no "
-                "--label_separator."
-            )
         return NUMBER, None
-    if settings.multi_label or len(tables.label_columns) > 1 or find_form(spellings, settings.label_separator):
+    if several:
         return LABELS, _find_form(spellings, settings, tables)
-    return (NUMBER if not has_classes and are_real_valued(spellings) else CLASSES), None
+    if not has_classes and are_real_valued(spellings):  # before what holds all different spellings in memory
+        return NUMBER, None
+    form = find_form(spellings, settings.label_separator)
+    return (LABELS if form else CLASSES), form
 
 
 def _find_form(spellings: Sequence[str], settings: DataSettings, tables: LabelledTables) -> ListForm:

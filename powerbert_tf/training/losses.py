@@ -54,7 +54,7 @@ class BinaryKlDivergence(KlDivergence):
 _KL = {CLASSES: KlDivergence, LABELS: BinaryKlDivergence}
 
 
-def distillation_loss(distillation: str, kind: Kind) -> keras.losses.Loss:
+def distillation_loss(distillation: str, kind: Kind = CLASSES) -> keras.losses.Loss:
     """The loss against the teacher's logits `[B, C]`: `"logits"` for the squared difference, or `"kl"`."""
     return keras.losses.MeanSquaredError(reduction=REDUCTION) if distillation == "logits" else _KL[kind]()
 
