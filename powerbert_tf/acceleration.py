@@ -88,13 +88,13 @@ class Accelerated:
 
         Labels are those with a probability of at least `thresholds`. Arguments: see `logits`.
         """
-        task = self.run.task_of("retrain")
+        task = self.run.task
         return named_answers(task, task.kind.answers(self.logits(texts, text_pairs)))
 
     @property
     def thresholds(self) -> tuple[float, ...]:
         """Least probability of each label to be an answer, in the order of `run.task.classes`; else empty."""
-        return self.run.task_of("retrain").thresholds
+        return self.run.task.thresholds
 
     def probabilities(self, texts: Any, text_pairs: Any = None) -> np.ndarray:
         """Computes probabilities `[n, C]` in the order of `run.task.classes`. Arguments: see `logits`.
@@ -254,7 +254,8 @@ def _accelerate(settings: Settings, own: OwnData, checkpoint: Checkpoint, retrai
             retrains,
             reason,
         )
-        return Accelerated(run.reduced_model(), report, run)
+        answering = dataclasses.replace(run, task=run.task_of("retrain"))
+        return Accelerated(run.reduced_model(), report, answering)
 
 
 def _check_settings(settings: dict[str, Any], retrain: bool) -> None:

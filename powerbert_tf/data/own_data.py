@@ -91,7 +91,7 @@ def load_own_data(
         splits[split], spellings = _read_texts(tables, split, rejected)
         if split == "train":
             _require_rows(splits[split], settings, split, rejected)
-            kind, form = _find_kind(spellings, settings, tables, bool(classes))
+            kind, form = _find_kind(spellings, settings, tables, classes)
             if kind is NUMBER:
                 classes = ()
             elif not classes:
@@ -193,7 +193,7 @@ def label_spellings(settings: DataSettings, tables: LabelledTables | None = None
 
 
 def _find_kind(
-    spellings: Sequence[str], settings: DataSettings, tables: LabelledTables, has_classes: bool
+    spellings: Sequence[str], settings: DataSettings, tables: LabelledTables, classes: Sequence[str]
 ) -> tuple[Kind, ListForm | None]:
     """Whether labels are classes, any number of labels, which have a form, or numbers."""
     splits = settings.label_separator not in ("", NO_SEPARATOR)
@@ -207,10 +207,12 @@ def _find_kind(
         return NUMBER, None
     if several:
         return LABELS, _find_form(spellings, settings, tables)
-    if not has_classes and are_real_valued(spellings):  # before what holds all different spellings in memory
+    if not classes and are_real_valued(spellings):  # before what holds all different spellings in memory
         return NUMBER, None
     form = find_form(spellings, settings.label_separator)
-    return (LABELS if form else CLASSES), form
+    if form is None or (classes and {*spellings} <= {*classes}):
+        return CLASSES, None
+    return LABELS, form
 
 
 def _find_form(spellings: Sequence[str], settings: DataSettings, tables: LabelledTables) -> ListForm:

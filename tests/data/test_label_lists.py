@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.kinds import CLASSES
 from powerbert_tf.data.label_lists import ListForm, find_form, read_list
 from powerbert_tf.data.labels import label_problem
 from powerbert_tf.data.own_data import label_spellings, load_own_data
@@ -108,6 +109,17 @@ def test_classes_that_look_like_several_labels_are_warned_about(tmp_path):
     assert own.task.classes == ("a", "b", "c")
     usual = ["Business, Finance", "Arts, Culture", "Sports", "Sports", "Sports", "Arts, Culture", "Business, Finance"]
     assert "WARNING" not in load(tmp_path / "data.csv", {"labels": usual}).summary
+
+
+def test_classes_that_are_given_are_not_split(tmp_path):
+    path = tmp_path / "data.csv"
+    labels = ["a", "b", "a|b", "b|a", "a", "b", "a|b"]
+    pd.DataFrame({"text": TEXTS, "labels": labels}).to_csv(path, index=False)
+    settings = DataSettings(train_file=str(path), dev_file=str(path), text_column="text", label_column="labels")
+    assert load_own_data(settings).task.classes == ("a", "b")
+    own = load_own_data(settings, classes=("a", "b", "b|a", "a|b"))  # as the task.json of an earlier version has them
+    assert own.task.kind is CLASSES
+    assert own.dataset.splits["dev"].labels.tolist() == [0, 1, 3, 2, 0, 1, 3]
 
 
 def test_one_label_a_row_is_learned_as_several_where_that_is_asked_for(tmp_path):
