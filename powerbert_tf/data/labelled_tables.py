@@ -344,7 +344,8 @@ def _cell(value: Any) -> str | None:
     """Returns a cell's text; for a label that is true or false, the number of its class."""
     if _is_listed(value):
         items = sorted(value) if isinstance(value, set | frozenset) else list(value)
-        return cell_text([item.item() if isinstance(item, np.generic) else item for item in items])
+        plain = [item.item() if isinstance(item, np.generic) else item for item in items]
+        return cell_text([cell_text(item) if isinstance(item, bytes) else item for item in plain])
     value = value.item() if isinstance(value, np.generic) else value
     return str(int(value)) if isinstance(value, bool) else None if value is pd.NA else cell_text(value)
 

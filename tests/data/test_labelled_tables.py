@@ -60,6 +60,8 @@ LISTS = {
     "column of lists": pd.DataFrame({"text": TEXTS, "label": NAMED}),
     "column of arrays": pd.DataFrame({"text": TEXTS, "label": [np.array(names, object) for names in NAMED]}),
     "array of lists": (TEXTS, np.array(NAMED, object)),
+    "ragged tensor": (TEXTS, tf.ragged.constant(NAMED)),
+    "bytes": (TEXTS, [[name.encode() for name in names] for names in NAMED]),
 }
 PAIRS = {
     "rows": (list(zip(TEXTS, OTHERS, strict=True)), LABELS),
