@@ -121,16 +121,21 @@ def _speed(speedup: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[boo
     """Whether the target is missed, and the line."""
     got = speedup["grouped"]
     faster = f"{got:.2f} times faster than the fine-tuned model"
-    if target := settings.get("target_speedup"):
+    if target := _number(settings.get("target_speedup")):
         if got < (1 - _TOLERANCE) * target:
             return True, f"asked {target:g}x, got {got:.2f}x: the target is missed"
         return False, f"{faster} (asked {target:g}x)"
-    if latency := settings.get("target_latency_ms"):
+    if latency := _number(settings.get("target_latency_ms")):
         took = speedup["milliseconds"]["reduced, grouped by length"]
         if took > (1 + _TOLERANCE) * latency:
             return True, f"asked {latency:g} ms, got {took:.1f} ms: the target is missed; {got:.2f} times faster"
         return False, f"{faster}; {took:.1f} ms (asked {latency:g} ms)"
     return False, faster
+
+
+def _number(value: Any) -> float:
+    """A setting that a file recorded; 0 for what is none."""
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _loss(metric: str, before: float, after: float, interval: Any) -> str:
