@@ -141,7 +141,7 @@ def _number(value: Any) -> float:
 def _loss(metric: str, before: float, after: float, interval: Any) -> str:
     points = 100 * (before - after)
     what = f"{abs(points):.1f} points of {metric} {'lost' if points >= 0 else 'gained'}"
-    found = f"{what} ({before:.4f} -> {after:.4f})"
+    found = f"{what} ({before:.4f} → {after:.4f})"
     if not interval:
         return found
     low, high = sorted(round(-100 * value, 1) + 0.0 for value in interval)  # of the points lost; no -0.0
