@@ -446,7 +446,7 @@ def test_a_run_of_glue_answers_other_files(tiny_run, tmp_path, standard_input):
         return predict_files(read_predict_request(settings, {**given, **columns}))
 
     by_file = answer(str(tmp_path / "pairs.csv"), text_column="one", text_pair_column="two")
-    assert by_file == Path(given["output_dir"], "STS-B", "predictions", "pairs")
+    assert by_file == Path(given["output_dir"], "STS-B", "predict", "pairs")
     standard_input(tmp_path / "pairs.txt")
     by_lines = answer("-")
     for folder in (by_file, by_lines):
