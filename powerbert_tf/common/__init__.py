@@ -1,4 +1,4 @@
-"""Errors, files, locks, flags, progress and signals. Nothing here knows BERT.
+"""Errors, files, locks, flags, progress, signals and what TensorFlow logs. Nothing here knows BERT.
 
 Imports no other room. Put here what a project without models could use as it is.
 """

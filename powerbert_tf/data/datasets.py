@@ -17,7 +17,7 @@ from powerbert_tf.data.tasks import AX, AX_SPLIT, ChoiceTask, GlueTask
 from powerbert_tf.data.text_columns import in_blocks
 from powerbert_tf.data.tfds import is_prepared, load_from_tfds, tfds_folder
 
-_BANNER_WIDTH = 100
+_BANNER_WIDTH = 80
 
 
 @dataclasses.dataclass(frozen=True)

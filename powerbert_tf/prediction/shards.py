@@ -172,6 +172,8 @@ def _read_progress(folder: Path, form: str, request: Mapping[str, Any], overwrit
         differ = [key for key in sorted({*wanted, *before}) if wanted.get(key) != before.get(key)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: damaged ({error}); {again}.") from None
+    if differ and not progress.shards:
+        return Progress()  # of a run that ended before anything was answered, such as at a row that it named
     if differ:
         raise InputError(f"{folder}: holds answers to another request ({', '.join(differ)} differ); {again}.")
     if not resumes:

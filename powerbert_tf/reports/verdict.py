@@ -65,11 +65,11 @@ def _speed(speedup: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[boo
     """Whether the target is missed, and the line."""
     got = speedup["grouped"]
     faster = f"{got:.2f} times faster than the fine-tuned model"
-    if target := settings.get("target_speedup"):
+    if target := _number(settings.get("target_speedup")):
         if got < (1 - _TOLERANCE) * target:
             return True, f"asked {target:g}x, got {got:.2f}x: the target is missed"
         return False, f"{faster} (asked {target:g}x)"
-    if latency := settings.get("target_latency_ms"):
+    if latency := _number(settings.get("target_latency_ms")):
         took = speedup["milliseconds"]["reduced, grouped by length"]
         if took > (1 + _TOLERANCE) * latency:
             return True, f"asked {latency:g} ms, got {took:.1f} ms: the target is missed; {got:.2f} times faster"
@@ -77,10 +77,15 @@ def _speed(speedup: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[boo
     return False, faster
 
 
+def _number(value: Any) -> float:
+    """A setting that a file recorded; 0 for what is none."""
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
 def _loss(metric: str, before: float, after: float, interval: Any) -> str:
     points = 100 * (before - after)
     what = f"{abs(points):.1f} points of {metric} {'lost' if points >= 0 else 'gained'}"
-    found = f"{what} ({before:.4f} -> {after:.4f})"
+    found = f"{what} ({before:.4f} → {after:.4f})"
     if not interval:
         return found
     low, high = sorted(round(-100 * value, 1) + 0.0 for value in interval)  # of the points lost; no -0.0

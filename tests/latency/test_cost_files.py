@@ -28,7 +28,7 @@ def measured(monkeypatch):
     """Stands for measuring; the list of what was measured."""
     seen = []
 
-    def measure(config, max_seq_length, batch_size, jit_compile):
+    def measure(config, max_seq_length, batch_size, jit_compile, kept_in=None):
         seen.append((config, max_seq_length, batch_size, *["XLA"] * jit_compile))
         curves = {name: np.array([0.1, 0.2, 1 / 3]) * len(seen) for name in PART_NAMES}
         rows, device = np.array([1, 7, max_seq_length]), timing.device_name(jit_compile)

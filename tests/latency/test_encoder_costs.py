@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,9 +195,10 @@ def test_what_else_runs_is_no_part_of_a_cost(monkeypatch, clock):
 @pytest.mark.parametrize(("usual", "warned"), [(1.2, False), (1.3, True)])
 def test_a_busy_machine_is_told_of(monkeypatch, clock, warnings_logged, usual, warned):
     fake_chains(monkeypatch, clock, **dict.fromkeys(FULL, lambda t, call: 1000 if call == 3 else 1000 * usual))
-    encoder_costs.measure_costs(CONFIG, N, B)
+    encoder_costs.measure_costs(CONFIG, N, B, kept_in=Path("costs-17.json"))
     assert bool(warnings_logged) == warned
     assert all("usually take 1.30 times as long as the fastest" in message for message in warnings_logged)
+    assert all("; remove costs-17.json to have them measured" in message for message in warnings_logged)
 
 
 def test_the_parts_of_an_encoder_are_the_encoder():

@@ -55,6 +55,14 @@ def test_the_closing_table_has_a_column_for_each_narrowed_dimension():
         assert ["2", "0.3", "11.0", "3.0"] in text
 
 
+def test_the_closing_table_fits_a_terminal_and_begins_with_the_verdict():
+    lines = format_summary("SST-2", "sample", 512, evaluated()).splitlines()
+    assert lines[0] == "SST-2"
+    assert "times faster than the fine-tuned model" in lines[1]
+    assert lines[3].startswith(("Worth having", "Not worth having"))
+    assert max(map(len, lines)) <= 80
+
+
 def test_the_acceleration_report_tells_widths():
     def lines(**changes):
         return str(make_report(evaluated(**changes), np.array([0, 1, 1, 1]), get_task("SST-2"), 23, True)).splitlines()

@@ -30,7 +30,7 @@ def test_a_target_that_is_met():
     verdict = judge(evaluated())
     assert verdict.lines == (
         "2.04 times faster than the fine-tuned model (asked 2x)",
-        "0.9 points of accuracy lost (0.8684 -> 0.8591), 95% interval 0.0 to 1.7",
+        "0.9 points of accuracy lost (0.8684 → 0.8591), 95% interval 0.0 to 1.7",
         "Worth having: faster, and the loss may be chance (872 dev examples).",
     )
     assert verdict.is_worth
@@ -44,12 +44,12 @@ def test_a_target_that_is_met():
         ({"settings": {"target_latency_ms": 8.0}}, 0, "asked 8 ms, got 9.1 ms: the target is missed; 2.04 times fas"),
         ({"settings": {"target_latency_ms": 9.0}}, 0, "2.04 times faster than the fine-tuned model; 9.1 ms (asked 9"),
         ({"settings": {"max_loss": 0.01}}, 0, "2.04 times faster than the fine-tuned model"),
-        ({"after": 0.8721, "interval": (-0.005, 0.012)}, 1, "0.4 points of accuracy gained (0.8684 -> 0.8721), 95%"),
+        ({"after": 0.8721, "interval": (-0.005, 0.012)}, 1, "0.4 points of accuracy gained (0.8684 → 0.8721), 95%"),
         ({"after": 0.8721, "interval": (-0.005, 0.012)}, 1, "interval -0.5 to 1.2"),
         ({"after": 0.8721}, 2, "Worth having: faster, and no worse."),
         ({"interval": (-0.0174, -0.001)}, 2, "Worth having: faster, and 0.9 points are a small loss."),
         ({"after": 0.82, "interval": (-0.06, -0.03)}, 2, "Worth having: if 4.8 points are a fair price for the speed."),
-        ({"interval": None}, 1, "0.9 points of accuracy lost (0.8684 -> 0.8591)"),
+        ({"interval": None}, 1, "0.9 points of accuracy lost (0.8684 → 0.8591)"),
         ({"grouped": 1.02}, 2, "Not worth having: it is no faster on the same batches grouped by length."),
         ({"commonest": {"dense": 1.0, "reduced": 1.0}}, 2, "Not worth having: the fine-tuned model gives one answer"),
         ({"commonest": {"dense": 0.5, "reduced": 1.0}}, 2, "Not worth having: it gives one answer to everything"),
@@ -66,5 +66,5 @@ def test_what_an_earlier_version_did_not_record_is_left_out():
         del old[key]
     assert judge(old).lines[:2] == (
         "2.04 times faster than the fine-tuned model",
-        "0.9 points of accuracy lost (0.8684 -> 0.8591)",
+        "0.9 points of accuracy lost (0.8684 → 0.8591)",
     )
