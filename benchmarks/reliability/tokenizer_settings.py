@@ -407,7 +407,7 @@ def judge(drawn: Draw, vocabularies: Path, folder: Path) -> dict[str, Any]:
         return {"outcome": "traceback", "message": f"{type(error).__name__}: {error}"}
     expected = expected_answer(drawn, folder)
     if expected is None:
-        return {"outcome": "equal", "by": "read here alone"}
+        return {"outcome": "read here alone"}
     given = {"token_type_ids"} & {*drawn.stated.get("model_input_names", ["token_type_ids"])}
     one_segment = drawn.config.get("type_vocab_size") == 1 and drawn.architecture != "distilbert"  # which has none
     has_segments = bool(given) and not one_segment and drawn.architecture != "roberta"
