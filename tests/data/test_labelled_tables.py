@@ -121,7 +121,10 @@ def test_missing_values_are_rows_to_be_named():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (pd.DataFrame({"text": TEXTS}), "label_column='label': no such column in the data frame; expected one of text"),
+        (
+            pd.DataFrame({"label": LABELS}),
+            "text_column='text': no such column in the data frame; expected one of label",
+        ),
         ((TEXTS, LABELS[:3]), "train: 5 texts and 3 labels; expected as many"),
         (
             (TEXTS, np.full((5, 2), 0.5)),
@@ -130,8 +133,7 @@ def test_missing_values_are_rows_to_be_named():
         (((TEXTS, OTHERS[:2]), LABELS), "train: 5 first texts and 2 second ones"),
         (([("a", "b", "c")], [1]), "3 texts in an example; expected one, or a pair"),
         (("text", LABELS), r"train: \(str, list\); expected a file of a table, a pandas.DataFrame"),
-        (TEXTS, "train: a list; expected a file of a table"),
-        (tf.data.Dataset.from_tensor_slices(TEXTS), r"expected one of \(text, label\) or"),
+        ({"text": TEXTS}, "train: a dict; expected a file of a table"),
         (tf.data.Dataset.from_tensor_slices(([1, 2], LABELS[:2])), r"expected one of \(text, label\) or"),
     ],
 )

@@ -218,21 +218,13 @@ def test_weights_of_another_architecture_are_named(name, tmp_path):
         load_classifier(tmp_path, NUM_LABELS, N)
 
 
-def test_a_generator_of_electra_is_refused(tmp_path):
+@pytest.mark.parametrize("network", ["ElectraForPreTraining", "ElectraForMaskedLM"])
+def test_discriminator_and_generator_of_electra_are_taken(tmp_path, network):
     transformers = pytest.importorskip("transformers")
-    config = transformers.ElectraConfig(**KINDS["electra"].values)
-    transformers.ElectraForMaskedLM(config).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"do not belong to this ELECTRA: generator_"):
-        load_classifier(tmp_path, NUM_LABELS, N)
-
-
-def test_a_discriminator_of_electra_is_taken(tmp_path):
-    transformers = pytest.importorskip("transformers")
-    config = transformers.ElectraConfig(**KINDS["electra"].values)
-    discriminator = transformers.ElectraForPreTraining(config)
-    discriminator.save_pretrained(tmp_path)
+    found = getattr(transformers, network)(transformers.ElectraConfig(**KINDS["electra"].values))
+    found.save_pretrained(tmp_path)
     model = load_classifier(tmp_path, NUM_LABELS, N)
-    theirs = discriminator.electra.embeddings.word_embeddings.weight.detach().numpy()
+    theirs = found.electra.embeddings.word_embeddings.weight.detach().numpy()
     np.testing.assert_array_equal(model.get_layer("embeddings").word_embeddings.numpy(), theirs)
 
 
