@@ -7,7 +7,8 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-from scipy import special
+
+# SciPy is imported where it computes: flags, which know kinds, are read before anything slow is imported.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +34,20 @@ class Kind:
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
+    from scipy import special
+
     return special.softmax(logits, axis=-1)
 
 
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    from scipy import special
+
+    return special.expit(logits)
+
+
 def _kl_of_classes(full: np.ndarray, reduced: np.ndarray) -> np.ndarray:
+    from scipy import special
+
     log_p, log_q = (special.log_softmax(logits, axis=-1) for logits in (full, reduced))
     return np.sum(np.exp(log_p) * (log_p - log_q), axis=-1)
 
@@ -61,7 +72,7 @@ LABELS = Kind(
     "multi_label_classification",
     "probabilities",
     "sigmoid",
-    special.expit,
+    _sigmoid,
     _kl_of_labels,
 )
 NUMBER = Kind("regression", "regression", "scores", "", np.asarray, _squared_difference)

@@ -109,7 +109,7 @@ class InputRows:
                 raise InputError(f"--{flag}={column}: {problem}.")
         for column in self._kept:
             if problem := table.column_problem(column):
-                raise InputError(f"--predict_columns={','.join(self._kept)}: {column}: {problem}.")
+                raise InputError(f"--predict_columns={column}: {problem}.")
         taken = [column for column in self._kept or table.columns if column in self.answer_columns]
         if taken and table.uniform:
             raise InputError(

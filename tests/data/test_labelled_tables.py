@@ -123,7 +123,7 @@ def test_missing_values_are_rows_to_be_named():
     [
         (
             pd.DataFrame({"label": LABELS}),
-            "text_column='text': no such column in the data frame; expected one of label",
+            "text_column='text': no such column in the data frame",
         ),
         ((TEXTS, LABELS[:3]), "train: 5 texts and 3 labels; expected as many"),
         (

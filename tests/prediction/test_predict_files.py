@@ -129,7 +129,7 @@ def test_columns_of_choice_stand_beside_the_answers(answer, world):
     parquet = pd.read_parquet(sorted(folder.glob("part-*"))).reset_index(drop=True)
     assert parquet["n"].dtype == "int64"
     pd.testing.assert_frame_equal(parquet, expected, check_dtype=False)
-    with pytest.raises(InputError, match=r"--predict_columns=id: no column id; expected one of the columns of .*new"):
+    with pytest.raises(InputError, match=r"--predict_columns=id: no such column; expected one of the columns of .*new"):
         answer(out="id", predict_columns="id")
 
 

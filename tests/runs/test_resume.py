@@ -146,14 +146,14 @@ def test_sigterm_in_a_step_and_in_an_evaluation(fine_tuning, world, monkeypatch)
         pipeline.run(settings, "finetune")
     monkeypatch.undo()
 
-    evaluate = train.evaluate_model
+    evaluate = train.predict_logits
 
     def terminate_in_evaluation(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.01)
         return evaluate(*arguments)
 
-    monkeypatch.setattr(train, "evaluate_model", terminate_in_evaluation)
+    monkeypatch.setattr(train, "predict_logits", terminate_in_evaluation)
     with heeding_sigterm(), pytest.raises(Terminated, match=rf"^finetune: saved after step {STEPS} of 10$"):
         pipeline.run(settings, "finetune")
     assert not (folder / "finetune.partial" / "log.jsonl").exists()

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import pandas as pd
-
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.wording import counted
 from powerbert_tf.data.tables.lines import Pushback, Text, number_lines
@@ -174,6 +172,8 @@ def _read_document(lines: Pushback[tuple[int, str]], is_lines: bool) -> Any:
 
 def _document_items(value: dict[str, Any]) -> list[_Item]:
     """Returns the rows of an object, as `pandas.DataFrame.to_json` and `datasets` write it; else itself as one row."""
+    import pandas as pd  # takes half a second, which the flags of a run without such a file need not wait for
+
     contents = list(value.values())
     tables = [content for content in contents if _holds(list, dict, content)]
     rows: list[Any] = [value]
