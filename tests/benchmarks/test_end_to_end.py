@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from tiny_task import NUM_ROWS, write_checkpoint, write_data
+from tiny_task import CONFIG, NUM_ROWS, write_checkpoint, write_data
 
 from benchmarks.common.runs import read_run
 from benchmarks.inference.end_to_end import PADDINGS, Answers, check_equal, compare, measure, summarize, to_markdown
@@ -99,6 +99,7 @@ def test_a_run_of_an_earlier_version_is_read_with_the_defaults_of_today(tmp_path
     early = {"task": "SST-2", **places, "max_seq_length": 19, "lambda": 0.25}  # no --length_buckets, no --distillation
     (folder / "config.json").write_text(json.dumps(early))
     run = read_run(folder, str(tmp_path / "data"), str(tmp_path / "checkpoint"))
-    expected = resolve_settings("SST-2", max_seq_length=19, lambda_=0.25)
+    rate = 3e-5 * 768 / CONFIG["hidden_size"]
+    expected = resolve_settings("SST-2", max_seq_length=19, lambda_=0.25, held_out_share=0.1, learning_rate=rate)
     now = {"checkpoint": str(tmp_path / "checkpoint"), "data_dir": str(tmp_path / "data")}
     assert run.settings == dataclasses.replace(expected, **now)
