@@ -9,7 +9,7 @@ from conftest import REPOSITORY
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 RESULTS = REPOSITORY / "benchmarks" / "results"
 # Names with digits in them, and settings: no measurements.
-NAMES = r"SST-2|F1|Apache-2\.0|arXiv 2001\.08950|ICML\s2020|int8|batches of 32"
+NAMES = r"SST-2|F1|Apache-2\.0|ICML\s2020|int8|batches of 32"
 _LINES_OF = re.compile(r"<!-- lines of (\S+) -->\n```\n(.*?)```", flags=re.DOTALL)
 
 
