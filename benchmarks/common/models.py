@@ -37,7 +37,7 @@ _RTE = tuple(round_up(count / 256) for count in (153, 125, 111, 105, 85, 80, 72,
 RETENTION = {
     "bert_base": _RTE,
     "albert_base": _RTE,
-    "minilm": (0.8885, 0.5781, 0.5781, 0.1763, 0.1763, 0.0006),  # calibrate, MRPC at twice the speed: docs/results.md
+    "minilm": (0.8885, 0.5781, 0.5781, 0.1763, 0.1763, 0.0006),  # calibrate, MRPC at twice the speed: docs/history.md
     "bert_large": tuple(fraction for fraction in _RTE for _ in range(2)),
 }
 
