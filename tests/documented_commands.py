@@ -240,6 +240,10 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         'accelerated.export("served")  # served/1: a SavedModel, raw text in': Elsewhere(
             "is re-trained there", "test_acceleration::test_retraining_brings_answers_back_from_any_data"
         ),
+        'accelerated = powerbert_tf.accelerate("path/to/classifier", "requests.jsonl", text_column="text", '
+        "max_disagreement=0.01)": Elsewhere(
+            "a file, and a share of answers", "test_unlabelled::test_the_share_of_answers_that_may_change"
+        ),
     },
     "docs/data.md": {
         "python run_glue.py --train_file=reviews.csv --text_column=review --label_column=stars": Run(
