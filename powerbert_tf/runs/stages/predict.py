@@ -56,10 +56,12 @@ def _predict_own(run: Run, model: BertClassifier, folder: Path) -> dict[str, Any
     Computes metrics if there are labels.
     """
     logits = _logits(run, model, "test")
-    split, task = run.dataset.splits["test"], cast(OwnTask, run.task_of("retrain"))
-    given = {**dict(zip(task.text_columns, split.texts, strict=True)), **_labels(task, split)}
+    split, task = run.dataset.splits["test"], run.task_of("retrain")
+    given: dict[str, Sequence[str]] = {}  # of multiple choice, texts have no columns
+    if isinstance(task, OwnTask):
+        given = {**dict(zip(task.text_columns, split.texts, strict=True)), **_labels(task, split)}
     places = (place.rpartition(":") for place in cast(Sequence[str], split.indices))
-    known = zip(*given.values(), strict=True)
+    known = zip(*given.values(), strict=True) if given else itertools.repeat(())
     with (folder / PREDICTIONS_FILE).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file", "line", *_header(given, task.classes)])
