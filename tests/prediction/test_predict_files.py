@@ -455,5 +455,5 @@ def test_a_run_of_glue_answers_other_files(tiny_run, tmp_path, standard_input):
     for folder in (by_file, by_lines):
         found = read_csv(folder)["prediction"]
         np.testing.assert_allclose(np.clip(found, 0, 5), expected, atol=2e-5)
-    with pytest.raises(InputError, match=r"--text_column: missing; expected one of the columns of .*: one, two"):
+    with pytest.raises(InputError, match=r"--text_column: missing; expected one of the columns of .*: 'one', 'two'"):
         answer(str(tmp_path / "pairs.csv"))
