@@ -20,7 +20,8 @@ from powerbert_tf.batches.settings import InferenceSettings
 from powerbert_tf.common.files import replacing
 from powerbert_tf.common.reporting import say
 from powerbert_tf.common.termination import at_once
-from powerbert_tf.data.metrics import compute_metrics, divergence, format_metrics
+from powerbert_tf.data.kinds import LABELS
+from powerbert_tf.data.metrics import compute_metrics, divergence, format_metrics, with_thresholds
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.retention import format_configuration
 from powerbert_tf.models.classifier import BertClassifier
@@ -290,7 +291,11 @@ class _EpochKeeper(keras.callbacks.Callback):
         if self._is_steep and self.epoch == self.epochs:
             say("  the last epoch was clearly better than the one before: more epochs may do better still")
         model, inference = self._evaluated()
-        return TrainingOutcome(self.epoch, evaluate_model(model, setup.task, setup.dev, inference), self.metrics)
+        task = setup.task
+        if task.kind is LABELS:  # as the run saves them, see `Run.thresholds`
+            labels = cast(np.ndarray, setup.held_out.labels)
+            task = with_thresholds(task, labels, predict_logits(model, setup.held_out, inference))
+        return TrainingOutcome(self.epoch, evaluate_model(model, task, setup.dev, inference), self.metrics)
 
     def get_state(self):
         self._waited += self.input_wait.take()

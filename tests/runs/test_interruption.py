@@ -65,7 +65,7 @@ def test_a_run_that_is_told_to_leave_goes_on_to_the_same_bits_as_another(tmp_pat
     assert interrupted.returncode == 75, error.decode()
     (line,) = (line for line in error.decode().splitlines() if line.startswith("terminated: "))
     assert re.fullmatch(
-        r"terminated: finetune: saved after step \d+ of 36; .*; run the command again, .* to resume", line
+        r"terminated: finetune: saved after step \d+ of 32; .*; run the command again, .* to resume", line
     )
     again = start("interrupted")
     for process in (whole, again):

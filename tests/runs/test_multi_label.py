@@ -90,11 +90,12 @@ def test_from_lists_of_labels_to_an_exported_model(world, tmp_path, capsys):
     # Answers to the test file are the labels above their thresholds, and the metrics are those of scikit-learn.
     with (folder / "predict" / "predictions.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
-    assert header == ["file", "line", "prediction", *(f"probability of {name}" for name in LABELS)]
-    probabilities = np.array([row[3:] for row in rows], float)
-    answers = having([json.loads(row[2]) for row in rows])
+    assert header == ["file", "line", "text", "moods", "prediction", *(f"probability of {name}" for name in LABELS)]
+    probabilities = np.array([row[5:] for row in rows], float)
+    answers = having([json.loads(row[4]) for row in rows])
     np.testing.assert_array_equal(answers, probabilities >= thresholds)
     truth = having([labels for _, labels in make_rows(ROWS["test"], seed=ROWS["test"])])
+    np.testing.assert_array_equal(having([json.loads(row[3]) for row in rows]), truth)
     assert result(folder, "predict")["metrics"] == pytest.approx(
         {
             "micro_f1": sklearn_metrics.f1_score(truth, answers, average="micro", zero_division=0),
@@ -197,7 +198,7 @@ def test_a_trained_classifier_with_several_labels_is_accelerated(classifier, for
     }[form]
     accelerated = powerbert_tf.accelerate(
         classifier, data, 1.3, retrain=form == "names", dev_data=data, max_seq_length=N, output_dir=tmp_path,
-        label_column=LABELS if form == "columns" else "", epochs_retrain=1, verbose=0, **FAST,
+        label_column=LABELS if form == "columns" else "", epochs_retrain=1, verbose=0, held_out_share=0.0, **FAST,
     )  # fmt: skip
     report = accelerated.report
     # Thresholds that fit dev best find what its labels were made of.
