@@ -70,7 +70,7 @@ def test_it_searches_measures_and_resumes(tmp_path):
     for row in rows:
         assert row["lost"] == pytest.approx(dense["value"] - row["value"])
     assert "reused" not in run().stdout  # all rows are there
-    assert "search: already there, reused" in run("--fresh").stdout
+    assert "retrain: already there, reused" in run("--fresh").stdout
 
 
 @pytest.mark.slow
