@@ -18,6 +18,7 @@ from powerbert_tf.data.labelled_tables import LabelledTables, find_tables, is_in
 from powerbert_tf.data.own_data import OwnData
 from powerbert_tf.data.settings import TABLE_FLAGS, DataSettings
 from powerbert_tf.data.splits import Split
+from powerbert_tf.data.tables.formats import LABEL
 from powerbert_tf.export.saved_model import next_version, write_server_files
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.precision import computing_in
@@ -168,8 +169,9 @@ def accelerate(
         classes: Names of the classes in the order of the model's outputs; by default the model's own.
         text_column: Column of the texts in a table or data frame; by default `text` in a data frame.
         text_pair_column: Column of the second texts, for a model on pairs.
-        label_column: Column of the labels; by default `label` in a data frame. Several have 0 or 1 for each label.
-        max_disagreement: For texts without labels, instead of a speed-up: the share of answers that may change.
+        label_column: Column of the labels; by default `label`, if there is one. Several have 0 or 1 for each label.
+        max_disagreement: For texts without labels and one class of several: the share of answers on held-out texts that
+            may change, such as 0.01. It takes the place of `target_speedup`.
         label_separator: What is between the labels of a row, for a multi-label model; found by default.
         on_bad_row: `"error"`, or `"skip"` to leave out rows that cannot be used.
         name: Name of the task.
@@ -204,10 +206,14 @@ def accelerate(
         **of_tables,
     )
     given, tables = _read(data, dev_data, columns, name)
+    if tables is None and not given.label_column and LABEL in find_tables(given).first("train").columns:
+        given = dataclasses.replace(given, label_column=LABEL)  # as in a data frame
     with_labels = bool(given.label_column or (tables or find_tables(given)).label_column)
     if max_disagreement is not None:
         if with_labels:
             raise InputError("max_disagreement: the data has labels; expected max_loss, or texts without labels.")
+        if trained.num_outputs == 1 or trained.checkpoint.is_multi_label:
+            raise InputError("max_disagreement: is for a model of one class of several; expected max_loss.")
         if "max_loss" in settings:
             raise InputError("max_disagreement and max_loss are given; expected one of them.")
         target_speedup, settings["max_loss"] = None, max_disagreement

@@ -182,7 +182,7 @@ def _describe_speed(report: dict[str, Any]) -> list[str]:
             }
         )
     note = (
-        f"The paper's: {HARDWARE}; its speed-up is of both models padded to N. Ours: dev split, another checkpoint, a "
+        f"In the paper: {HARDWARE}; its speed-up is of both models padded to N. Ours: dev split, another checkpoint, a "
         "CPU; against the fine-tuned model padded to N, which is comparable with the paper's, and against the same "
         "model on the same batches grouped by length, which does not count padding."
     )

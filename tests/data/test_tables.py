@@ -25,7 +25,7 @@ HOSTILE = {
     "quotes": '"',
     "two quotes": '""',
     "spaces": "  x  ",
-    "word for nothing": "NA",
+    "missing value": "NA",
 }
 # What UTF-8 can hold and a text may: no half surrogate pairs, no NUL.
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=20)

@@ -85,8 +85,18 @@ def test_the_share_of_answers_that_may_change(folder, texts):
     assert accelerated.run.evaluate(accelerated.model, split="held_out")["agreement"] >= 1 - 0.3
 
 
+def test_a_column_named_label_of_a_file_is_taken_as_in_a_data_frame(folder, texts, tmp_path):
+    answers = dense_logits(folder, texts).argmax(axis=1)
+    path = tmp_path / "data.csv"
+    pd.DataFrame({"text": texts, "label": [CLASSES[one] for one in answers]}).to_csv(path, index=False)
+    with pytest.raises(InputError, match="max_disagreement: the data has labels"):
+        powerbert_tf.accelerate(folder, path, text_column="text", max_disagreement=0.1, **SEARCH)
+
+
 def test_numbers_agree_by_correlation(texts, tmp_path):
     write_hugging_face_checkpoint(tmp_path, CONFIG, random_weights(CONFIG, 1))
+    with pytest.raises(InputError, match="max_disagreement: is for a model of one class of several"):
+        powerbert_tf.accelerate(tmp_path, texts, max_disagreement=0.1, **SEARCH)
     accelerated = powerbert_tf.accelerate(tmp_path, texts, 1.3, dev_data=texts[:37], **SEARCH)
     assert accelerated.report.original["spearman"] == pytest.approx(1)
     before, after = dense_logits(tmp_path, texts[:37], num_outputs=1)[:, 0], accelerated.logits(texts[:37])[:, 0]

@@ -301,8 +301,7 @@ def _retrained_briefly(run: Run, dense: BertClassifier, model: BertClassifier, f
     """The model after an epoch over some of the training rows."""
     setup = run.training_setup()
     settings = dataclasses.replace(setup.settings, epochs_retrain=1, checkpoint_minutes=0.0, checkpoint_steps=0)
-    some = np.arange(min(_BRIEF_STEPS * settings.batch_size, len(setup.train)))
-    drawn = np.random.default_rng(settings.seed).permutation(len(setup.train))[some]
+    drawn = np.random.default_rng(settings.seed).permutation(len(setup.train))[: _BRIEF_STEPS * settings.batch_size]
     with tempfile.TemporaryDirectory(dir=folder) as scratch, reporting(verbose=0):
         setup = dataclasses.replace(setup, train=setup.train.take(drawn), settings=settings)
         retrain_model(model, dense, setup, Path(scratch), "retrain briefly")
