@@ -163,7 +163,8 @@ def _thresholds(request: ExportRequest) -> str:
     rows = [(name, *(f"{own[at]:g}" for own in of_models.values())) for at, name in enumerate(request.task.classes)]
     return f"""## Thresholds
 
-A label is an answer where its probability is at least its threshold, which has the best F1 on held-out rows.
+A label is an answer where its probability is at least its threshold, which has the best F1 on rows that no model
+was trained on.
 `task.json` has them in the order of the labels.
 
 {markdown_table(("label", *of_models), rows)}
