@@ -256,7 +256,7 @@ def _accelerate(settings: Settings, own: OwnData, checkpoint: Checkpoint, retrai
             run.folder.finished("evaluate"),
             cast(np.ndarray, run.split("dev").labels),
             run.task,
-            settings.inputs.max_seq_length,
+            run.settings.inputs.max_seq_length,  # which may have been proposed
             retrains,
             reason,
         )

@@ -71,9 +71,12 @@ def test_pairs_are_a_list_of_two_texts_each():
 def test_a_file_without_a_label_column(folder, texts, tmp_path, capsys):
     path = tmp_path / "requests.jsonl"
     pd.DataFrame({"request": texts, "at": range(len(texts))}).to_json(path, orient="records", lines=True)
-    accelerated = powerbert_tf.accelerate(folder, path, 1.3, text_column="request", **{**SEARCH, "verbose": 1})
+    given = {**SEARCH, "verbose": 1, "max_seq_length": 0}
+    accelerated = powerbert_tf.accelerate(folder, path, 1.3, text_column="request", **given)
     assert "requests: 55 training rows, 6 dev rows, split off (10%)" in capsys.readouterr().out
     assert accelerated.report.original == {"agreement": 1.0}
+    # 18 words at most and 2 special tokens, in multiples of 8.
+    assert accelerated.report.max_seq_length == accelerated.run.settings.inputs.max_seq_length == 24
 
 
 def test_the_share_of_answers_that_may_change(folder, texts):
