@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Container, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -168,13 +169,21 @@ def _head_class(folder: Path) -> str:
 
 def _read_classes(folder: Path) -> tuple[str, ...]:
     """Names of a head's classes, in the order of its logits, from `id2label`; empty if it has no names."""
-    named = read_object(folder / CONFIG_FILE).get("id2label") or {}
-    if not isinstance(named, dict) or sorted(named) != sorted(map(str, range(len(named)))):
+    named = _named_classes(folder)
+    if sorted(named) != sorted(map(str, range(len(named)))):
         return ()
     names = tuple(str(named[str(number)]).strip() for number in range(len(named)))
     if all(map(_PLACEHOLDER.fullmatch, names)) or len(set(names)) < len(names):
         return ()
     return names
+
+
+def _named_classes(folder: Path) -> dict[str, Any]:
+    """`id2label` as it stands in the file, empty where there is none."""
+    named = read_object(folder / CONFIG_FILE).get("id2label")
+    if not isinstance(named, dict | None):
+        raise InputError(f"{folder / CONFIG_FILE}: id2label={named!r}; expected an object of names by number.")
+    return named or {}
 
 
 def _read_problem(folder: Path) -> tuple[bool, str]:
@@ -185,9 +194,8 @@ def _read_problem(folder: Path) -> tuple[bool, str]:
     Raises:
         InputError: `problem_type` is none that `transformers` knows.
     """
-    content = read_object(folder / CONFIG_FILE)
-    name, named = content.get("problem_type"), content.get("id2label") or {}
-    if name is not None and name not in KINDS:
+    name, named = read_object(folder / CONFIG_FILE).get("problem_type"), _named_classes(folder)
+    if name is not None and not (isinstance(name, str) and name in KINDS):
         raise InputError(f"{folder / CONFIG_FILE}: problem_type={name!r}; expected one of {', '.join(KINDS)}.")
     kind = None if name is None else KINDS[name]
     if (head := _head_class(folder)) in _OTHER_HEADS:

@@ -1,6 +1,7 @@
 """A trained head answers in the order of the task's classes, or not at all."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,15 @@ def test_logits_come_in_the_order_of_the_classes(folder, capsys):
     np.testing.assert_allclose(found, own[:, [2, 0, 1]], atol=1e-6)  # contradiction, entailment, neutral
     said = capsys.readouterr().out
     assert "its head has its classes in another order, entailment, neutral, contradiction; it is brought to" in said
+
+
+@pytest.mark.parametrize("wrong", [{"id2label": 2.5}, {"id2label": ["a", "b"]}, {"problem_type": ["regression"]}])
+def test_what_the_head_stands_for_is_read_or_refused(wrong, tmp_path):
+    path = name_classes(tmp_path, NAMES) / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **wrong}), encoding="utf-8")
+    ((name, value),) = wrong.items()
+    with pytest.raises(InputError, match=rf"config.json: {name}={re.escape(repr(value))}; expected "):
+        load_classifier(tmp_path, 3, N)
 
 
 def test_what_becomes_of_a_head_goes_where_all_lines_go(folder, capsys):
