@@ -3,9 +3,10 @@
 python -m benchmarks.accuracy --targets=MRPC=3,SST-2=2.5,STS-B=2,CoLA=1.8 --seeds=3 --retrain
 
 Fine-tunes each task once for each seed, then searches for the same target over rows, neurons and heads, over rows
-alone and over widths alone, without training; `--retrain` re-trains each of them, too. All go through the stages of
-`run_glue.py`: held-out training rows choose, and dev is for the report. The models of a task, seed and target are
-measured in turns on the dev set, in batches grouped by length and one by one.
+alone and over widths alone, without training; `--retrain` re-trains each of them, too, and as a control the dense model
+for as many epochs at the same rate, on the labels. All go through the stages of `run_glue.py`: held-out training rows
+choose, and dev is for the report. The models of a task, seed and target are measured in turns on the dev set, in
+batches grouped by length and one by one.
 
 It takes hours, and resumes: a task, seed and target whose rows are in the output is not run again, and an interrupted
 one continues from its folder below `--output_dir`.
@@ -26,7 +27,7 @@ from benchmarks.common.markdown import measured_on, page, table
 
 # Name -> `--search_over`. The first one is what a search does unless told otherwise.
 DIMENSIONS = {"rows and widths": "rows,neurons,heads", "rows alone": "rows", "widths alone": "neurons,heads"}
-TRAINED = {"search": "nothing", "retrain": "re-trained"}  # by the last stage
+TRAINED = {"": "fine-tuned", "search": "nothing", "retrain": "re-trained"}  # by the last stage
 # Settings of a task, beside a rate and batch size for all: what a fine-tuning of minutes on two cores can do.
 RECIPES: Mapping[str, dict[str, Any]] = {"SST-2": {"train_examples": 8000, "epochs": 2}, "MRPC": {"epochs": 5}}
 _RECIPE = {"learning_rate": 5e-5, "batch_size": 32, "epochs": 3}
@@ -54,14 +55,43 @@ def run_of(task: str, target: float, seed: int, dimensions: str, root: Path, sta
 
     shared, folder = root / "finetuned", root / f"{dimensions.replace(',', '-')}-{target:g}x"
     pipeline.run(settings(shared), "finetune")
-    if not (folder / task / "finetune").exists():
-        shutil.copytree(shared / task / "finetune", folder / task / "finetune")
+    _share_finetuning(shared / task, folder / task)
     pipeline.run(settings(folder), stage)
     return prepare(settings(folder), folder / task)
 
 
-def measure(runs: Mapping[str, Any], stages: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for the dense model, and for each of the runs by name after each stage: metrics, and speeds in turns."""
+def control_of(task: str, seed: int, root: Path) -> Any:
+    """The run that trains the dense model on: the epochs and rate of re-training, but labels, as it is the teacher."""
+    from powerbert_tf.runs import pipeline
+    from powerbert_tf.runs.preparation import prepare
+
+    recipe = settings_of(task, seed, root).training
+    shared, folder = root / "finetuned", root / "dense"
+    encoders = prepare(settings_of(task, seed, shared), shared / task).checkpoint.config.num_hidden_layers
+    settings = settings_of(
+        task,
+        seed,
+        folder,
+        retention_configuration=",".join(["1.0"] * encoders),
+        distillation="none",
+        epochs_retrain=recipe.epochs_retrain,
+        learning_rate_retrain=recipe.learning_rate_retrain,
+    )
+    _share_finetuning(shared / task, folder / task)
+    pipeline.run(settings, "retrain")
+    return prepare(settings, folder / task)
+
+
+def _share_finetuning(shared: Path, folder: Path) -> None:
+    if not (folder / "finetune").exists():
+        shutil.copytree(shared / "finetune", folder / "finetune")
+
+
+def measure(runs: Mapping[str, Any], stages: Sequence[str], control: Any = None) -> list[dict[str, Any]]:
+    """A row for the dense model, and for each of the runs by name after each stage: metrics, and speeds in turns.
+
+    `control` is the run of the dense model that was trained on, if there is one.
+    """
     from powerbert_tf.data.metrics import agreement, compute_metrics, loss_interval
     from powerbert_tf.latency.speed import SpeedTest
     from powerbert_tf.latency.timing import device_name
@@ -76,14 +106,16 @@ def measure(runs: Mapping[str, Any], stages: Sequence[str]) -> list[dict[str, An
     expected = predict_logits(dense, dev, inference)
     value = compute_metrics(task, dev.labels, expected)[main]
     rows = []
-    for name, trained in [("dense", ""), *((name, stage) for name in runs for stage in stages)]:
+    again = [] if control is None else [("dense", "retrain")]
+    runs = runs if control is None else {**runs, "dense": control}
+    reduced = [(name, stage) for name in runs if name != "dense" for stage in stages]
+    for name, trained in [("dense", ""), *again, *reduced]:
         seconds: dict[str, float] = {}
         logits = expected
         if trained:
             folder = runs[name].folder
-            seconds = {
-                f"{stage} seconds": folder.finished(stage)["seconds"] for stage in stages[: stages.index(trained) + 1]
-            }
+            done = ["retrain"] if name == "dense" else stages[: stages.index(trained) + 1]
+            seconds = {f"{stage} seconds": folder.finished(stage)["seconds"] for stage in done}
             model = models[name] if trained == "search" else runs[name].reduced_model()
             logits = predict_logits(model, dev, inference.in_plain_graph())
         found = compute_metrics(task, dev.labels, logits)[main]
@@ -91,7 +123,7 @@ def measure(runs: Mapping[str, Any], stages: Sequence[str]) -> list[dict[str, An
         rows.append(
             {
                 "model": name,
-                "trained": TRAINED.get(trained, "fine-tuned"),
+                "trained": TRAINED[trained],
                 "metric": main,
                 "value": found,
                 "lost": value - found,
@@ -125,7 +157,7 @@ def describe(report: Mapping[str, Any]) -> str:
                 "trained": trained,
                 "seeds": len(rows),
                 "value": f"{rows['value'].mean():.4f}",
-                "points lost": "" if model == "dense" else f"{lost.mean():.1f} ({spread})",
+                "points lost": "" if trained == TRAINED[""] else f"{lost.mean():.1f} ({spread})",
                 "agrees": f"{rows['agreement'].mean():.3f}",
                 "times faster, batch 32": f"{rows['speedup at 32'].mean():.2f}x",
                 "one by one": f"{rows['speedup at 1'].mean():.2f}x",
@@ -150,14 +182,20 @@ def describe(report: Mapping[str, Any]) -> str:
     return page("# Metric lost at a measured speed-up", measured_on(report), note, table(shown), table(kept))
 
 
-def main(_: list[str]) -> None:
-    """Runs, measures and writes the report, anew after each task, seed and target."""
+def read_targets(given: Sequence[str]) -> list[tuple[str, float]]:
+    """Returns tasks and speed-ups of `--targets`."""
     targets = []
-    for entry in FLAGS.targets:
+    for entry in given:
         task, _, target = entry.partition("=")
         if not target.replace(".", "", 1).isdecimal() or float(target) < 1:
             raise app.UsageError(f"--targets={entry}: expected a task and its speed-up, such as MRPC=3.")
         targets.append((task, float(target)))
+    return targets
+
+
+def main(_: list[str]) -> None:
+    """Runs, measures and writes the report, anew after each task, seed and target."""
+    targets = read_targets(FLAGS.targets)
     check_names("dimensions", FLAGS.dimensions, list(DIMENSIONS))
     stages = ["search", "retrain"] if FLAGS.retrain else ["search"]
     output = output_path("accuracy")
@@ -169,11 +207,14 @@ def main(_: list[str]) -> None:
             cell = dict(zip(_CELL, (task, seed, target), strict=True))
             found = [row for row in rows if {name: row[name] for name in _CELL} == cell]
             wanted = {(name, TRAINED[stage]) for name in FLAGS.dimensions for stage in stages}
+            wanted |= {("dense", TRAINED["retrain"])} if FLAGS.retrain else set()
             if wanted <= {(row["model"], row["trained"]) for row in found}:
                 continue
             root = Path(FLAGS.output_dir) / f"{task}-seed-{seed}"
             runs = {name: run_of(task, target, seed, DIMENSIONS[name], root, stages[-1]) for name in FLAGS.dimensions}
-            rows = [row for row in rows if row not in found] + [{**cell, **row} for row in measure(runs, stages)]
+            control = control_of(task, seed, root) if FLAGS.retrain else None
+            measured = measure(runs, stages, control)
+            rows = [row for row in rows if row not in found] + [{**cell, **row} for row in measured]
             report = {**surroundings("benchmarks.accuracy"), "rows": rows}
             publish(report, output, describe(report))
 

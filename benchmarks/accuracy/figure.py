@@ -62,7 +62,7 @@ PUBLISHED = (
 def draw(rows: Sequence[Mapping[str, Any]], published: Sequence[Published] = PUBLISHED) -> Figure:
     """A panel a task: the points that `rows` and dimensions together, or one of them alone, lose at which speed."""
     frame = pd.DataFrame(rows)
-    frame = frame[frame["model"] != "dense"]
+    frame = frame[frame["model"] != "dense"]  # and its control, which are not faster
     tasks = list(dict.fromkeys(frame["task"]))
     figure = Figure(figsize=(3.4 * len(tasks), 3.6), layout="constrained")
     panels = figure.subplots(1, len(tasks), squeeze=False)[0]

@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from tiny_task import write_checkpoint, write_data
 
 from benchmarks.accuracy.__main__ import describe
+from benchmarks.accuracy.cascade import answer_again, margins, with_gains
 from benchmarks.common.command import REPOSITORY
 
 
@@ -38,6 +40,21 @@ def test_the_table_has_an_interval_or_the_spread_over_seeds():
     assert "| MRPC | 1 | 3x | rows alone | 0.5,0.0001 |" in text
 
 
+def test_a_cascade_asks_where_the_two_best_classes_are_near():
+    reduced, dense = np.log([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]]), np.log([[0.2, 0.7, 0.1], [0.6, 0.2, 0.2]])
+    np.testing.assert_allclose(margins(reduced), [0.2, 0.7])
+    logits, again = answer_again(reduced, dense, 0.3)
+    assert again.tolist() == [True, False]
+    np.testing.assert_array_equal(logits, [dense[0], reduced[1]])
+
+
+def test_a_cascade_is_compared_at_its_own_speed():
+    shares = [("asked again", 0.0, 3.0, 0.9), ("asked again", 0.0, 2.0, 0.96), ("asked again", 0.1, 2.5, 0.94)]
+    rows = [{name: share, "speedup": speedup, "agreement": agrees} for name, share, speedup, agrees in shares]
+    # Between 0.96 at 2x and 0.9 at 3x lies 0.93 at 2.5x.
+    assert [row["ahead by"] for row in with_gains(rows)] == pytest.approx([0, 0, 0.01])
+
+
 @pytest.mark.slow
 def test_it_searches_measures_and_resumes(tmp_path):
     write_data(tmp_path / "data", "STS-B")
@@ -62,11 +79,13 @@ def test_it_searches_measures_and_resumes(tmp_path):
 
     run()
     rows = json.loads((tmp_path / "report.json").read_text())["rows"]
-    names = ["dense", "rows and widths", "rows and widths", "rows alone", "rows alone"]
+    names = ["dense", "dense", "rows and widths", "rows and widths", "rows alone", "rows alone"]
     assert [row["model"] for row in rows] == names
-    assert [row["trained"] for row in rows] == ["fine-tuned", "nothing", "re-trained", "nothing", "re-trained"]
-    dense, joint, _, alone, _ = rows
-    assert joint["weights"] < dense["weights"] == alone["weights"]
+    trained = ["fine-tuned", "re-trained", "nothing", "re-trained", "nothing", "re-trained"]
+    assert [row["trained"] for row in rows] == trained
+    dense, control, joint, _, alone, _ = rows
+    assert joint["weights"] < dense["weights"] == alone["weights"] == control["weights"]
+    assert control["speedup at 32"] == 1
     for row in rows:
         assert row["lost"] == pytest.approx(dense["value"] - row["value"])
     assert "reused" not in run().stdout  # all rows are there
