@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 from sklearn import metrics as sklearn_metrics
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.kinds import CLASSES, LABELS, NUMBER, Kind
 from powerbert_tf.data.tasks import Task
+
+_LARGEST_LOG = 3.0  # of the temperature that brings two models together, and the smallest with a minus
 
 
 def _correlation(function: Callable, labels: np.ndarray, predictions: np.ndarray) -> float:
@@ -284,6 +286,22 @@ def divergence(full: np.ndarray, reduced: np.ndarray, kind: Kind) -> float:
         kind: What the logits mean.
     """
     return float(np.mean(kind.distances(full.astype("float64"), reduced.astype("float64"))))
+
+
+def scaled_divergence(full: np.ndarray, reduced: np.ndarray, kind: Kind) -> float:
+    """The divergence of `reduced` divided by the temperature for which it is least; of numbers, the divergence.
+
+    A temperature changes no answer. Without it, a model that is unsure of everything is nearer than one that answers
+    alike but is surer than the other. Arguments: see `divergence`.
+    """
+    if kind is NUMBER:
+        return divergence(full, reduced, kind)
+    found = optimize.minimize_scalar(
+        lambda log: divergence(full, reduced / np.exp(log), kind),
+        bounds=(-_LARGEST_LOG, _LARGEST_LOG),
+        method="bounded",
+    )
+    return float(found.fun)
 
 
 def compare_answers(

@@ -21,7 +21,7 @@ from powerbert_tf.common.files import replacing
 from powerbert_tf.common.reporting import say
 from powerbert_tf.common.termination import at_once
 from powerbert_tf.data.kinds import LABELS
-from powerbert_tf.data.metrics import compute_metrics, divergence, format_metrics, with_thresholds
+from powerbert_tf.data.metrics import compute_metrics, format_metrics, scaled_divergence, with_thresholds
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.retention import format_configuration
 from powerbert_tf.models.classifier import BertClassifier
@@ -212,8 +212,8 @@ def retrain_model(
 ) -> dict[str, Any]:
     """Trains a reduced model towards the answers of the model it was made from.
 
-    Keeps the weights of the epoch whose answers on the rows that choose are nearest to the teacher's, or have the best
-    metric without a teacher; or those before training if no epoch is better.
+    Keeps the weights of the epoch whose answers on the rows that choose are nearest to the teacher's, whatever their
+    temperature, or have the best metric without a teacher; or those before training if no epoch is better.
 
     Args:
         model: The reduced model; holds the kept weights afterwards.
@@ -237,7 +237,7 @@ def retrain_model(
         setup = dataclasses.replace(setup, train=dataclasses.replace(setup.train, labels=labels))
         if setup.held_out is not None:
             wanted = predict_logits(dense, setup.held_out, setup.inference)
-            distance = functools.partial(divergence, wanted, kind=setup.task.kind)
+            distance = functools.partial(scaled_divergence, wanted, kind=setup.task.kind)
     recipe = Recipe(
         title=title,
         rate=settings.learning_rate_retrain,

@@ -17,6 +17,7 @@ from powerbert_tf.data.metrics import (
     loss_interval,
     per_class,
     predictions_from_logits,
+    scaled_divergence,
     with_metrics,
     with_thresholds,
 )
@@ -195,6 +196,18 @@ def test_outputs_differ_by_the_mean_divergence():
     # Of labels, each logit is a sigmoid: 3/4 against 1/2, and 1/2 against 1/2; the mean over both.
     of_labels = 0.75 * np.log(1.5) + 0.25 * np.log(0.5)
     assert divergence(np.array([[np.log(3.0), 0.0]]), np.zeros((1, 2)), LABELS) == pytest.approx(of_labels / 2)
+
+
+def test_a_temperature_alone_makes_no_distance():
+    draw = np.random.default_rng(7)
+    full, other = draw.normal(size=(2, 13, 3))
+    values = full[:, :1], other[:, :1]
+    assert scaled_divergence(full, 5 * full, CLASSES) == pytest.approx(0, abs=1e-6)
+    assert scaled_divergence(full, full / 5, LABELS) == pytest.approx(0, abs=1e-6)
+    assert scaled_divergence(*values, NUMBER) == divergence(*values, NUMBER)
+    # By trying all temperatures between 1/20 and 20.
+    tried = [divergence(full, other / temperature, CLASSES) for temperature in np.geomspace(0.05, 20, 5001)]
+    assert scaled_divergence(full, other, CLASSES) == pytest.approx(min(tried), rel=1e-5)
 
 
 def test_the_interval_of_a_loss_is_that_of_a_mean_of_differences():
