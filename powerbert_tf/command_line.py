@@ -139,5 +139,9 @@ def main(argv: list[str]) -> None:
 
 
 def start() -> None:
-    """Starts the process of `run_glue.py`, or of the command `powerbert`."""
+    """Starts the process of `run_glue.py`, or of the command `powerbert`; `powerbert serve` has flags of its own."""
+    if sys.argv[1:2] == ["serve"]:
+        from powerbert_tf.server import command
+
+        command.start(sys.argv[2:])
     app.run(main, flags_parser=parse)

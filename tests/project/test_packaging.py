@@ -69,6 +69,7 @@ def test_extras_are_the_requirements_files(installed):
     assert of("hub") == listed(hub) | of("bench") & of("hub")
     assert of("export") == listed(export)
     assert of("beam") == listed("requirements-beam.txt")
+    assert of("serve") == listed("requirements-serve.txt")
     assert of("docs") == listed("requirements-docs.txt")
     assert of("bench") == listed(hub, export, "requirements-benchmark.txt")
     assert {(one.name, str(one.specifier)) for one in required if not one.marker} == listed("requirements.txt")

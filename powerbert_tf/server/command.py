@@ -1,0 +1,110 @@
+"""`powerbert serve`: flags -> settings -> the folder of versions, exported first where there is none -> the server."""
+
+import argparse
+import dataclasses
+import importlib.util
+import subprocess
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from powerbert_tf.common import native_log
+from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.reporting import say
+from powerbert_tf.common.termination import EXIT_CODE, Terminated, fail, heeding_sigterm
+from powerbert_tf.export.formats import DEFAULT_FORMAT, EXPORT_FORMATS
+from powerbert_tf.runs.config_file import CONFIG_FILE
+from powerbert_tf.server.settings import ServerSettings
+from powerbert_tf.server.version_folders import is_version, newest_version
+
+_USAGE = """Answers texts over HTTP with the exported model of a run. It is for trying a
+model out and for small deployments; TensorFlow Serving is for large ones.
+
+The model of a run, which is exported first if it has not been:
+  powerbert serve runs/reviews
+A folder of versions, or one version, on another port:
+  powerbert serve runs/reviews/saved_model --port=9000
+Then:
+  curl -s localhost:8080/predict -d '{"texts": ["A film to remember."]}'
+"""
+_WIDTH = 80
+_PACKAGES = {"starlette": "starlette", "uvicorn": "uvicorn", "prometheus_client": "prometheus-client"}
+_HELP = ("-h", "-help", "--help", "-?", "--helpshort", "--helpfull")
+_EXPORT = "import sys; from powerbert_tf.command_line import start; sys.argv[0] = 'powerbert'; start()"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        fail(InputError(f"{message}; powerbert serve --help lists the flags."))
+
+
+def help_text() -> str:
+    """What `powerbert serve --help` prints."""
+    lines = [_USAGE, "Flags:"]
+    for field in dataclasses.fields(ServerSettings):
+        lines.append(f"  --{field.name}")
+        text = f"{field.metadata['help']} Default: {field.default!r}."
+        lines.append(textwrap.fill(text, _WIDTH, initial_indent="      ", subsequent_indent="      "))
+    return "\n".join(lines) + "\n"
+
+
+def parse(argv: Sequence[str]) -> tuple[Path, ServerSettings]:
+    """Reads the folder and the flags; help, and wrong flags, end the process.
+
+    Raises:
+        InputError: A value is out of its range.
+    """
+    if any(argument in _HELP for argument in argv):
+        print(help_text(), end="")
+        sys.exit(0)
+    parser = _Parser(prog="powerbert serve", add_help=False, allow_abbrev=False)
+    parser.add_argument("folder")
+    for field in dataclasses.fields(ServerSettings):
+        parser.add_argument(f"--{field.name}", type=field.type, default=field.default)  # type: ignore[arg-type]
+    given = vars(parser.parse_args(argv))
+    return Path(given.pop("folder")), ServerSettings(**given)
+
+
+def versions_folder(folder: Path) -> Path:
+    """The folder of versions, or the version, that `folder` means: itself, or that of the run; exported if missing.
+
+    Raises:
+        InputError: It is none of these, or the export failed; the export has said why.
+        Terminated: The process was asked to end while it exported.
+    """
+    if is_version(folder) or newest_version(folder):
+        return folder
+    exported = folder / EXPORT_FORMATS[DEFAULT_FORMAT].folder
+    if newest_version(exported):
+        return exported
+    if not (folder / CONFIG_FILE).is_file():
+        raise InputError(f"{folder}: no exported model; expected the folder of a run, or of exported versions.")
+    say(f"{folder} has no exported model: exporting it")
+    # In a process of its own, so that the server does not keep the memory of Keras and the data.
+    with heeding_sigterm():
+        done = subprocess.run([sys.executable, "-c", _EXPORT, f"--task={folder}", "--stage=export"], check=False)
+    if done.returncode or not newest_version(exported):
+        raise InputError(f"{folder}: cannot be exported; see above.")
+    return exported
+
+
+def start(argv: Sequence[str]) -> NoReturn:
+    """Runs the command and ends the process. An error that the user can fix is one line, with exit code 2."""
+    try:
+        folder, settings = parse(argv)
+        missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
+        if missing:
+            raise InputError(f"{', '.join(missing)} not installed; pip install {' '.join(missing)}.")
+        path = versions_folder(folder)
+        with native_log.held():
+            from powerbert_tf.server.process import serve  # imports TensorFlow
+        serve(path, settings)
+    except (InputError, OSError) as error:
+        fail(error)
+    except Terminated:
+        sys.exit(EXIT_CODE)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
