@@ -26,6 +26,7 @@ MOODS = OwnTask(
     label_column="moods",
     is_multi_label=True,
     thresholds=THRESHOLDS,
+    epochs=1,
 )
 
 
@@ -48,12 +49,13 @@ class TinyExport:
         (root / "checkpoint").mkdir(parents=True)
         write_google_checkpoint(root / "checkpoint", config, random_weights(config, None))
         self._checkpoint = find_checkpoint(root / "checkpoint")
+        self._root = root / "checkpoint"
         self._tokenizer = load_tokenizer(self._checkpoint, "uncased")
         self._models = {}
 
     def add_version(self, folder: Path | None = None, **flags) -> int:
         """Exports a model with other weights than the versions before, and returns its number."""
-        model = load_classifier(str(self._checkpoint.path), self.task.num_outputs, N)
+        model = load_classifier(self._root, self.task.num_outputs, N)
         model = model.with_slots(retention_configuration=KEPT)
         draw = np.random.default_rng(len(self._models))
         model.set_weights([weight + 0.1 * draw.standard_normal(weight.shape) for weight in model.get_weights()])

@@ -22,7 +22,7 @@ def newest_version(folder: Path) -> Path | None:
 
 
 def content_of(version: Path | None) -> frozenset:
-    """Returns what tells a version from another one of its number, and from a copy under way; empty if it is missing."""
+    """Returns what tells a version from another of its number, and from a copy under way; empty if it is missing."""
     if version is None:
         return frozenset()
     try:
