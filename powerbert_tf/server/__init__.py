@@ -1,6 +1,7 @@
 """A server over HTTP for an exported model: `powerbert serve runs/reviews`; needs requirements-serve.txt.
 
-Imports `export`, `serve_check` and `runs`; of Keras and the model's code it needs nothing. `request_bodies` says what a
-request may hold, `batching` which texts share a batch, `versions` which version answers, `application` the paths and
-`process` how the server starts and stops. A new flag is a field of `settings`.
+Imports `export`, `serve_check` and `runs`, but none of the model's code. `request_bodies` says what a request may hold,
+`batching` which texts share a batch, `versions` which version answers, `application` the paths and `process` how the
+server starts and stops; none of these knows TensorFlow, which is in `saved_model` alone. A new flag is a field of
+`settings`.
 """

@@ -14,9 +14,9 @@ from starlette.routing import Route
 
 from powerbert_tf.common.errors import first_line
 from powerbert_tf.common.reporting import say
+from powerbert_tf.server.answers import Answer, count_tokens
 from powerbert_tf.server.batching import Batcher, QueueFullError
 from powerbert_tf.server.metrics import CONTENT_TYPE, ServerMetrics
-from powerbert_tf.server.model import Answer
 from powerbert_tf.server.request_bodies import RequestError, read_body, read_columns, read_rows
 from powerbert_tf.server.settings import ServerSettings
 from powerbert_tf.server.versions import Versions
@@ -103,9 +103,7 @@ class Application:
     async def _predict(self, request: Request) -> Response:
         content = read_body(await self._body(request))
         answers = await self._answers(request, read_rows(content, self._versions.model.inputs, self._settings))
-        return JSONResponse(
-            {"answers": [answer.describe() for answer in answers], "version": answers[-1].model.version}
-        )
+        return JSONResponse({"answers": [answer.describe() for answer in answers], "version": answers[-1].version})
 
     async def _predict_columns(self, request: Request) -> Response:
         model = self._versions.model
@@ -118,8 +116,8 @@ class Application:
 
     async def _answers(self, request: Request, rows: list) -> list[Answer]:
         """Waits for the answers, as long as the client does."""
-        model = self._versions.model
-        answers = asyncio.ensure_future(self._batcher.submit([(row, model.tokens(row)) for row in rows]))
+        most = self._versions.model.max_tokens
+        answers = asyncio.ensure_future(self._batcher.submit([(row, count_tokens(row, most)) for row in rows]))
         gone = asyncio.ensure_future(_disconnected(request))
         try:
             await asyncio.wait({answers, gone}, return_when=asyncio.FIRST_COMPLETED)

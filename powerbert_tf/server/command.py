@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import importlib.util
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from powerbert_tf.export.formats import DEFAULT_FORMAT, EXPORT_FORMATS
 from powerbert_tf.runs.config_file import CONFIG_FILE
 from powerbert_tf.server.settings import ServerSettings
 from powerbert_tf.server.version_folders import is_version, newest_version
+from powerbert_tf.server.versions import Versions
 
 _USAGE = """Answers texts over HTTP with the exported model of a run. It is for trying a
 model out and for small deployments; TensorFlow Serving is for large ones.
@@ -97,10 +99,15 @@ def start(argv: Sequence[str]) -> NoReturn:
         missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
         if missing:
             raise InputError(f"{', '.join(missing)} not installed; pip install {' '.join(missing)}.")
+        from powerbert_tf.server.process import listen, serve  # needs these packages
+
+        listening = listen(settings)
         path = versions_folder(folder)
         with native_log.held():
-            from powerbert_tf.server.process import serve  # imports TensorFlow
-        serve(path, settings)
+            from powerbert_tf.server.saved_model import ServedModel  # imports TensorFlow
+
+        versions = Versions(path, functools.partial(ServedModel.load, signature=settings.signature))
+        serve(listening, versions, settings)
     except (InputError, OSError) as error:
         fail(error)
     except Terminated:

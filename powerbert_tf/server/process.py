@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -46,18 +46,14 @@ def _protocol(head_seconds: float) -> type[H11Protocol]:
     return Protocol
 
 
-def serve(folder: Path, settings: ServerSettings) -> None:
+def serve(listening: socket.socket, versions: Versions, settings: ServerSettings) -> None:
     """Answers until SIGTERM or Ctrl-C; requests in flight are answered first.
 
     Args:
-        folder: Folder of versions, or a version.
+        listening: See `listen`.
+        versions: What answers.
         settings: Flags.
-
-    Raises:
-        InputError: There is no version to serve, or the port is taken.
     """
-    listening = listen(settings)
-    versions = Versions(folder, settings.signature)
     server = make_server(versions, settings)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what clients do wrong is counted
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -98,7 +94,8 @@ def listen(settings: ServerSettings) -> socket.socket:
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
+        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror  # or the name is unknown
         raise InputError(
-            f"--host={settings.host} --port={settings.port}: cannot listen there ({error.strerror}); "
+            f"--host={settings.host} --port={settings.port}: cannot listen there ({reason}); "
             "expected an address of this machine and a free port."
         ) from None

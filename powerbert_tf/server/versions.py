@@ -8,7 +8,7 @@ from typing import Any
 
 from powerbert_tf.common.errors import InputError, first_line
 from powerbert_tf.common.reporting import say
-from powerbert_tf.server.model import Answer, ServedModel
+from powerbert_tf.server.answers import Answer, Model
 from powerbert_tf.server.request_bodies import Row
 from powerbert_tf.server.version_folders import content_of, is_version, newest_version
 
@@ -18,21 +18,21 @@ class Versions:
 
     Args:
         folder: Folder of versions, or a version, which then stays.
-        signature: Signature that answers.
+        load: Loads the folder of a version.
 
     Raises:
-        InputError: There is no version that can be loaded.
+        InputError: There is no version, or it cannot be loaded.
     """
 
-    def __init__(self, folder: Path, signature: str):
+    def __init__(self, folder: Path, load: Callable[[Path], Model]):
         self._folder = folder
-        self._signature = signature
+        self._load = load
         self._stays = is_version(folder)
         version = folder if self._stays else newest_version(folder)
         if version is None:
             raise InputError(f"{folder}: has no version of an exported model; run --stage=export.")
         self._seen = self._tried = content_of(version)
-        self.model = ServedModel.load(version, signature)
+        self.model = load(version)
         self.path = version
 
     def answer(self, rows: Sequence[Row]) -> list[Answer]:
@@ -74,8 +74,8 @@ class Versions:
         self._tried = self._seen
         return found
 
-    def _successor(self, path: Path) -> ServedModel:
-        model = ServedModel.load(path, self._signature)
+    def _successor(self, path: Path) -> Model:
+        model = self._load(path)
         if model.inputs != self.model.inputs:
             inputs = " and ".join(model.inputs)
             raise InputError(f"{path}: takes {inputs}, another request; start a server of its own.")

@@ -1,10 +1,7 @@
-"""The server answers as the model does, whoever asks what, and while a newer version takes over."""
+"""Whoever asks what, and while a newer version takes over: each gets the answer that is meant for it; no TensorFlow."""
 
-import base64
 import concurrent.futures
 import contextlib
-import http.client
-import importlib.util
 import json
 import random
 import socket
@@ -12,167 +9,45 @@ import struct
 import threading
 import time
 
-import numpy as np
 import pytest
-from conftest import REPOSITORY
-from tiny_export import THRESHOLDS, TinyExport
 
-pytest.importorskip("starlette", reason="the server's packages are not installed")
-pytest.importorskip("uvicorn", reason="the server's packages are not installed")
-prometheus_parser = pytest.importorskip("prometheus_client.parser", reason="the server's packages are not installed")
+for package in ("starlette", "uvicorn", "prometheus_client"):
+    pytest.importorskip(package, reason="the server's packages are not installed")
+
+from served import POLL, FakeModel, Served, add_fake, fake_share, made_up_texts, probabilities  # noqa: E402
 
 from powerbert_tf.common.errors import InputError  # noqa: E402
-from powerbert_tf.export.expected_answers import HOSTILE_TEXTS  # noqa: E402
-from powerbert_tf.server.process import listen, make_server  # noqa: E402
+from powerbert_tf.server.process import listen  # noqa: E402
 from powerbert_tf.server.settings import ServerSettings  # noqa: E402
 from powerbert_tf.server.versions import Versions  # noqa: E402
 
 CLIENTS = 16
-QUICK = 0.2  # seconds
-
-
-class Served:
-    """A server in a thread of this process.
-
-    Attributes:
-        address: `host:port`.
-        versions: What it serves.
-    """
-
-    def __init__(self, folder, **flags):
-        settings = ServerSettings(port=0, **{"poll_seconds": QUICK, **flags})
-        self._listening = listen(settings)
-        self.port = self._listening.getsockname()[1]
-        self.address = f"127.0.0.1:{self.port}"
-        self.versions = Versions(folder, settings.signature)
-        self._server = make_server(self.versions, settings)
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listening]})
-        self._thread.start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._server.should_exit = True
-        self._thread.join(60)
-        assert not self._thread.is_alive()
-
-    def send(self, path="/predict", content=None, method=None, body=None, headers=None):
-        """Status, headers and the JSON or text that is answered."""
-        connection = http.client.HTTPConnection(self.address, timeout=60)
-        with contextlib.closing(connection):
-            body = json.dumps(content).encode() if content is not None else body
-            connection.request(method or ("GET" if body is None else "POST"), path, body, headers or {})
-            response = connection.getresponse()
-            text = response.read().decode()
-            is_json = response.headers["Content-Type"] == "application/json"
-            return response.status, response.headers, json.loads(text) if is_json else text
-
-    def answers(self, *texts):
-        """What `/predict` answers to texts."""
-        status, _, content = self.send(content={"texts": list(texts)})
-        assert status == 200, content
-        return content["answers"]
-
-    def connect(self):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
-
-    def metrics(self):
-        """Numbers of `/metrics` by name and labels."""
-        families = prometheus_parser.text_string_to_metric_families(self.send("/metrics")[2])
-        return {(one.name, *sorted(one.labels.values())): one.value for each in families for one in each.samples}
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """Exports a task's model once."""
-    made = {}
-
-    def make(task="SST-2"):
-        if task not in made:
-            made[task] = TinyExport(tmp_path_factory.mktemp("exported"), task)
-            made[task].add_version()
-        return made[task]
-
-    return make
+def folder(tmp_path_factory):
+    """A folder with one version."""
+    path = tmp_path_factory.mktemp("versions")
+    add_fake(path, 1)
+    return path
 
 
 @pytest.fixture(scope="module")
-def served(exported):
+def served(folder):
     """A server of one text with small limits."""
-    with Served(exported().folder, max_texts=13, max_characters=101_000, max_body_kib=256, request_seconds=2) as server:
+    with Served(folder, max_texts=13, max_characters=101_000, max_body_kib=256, request_seconds=2) as server:
         yield server
 
 
-def probabilities(answers):
-    return [list(answer["probabilities"].values()) for answer in answers]
+def right(version, text):
+    """What the fake model answers, rounded as the server does."""
+    share = fake_share(version, (text.encode(),))
+    return [round(1 - share, 6), round(share, 6)]
 
 
-def made_up_texts(count, seed=0):
-    draw = random.Random(seed)
-    return [" ".join(draw.choices("abcdefg", k=draw.randrange(1, 31))) for _ in range(count)]
-
-
-def test_one_text_and_many_are_answered_as_keras_answers(served, exported):
-    texts = made_up_texts(11)
-    right = exported().answers(1, [(text,) for text in texts])
-    answers = served.answers(*texts)
-    np.testing.assert_allclose(probabilities(answers), right, atol=1e-5)
-    assert [answer["label"] for answer in answers] == [str(label) for label in right.argmax(axis=1)]
-    status, _, alone = served.send(content={"text": texts[3]})
-    assert (status, alone["version"]) == (200, 1)
-    np.testing.assert_allclose(probabilities(alone["answers"]), right[3:4], atol=1e-5)
-    assert [*answers[0]["probabilities"]] == ["0", "1"]
-
-
-def test_hostile_texts_are_answered_as_keras_answers(served, exported):
-    columns = [{"b64": base64.b64encode(text).decode()} for text in HOSTILE_TEXTS]
-    right = exported().answers(1, [(text,) for text in HOSTILE_TEXTS])
-    found = [served.send("/v1/models/SST-2:predict", {"inputs": {"text": [text]}})[2] for text in columns]
-    np.testing.assert_allclose([one["outputs"]["probabilities"][0] for one in found], right, atol=1e-5)
-
-
-@pytest.mark.parametrize("task", ["MRPC", "STS-B", "moods"])
-def test_each_kind_of_answer(task, exported):
-    export = exported(task)
-    rows = [("a b c", "d e f g"), ("g f e " * 9, "a"), ("", "")]
-    rows = rows if export.task.is_pair else [row[:1] for row in rows]
-    right = export.answers(1, rows)
-    with Served(export.folder) as server:
-        answers = server.answers(*(list(row) if len(row) > 1 else row[0] for row in rows))
-        if task == "STS-B":
-            np.testing.assert_allclose([answer["score"] for answer in answers], right[:, 0], atol=1e-5)
-        else:
-            np.testing.assert_allclose(probabilities(answers), right, atol=1e-5)
-        if task == "moods":
-            names = [
-                [name for name, there in zip(export.task.classes, row >= THRESHOLDS, strict=True) if there]
-                for row in right
-            ]
-            assert [answer["labels"] for answer in answers] == names
-        if task == "MRPC":
-            status, _, content = server.send(content={"text": "a b c"})
-            assert (status, content) == (400, {"error": "the body lacks text_pair; expected text and text_pair."})
-
-
-def test_the_client_of_tensorflow_serving_talks_to_it(served, exported):
-    spec = importlib.util.spec_from_file_location("client", REPOSITORY / "examples" / "client.py")
-    client = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(client)
-    texts = made_up_texts(5)
-    answers = client.ask_rest(served.address, "SST-2", "serve_text", [text.encode() for text in texts])
-    right = exported().answers(1, [(text,) for text in texts])
-    np.testing.assert_allclose(answers["probabilities"], right, atol=1e-5)
-    assert answers["label"] == [str(label) for label in right.argmax(axis=1)]
-    assert answers["classes"] == [["0", "1"]] * 5
-    with pytest.raises(RuntimeError, match="no such model; expected SST-2"):
-        client.ask_rest(served.address, "MRPC", "serve_text", [b"a"])
-
-
-def test_clients_at_a_time_share_batches_and_each_gets_its_own_answers(exported):
+def test_clients_at_a_time_share_batches_and_each_gets_its_own_answers(folder):
     texts = made_up_texts(CLIENTS * 7, seed=1)
-    right = exported().answers(1, [(text,) for text in texts])
-    with Served(exported().folder, max_wait_ms=30) as server:
+    with Served(folder, max_wait_ms=20) as server:
 
         def ask(client):
             return [server.answers(text)[0] for text in texts[client::CLIENTS]]
@@ -180,11 +55,13 @@ def test_clients_at_a_time_share_batches_and_each_gets_its_own_answers(exported)
         with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
             answers = [*pool.map(ask, range(CLIENTS))]
         for client, given in enumerate(answers):
-            np.testing.assert_allclose(probabilities(given), right[client::CLIENTS], atol=1e-5)
+            assert probabilities(given) == [right(1, text) for text in texts[client::CLIENTS]]
         numbers = server.metrics()
-    batches = numbers["powerbert_batch_texts_count",]
+    assert sum(server.versions.model.batches) == len(texts)
+    assert max(server.versions.model.batches) > 1
     assert numbers["powerbert_batch_texts_sum",] == len(texts)
-    assert batches <= len(texts) / 2, "the model was called for almost each text"
+    assert numbers["powerbert_batch_texts_count",] == len(server.versions.model.batches)
+    assert len(server.versions.model.batches) <= len(texts) / 2, "the model was called for almost each text"
     assert numbers["powerbert_requests_total", "/predict", "200"] == len(texts)
     assert numbers["powerbert_request_seconds_count", "/predict"] == len(texts)
 
@@ -192,7 +69,7 @@ def test_clients_at_a_time_share_batches_and_each_gets_its_own_answers(exported)
 def test_health_and_metrics(served):
     assert served.send("/health")[::2] == (
         200,
-        {"status": "ok", "model": "SST-2", "version": 1, "inputs": ["text"]},
+        {"status": "ok", "model": "fake", "version": 1, "inputs": ["text"]},
     )
     numbers = served.metrics()
     assert numbers["powerbert_model_version",] == 1
@@ -214,8 +91,8 @@ def test_health_and_metrics(served):
         ({"body": b"{}", "headers": {"Content-Encoding": "gzip"}}, 415, "the body is compressed"),
         ({"method": "DELETE"}, 405, "DELETE is not supported here; expected POST /predict, GET /health"),
         ({"path": "/"}, 404, "no such path; expected POST /predict, GET /health or GET /metrics."),
-        ({"path": "/v1/models/x:predict", "content": {}}, 404, "no such model; expected SST-2."),
-        ({"path": "/v1/models/SST-2:predict", "content": {}}, 400, "inputs is null; expected"),
+        ({"path": "/v1/models/x:predict", "content": {}}, 404, "no such model; expected fake."),
+        ({"path": "/v1/models/fake:predict", "content": {}}, 400, "inputs is null; expected"),
         ({"path": "/predict/../../etc/passwd"}, 404, "no such path"),
     ],
 )
@@ -256,9 +133,10 @@ def drip(connection):
 def test_clients_that_break_the_protocol_do_no_harm(served):
     draw = random.Random(3)
     assert raw(served, b"\x16\x03\x01" + draw.randbytes(999)).startswith(b"HTTP/1.1 400")  # as of TLS
-    assert raw(served, b"GET / HTTP/9.9\r\n\r\n").startswith(b"HTTP/1.1 400")
-    assert raw(served, b"GET /" + b"a" * 200_000).startswith(b"HTTP/1.1 400")
-    assert raw(served, b"X: y\r\n" * 20_000).startswith(b"HTTP/1.1 400")
+    assert raw(served, b"GET / HTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 400")
+    for endless in (b"GET /" + b"a" * 200_000, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000):
+        received = raw(served, endless)
+        assert not received or received.startswith(b"HTTP/1.1 400")  # a reset may overtake the answer
     assert raw(served, HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n").startswith(b"HTTP/1.1 400")
     raw(served, HEAD + b"\r\n" + BODY, then=lambda connection: connection.shutdown(socket.SHUT_WR))
     raw(served, HEAD + b"\r\n" + BODY + b"}", then=lambda connection: connection.shutdown(socket.SHUT_RD), reads=False)
@@ -289,85 +167,98 @@ def test_slow_clients_are_cut_off(served):
     assert time.monotonic() - began < 15
 
 
-def test_a_full_queue_is_told_and_a_client_that_leaves_makes_room(exported):
-    with Served(exported().folder, queue=3, max_texts=3, max_wait_ms=60_000) as server:
+def test_a_full_queue_is_told_and_a_client_that_leaves_makes_room(folder):
+    with Served(folder, queue=3, max_texts=3, max_wait_ms=60_000) as server:
         waiting = server.connect()
         body = json.dumps({"texts": ["a", "b", "c"]}).encode()
         waiting.sendall(HEAD.replace(b"15", str(len(body)).encode()) + b"\r\n" + body)
-        while server.metrics()["powerbert_queue_texts",] < 3:
-            time.sleep(0.01)
+        wait_for(lambda: server.metrics()["powerbert_queue_texts",] == 3)
         status, headers, content = server.send(content={"text": "d"})
         assert (status, headers["Retry-After"]) == (503, "1")
         assert content == {"error": "3 texts wait already; try again in a second."}
         waiting.close()
-        while server.metrics()["powerbert_queue_texts",]:
-            time.sleep(0.01)
+        wait_for(lambda: not server.metrics()["powerbert_queue_texts",])
         assert server.metrics()["powerbert_requests_total", "/predict", "499"] == 1
 
 
-def test_too_many_connections_are_refused_and_others_are_answered_again(exported):
-    with Served(exported().folder, max_connections=7) as server:
+def test_too_many_connections_are_refused_and_others_are_answered_again(folder):
+    with Served(folder, max_connections=7) as server:
         idle = [server.connect() for _ in range(7)]
         status, _, _ = server.send("/health")
         assert status == 503
         for connection in idle:
             connection.close()
-        while server.send("/health")[0] != 200:
-            time.sleep(0.01)
+        wait_for(lambda: server.send("/health")[0] == 200)
 
 
-def wait_for_version(server, number, seconds=60):
+def wait_for(condition, seconds=60):
     until = time.monotonic() + seconds
-    while server.send("/health")[2]["version"] != number:
-        assert time.monotonic() < until, f"version {number} is not served"
+    while not condition():
+        assert time.monotonic() < until
         time.sleep(0.05)
 
 
+def wait_for_version(server, number):
+    wait_for(lambda: server.send("/health")[2]["version"] == number)
+
+
 def test_a_newer_version_takes_over_and_no_request_is_lost(tmp_path, capfd):
-    export = TinyExport(tmp_path)
-    export.add_version()
+    add_fake(tmp_path, 1)
     texts = made_up_texts(17)
     stop, found = threading.Event(), []
 
     def ask(client):
         draw, sent = random.Random(client), 0
         while not stop.is_set():
-            row = draw.randrange(len(texts))
-            status, _, content = server.send(content={"text": texts[row]})
-            found.append((status, content.get("version"), row, content["answers"][0]["probabilities"]))
+            text = draw.choice(texts)
+            status, _, content = server.send(content={"text": text})
+            found.append((status, content.get("version"), text, probabilities(content.get("answers", []))))
             sent += 1
         return sent
 
-    with Served(export.folder) as server, concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+    with Served(tmp_path) as server, concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
         clients = [pool.submit(ask, client) for client in range(CLIENTS)]
         try:
-            assert export.add_version() == 2
+            add_fake(tmp_path, 2)
             wait_for_version(server, 2)
-            # One that is damaged is not served; one that is removed takes its successor's place.
-            (export.folder / "3").mkdir()
-            (export.folder / "3" / "saved_model.pb").write_bytes(b"damaged")
-            time.sleep(5 * QUICK)
-            (export.folder / "3").rename(export.folder / "bad-3")
-            (export.folder / "2").rename(export.folder / "bad-2")
+            add_fake(tmp_path, 10, "damaged")  # and 10 is newer than 2
+            wait_for(lambda: "damaged" in capfd.readouterr().err)
+            (tmp_path / "10").rename(tmp_path / "bad-10")
+            (tmp_path / "2").rename(tmp_path / "bad-2")
             wait_for_version(server, 1)
         finally:
             stop.set()
         assert sum(client.result() for client in clients) == len(found)
-    right = {version: export.answers(version, [(text,) for text in texts]) for version in (1, 2)}
     assert {status for status, *_ in found} == {200}
     assert {version for _, version, *_ in found} == {1, 2}
-    for _, version, row, answer in found:
-        np.testing.assert_allclose([*answer.values()], right[version][row], atol=1e-5)
-    assert not np.allclose(right[1], right[2], atol=1e-3)
-    assert f"{export.folder / '3'}: has no task.json; expected a version's folder" in capfd.readouterr().err
+    for _, version, text, answer in found:
+        assert answer == [right(version, text)]
 
 
-def test_what_cannot_be_served_is_told(exported, tmp_path):
-    with pytest.raises(InputError, match=r"has no version of an exported model; run --stage=export\."):
-        Versions(tmp_path, "serve_text")
-    with pytest.raises(InputError, match=r"--signature=serve_text_2x: .* has no such one; expected serve_text"):
-        Versions(exported().folder, "serve_text_2x")
-    with Served(exported().folder / "1") as server:
+def test_a_version_that_takes_other_texts_is_not_served(tmp_path, capfd):
+    add_fake(tmp_path, 1)
+    with Served(tmp_path) as server:
+        add_fake(tmp_path, 2, "text,text_pair")
+        wait_for(lambda: "takes text and text_pair" in capfd.readouterr().err)
         assert server.send("/health")[2]["version"] == 1
-        with pytest.raises(InputError, match=r"cannot listen there \(Address already in use\)"):
+
+
+def test_a_version_that_is_being_copied_waits_until_it_is_whole(tmp_path, capfd):
+    add_fake(tmp_path, 1)
+    with Served(tmp_path) as server:
+        (tmp_path / "2").mkdir()
+        for count in range(11):
+            (tmp_path / "2" / "saved_model.pb").write_text("damaged" + "." * count)
+            time.sleep(POLL / 3)
+        (tmp_path / "2" / "saved_model.pb").write_text("text")
+        wait_for_version(server, 2)
+    assert "damaged" not in capfd.readouterr().err
+
+
+def test_what_cannot_be_served_is_told(folder, tmp_path):
+    with pytest.raises(InputError, match=r"has no version of an exported model; run --stage=export\."):
+        Versions(tmp_path, FakeModel)
+    with Served(folder / "1") as server:
+        assert server.send("/health")[2]["version"] == 1
+        with pytest.raises(InputError, match=r"cannot listen there \(.*in use\)"):
             listen(ServerSettings(port=server.port))

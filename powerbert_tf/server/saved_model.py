@@ -1,12 +1,10 @@
-"""An exported model that answers rows of texts: the SavedModel in plain TensorFlow."""
+"""The exported model that answers: a SavedModel, in plain TensorFlow."""
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from powerbert_tf.common.errors import InputError, first_line
@@ -14,23 +12,19 @@ from powerbert_tf.data.tasks import TASK_FILE
 from powerbert_tf.export.expected_answers import EXPECTED_FILE, TEXT
 from powerbert_tf.runs.task_file import TaskFile, read_task_file
 from powerbert_tf.serve_check import load_signatures
+from powerbert_tf.server.answers import Answer
 from powerbert_tf.server.request_bodies import Row
 
 _FIRST_INPUTS = ("text", "text_pair", "article", "question")  # then options, by their letters
-_DECIMALS = 6  # as in the files of --stage=predict
-_EVEN = 0.5  # the threshold of a label that has none
+_LONGEST = 512  # tokens, for an export that does not say how many it takes
+_WARM_UP_ROWS = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class ServedModel:
-    """A version of an exported model, ready to answer.
+    """A version of an exported model, see `answers.Model`.
 
     Attributes:
-        name: Name of the task.
-        version: Its number.
-        inputs: Names of the texts of a row, in order.
-        max_tokens: N, beyond which texts are cut off.
-        most_rows: Most rows in a call; 0 for any.
         thresholds: Least probability of each label to be an answer; empty for other tasks.
         function: The signature.
     """
@@ -63,7 +57,7 @@ class ServedModel:
             name=file.name,
             version=int(path.name) if path.name.isdecimal() else 0,
             inputs=tuple(sorted(names, key=_place)),
-            max_tokens=int(file.settings.get("max_seq_length", 0)) or 512,
+            max_tokens=int(file.settings.get("max_seq_length", _LONGEST)),
             most_rows=_exported_batch(path),
             thresholds=file.thresholds,
             function=signatures[signature],
@@ -77,10 +71,10 @@ class ServedModel:
     def warm_up(self) -> None:
         """Answers a short and a long text, alone and in a batch."""
         for text in (b"a", b"a " * self.max_tokens):
-            for rows in {1, min(self.most_rows or 8, 8)}:
+            for rows in {1, min(self.most_rows or _WARM_UP_ROWS, _WARM_UP_ROWS)}:
                 self.answer([(text,) * len(self.inputs)] * rows)
 
-    def answer(self, rows: Sequence[Row]) -> list["Answer"]:
+    def answer(self, rows: Sequence[Row]) -> list[Answer]:
         """Answers in the order of the rows.
 
         Raises:
@@ -88,37 +82,10 @@ class ServedModel:
         """
         columns = {name: tf.constant([row[place] for row in rows], tf.string) for place, name in enumerate(self.inputs)}
         outputs = {name: values.numpy().tolist() for name, values in self.function(**columns).items()}
-        return [Answer(self, {name: values[row] for name, values in outputs.items()}) for row in range(len(rows))]
-
-    def tokens(self, row: Row) -> int:
-        """A guess of the tokens of a row, to group rows by: a token has some four bytes in most languages."""
-        return min(self.max_tokens, 2 + sum(map(len, row)) // 4)
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """The answer to a row.
-
-    Attributes:
-        model: That gave it.
-        outputs: Values by the names of the signature's outputs, without the batch axis.
-    """
-
-    model: ServedModel
-    outputs: Mapping[str, Any]
-
-    def describe(self) -> dict[str, Any]:
-        """The answer for people: `label` or `labels` and `probabilities`, or `score`; rounded to six decimals."""
-        outputs = self.outputs
-        if "probabilities" not in outputs:
-            return {"score": round(outputs["scores"], _DECIMALS)}
-        values = outputs["probabilities"]
-        classes = [name.decode("utf-8", "replace") for name in outputs["classes"]]
-        probabilities = {name: round(value, _DECIMALS) for name, value in zip(classes, values, strict=True)}
-        if "label" in outputs:
-            return {"label": outputs["label"].decode("utf-8", "replace"), "probabilities": probabilities}
-        there = np.array(values, "float32") >= np.array(self.model.thresholds or _EVEN, "float32")
-        return {"labels": [classes[label] for label in np.flatnonzero(there)], "probabilities": probabilities}
+        return [
+            Answer(self.version, {name: values[row] for name, values in outputs.items()}, self.thresholds)
+            for row in range(len(rows))
+        ]
 
 
 def _place(name: str) -> tuple[int, str]:
