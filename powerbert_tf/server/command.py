@@ -101,13 +101,13 @@ def start(argv: Sequence[str]) -> NoReturn:
             raise InputError(f"{', '.join(missing)} not installed; pip install {' '.join(missing)}.")
         from powerbert_tf.server.process import listen, serve  # needs these packages
 
-        listening = listen(settings)
-        path = versions_folder(folder)
-        with native_log.held():
-            from powerbert_tf.server.saved_model import ServedModel  # imports TensorFlow
+        with listen(settings) as listening:
+            path = versions_folder(folder)
+            with native_log.held():
+                from powerbert_tf.server.saved_model import ServedModel  # imports TensorFlow
 
-        versions = Versions(path, functools.partial(ServedModel.load, signature=settings.signature))
-        serve(listening, versions, settings)
+            versions = Versions(path, functools.partial(ServedModel.load, signature=settings.signature))
+            serve(listening, versions, settings)
     except (InputError, OSError) as error:
         fail(error)
     except Terminated:
