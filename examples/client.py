@@ -1,4 +1,4 @@
-"""Asks a TensorFlow Serving server for answers to texts, over gRPC or REST.
+"""Asks a TensorFlow Serving server for answers to texts, over gRPC or REST; or `powerbert serve`, over REST.
 
 python examples/client.py --model=SST-2 "a fine film" "a dull one"
 python examples/client.py --model=MRPC --rest=localhost:8501 "He left." --pair "He went away."

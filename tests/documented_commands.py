@@ -392,6 +392,22 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         ),
         f"{_GLUE}MNLI --distribution=tpu --tpu=local --padding=max --cost_model=multiply_adds": Never("needs a TPU"),
     },
+    "docs/server.md": {
+        "pip install -r requirements-serve.txt": _NETWORK,
+        "powerbert serve runs/MRPC": Elsewhere(
+            "has its processes there", "test_serve_command::test_a_run_is_served_from_its_folder"
+        ),
+        "curl *": Elsewhere("needs a server", "test_saved_model::test_each_kind_of_answer"),
+        '{"answers": [{"label": "1", "probabilities": {"0": 0.119203, "1": 0.880797}}], "version": 1}': Never(
+            "is an example of an answer"
+        ),
+        'python examples/client.py --model=MRPC --rest=localhost:8080 "He left." --pair "He went away."': Elsewhere(
+            "needs a server", "test_saved_model::test_the_client_of_tensorflow_serving_talks_to_it"
+        ),
+        "python -m benchmarks.server --folder=runs/MRPC --clients=16 --seconds=600": Elsewhere(
+            "takes ten minutes", "test_server_benchmark::test_no_request_is_lost_under_load"
+        ),
+    },
     "docs/serving.md": {
         "python -m powerbert_tf.serve_check runs/MRPC/saved_model/1": Run(more="--repeats=1"),
         "python -m powerbert_tf.serve_check runs/MRPC/saved_model/1 --seconds=60 --threads=16": Run(

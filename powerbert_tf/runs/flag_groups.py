@@ -30,6 +30,8 @@ What a finished run answers, in a file and to one sentence:
   powerbert --task=runs/reviews --stage=predict --text="A film to remember."
 What it lost and gained, as a page:
   powerbert --task=runs/reviews --stage=report
+Answers over HTTP (powerbert serve --help):
+  powerbert serve runs/reviews
 """
 _WIDTH = 80
 
