@@ -7,6 +7,7 @@ import signal
 import socket
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -16,11 +17,13 @@ from powerbert_tf.server.application import Application
 from powerbert_tf.server.settings import ServerSettings
 from powerbert_tf.server.versions import Versions
 
+_KEEP_ALIVE_SECONDS = 60  # that a connection may be idle; as long as most proxies keep theirs
+
 
 def _protocol(head_seconds: float) -> type[H11Protocol]:
-    """The protocol of connections that are closed if the head of a request takes too long.
+    """The protocol of connections that are closed if the head of a request takes too long, or the rest of one refused.
 
-    uvicorn closes a connection that is idle after an answer, but waits for ever for the rest of a head.
+    uvicorn closes a connection that is idle after an answer, but waits for ever for what has begun.
     """
 
     class Protocol(H11Protocol):
@@ -37,11 +40,15 @@ def _protocol(head_seconds: float) -> type[H11Protocol]:
 
         def _look(self) -> None:
             waits = self.cycle is None or self.cycle.response_complete
-            if waits and self._waited is self.cycle:
+            if waits and self._waited is self.cycle and not self._is_idle():
                 self.transport.abort()
                 return
             self._waited = self.cycle if waits else False
             self._next_look = self.loop.call_later(head_seconds, self._look)
+
+        def _is_idle(self) -> bool:
+            """Whether all of the requests so far are answered, and nothing of the next one has come."""
+            return self.cycle is not None and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
 
     return Protocol
 
@@ -79,6 +86,7 @@ def make_server(versions: Versions, settings: ServerSettings) -> uvicorn.Server:
             server_header=False,
             proxy_headers=False,
             limit_concurrency=settings.max_connections,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=settings.stop_seconds,
         )
     )
@@ -94,7 +102,9 @@ def listen(settings: ServerSettings) -> socket.socket:
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
-        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror  # or the name is unknown
+        reason = (
+            os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        )  # or the name is unknown
         raise InputError(
             f"--host={settings.host} --port={settings.port}: cannot listen there ({reason}); "
             "expected an address of this machine and a free port."

@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -35,7 +36,7 @@ class ServedModel:
     max_tokens: int
     most_rows: int
     thresholds: tuple[float, ...]
-    function: Callable
+    function: Any
 
     @classmethod
     def load(cls, path: Path, signature: str) -> "ServedModel":

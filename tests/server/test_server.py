@@ -150,6 +150,17 @@ def test_clients_that_break_the_protocol_do_no_harm(served):
     assert served.answers("a b")
 
 
+def test_a_connection_that_is_idle_between_two_requests_stays(folder):
+    with Served(folder, request_seconds=0.1) as server, server.connect() as connection:
+        for _ in range(2):
+            connection.sendall(HEAD + b"\r\n" + BODY + b"}")
+            received = b""
+            while not received.endswith(b"}"):
+                received += connection.recv(1 << 16) or pytest.fail("closed")
+            assert received.startswith(b"HTTP/1.1 200")
+            time.sleep(0.5)
+
+
 @pytest.mark.slow
 def test_slow_clients_are_cut_off(served):
     began = time.monotonic()
@@ -158,12 +169,16 @@ def test_slow_clients_are_cut_off(served):
         no_body = pool.submit(raw, served, HEAD + b"\r\n")
         slow_head = pool.submit(raw, served, b"POST /predict HTTP/1.1\r\nX: ", drip)
         nothing = pool.submit(raw, served, b"")
+        refused = pool.submit(
+            raw, served, HEAD.replace(b"predict", b"nowhere").replace(b"15", b"99999") + b"\r\n", drip
+        )
         assert served.answers("a b")  # while they wait
         assert no_body.result().startswith(b"HTTP/1.1 408")
         assert b"the body did not arrive within 2 seconds; send it faster." in no_body.result()
         assert not slow_head.result()
         assert not nothing.result()
         slow_body.result()
+        refused.result()
     assert time.monotonic() - began < 15
 
 
