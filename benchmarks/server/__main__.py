@@ -33,6 +33,7 @@ from powerbert_tf.server.command import versions_folder
 from powerbert_tf.server.version_folders import newest_version
 
 _WORDS = ("a", "film", "that", "is", "as", "good", "bad", "long", "short", "loud", "quiet", "old", "never", "new")
+COMMAND = (sys.executable, "-m", "powerbert_tf.server")
 _TEXTS = 200
 _TOLERANCE = 1e-4  # of a probability, as of exports
 _GROWTH = 1.1  # of memory, since a quarter of the load
@@ -49,7 +50,7 @@ class Server:
     """
 
     def __init__(self, folder: Path, log: Any, *more: str):
-        command = [sys.executable, "-m", "powerbert_tf.server", str(folder), "--port=0", *more]
+        command = [*COMMAND, str(folder), "--port=0", *more]
         self.process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=log, text=True)
         first = self.process.stdout.readline()  # type: ignore[union-attr]
         found = re.search(r"http://([\w.]+):(\d+)", first)
@@ -62,7 +63,7 @@ class Server:
 
     def __exit__(self, *_: Any) -> None:
         self.process.terminate()
-        self.process.wait()
+        self.process.communicate()
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(self.host, self.port, timeout=60)
@@ -285,7 +286,8 @@ def measure(folder: Path, log: Any) -> dict[str, Any]:
     }
 
 
-def _render(report: dict[str, Any]) -> str:
+def render(report: dict[str, Any]) -> str:
+    """The report as Markdown."""
     rows = [
         {
             "load": load["load"],
@@ -328,7 +330,7 @@ def main(argv: list[str]) -> None:
 
     model = f"The exported model of {Path(FLAGS.folder).name}"
     report = {**surroundings("benchmarks.server"), "device": device_name(), "model": model, **measured}
-    publish(report, output, _render(report))
+    publish(report, output, render(report))
     problems = [f"{load['load']}: {load['wrong']} wrong answers" for load in report["loads"] if load["wrong"]]
     problems += [f"{load['load']}: {load['statuses']}" for load in report["loads"] if {*load["statuses"]} != {"200"}]
     if report["version_at_the_end"] != 2:

@@ -1,17 +1,35 @@
 """The load on the server: what it counts, and a short run against a server in a process of its own."""
 
 import json
+import sys
+import types
 
 import pytest
-from absl.testing import flagsaver
+from conftest import REPOSITORY
 
 for package in ("starlette", "uvicorn", "prometheus_client"):
     pytest.importorskip(package, reason="the server's packages are not installed")
 
 from served import add_fake  # noqa: E402
 
+from benchmarks.server import __main__ as benchmark  # noqa: E402
 from benchmarks.server.__main__ import Load, add_version, bodies_for  # noqa: E402
 
+# A model whose answers do not depend on its version.
+SERVE_FAKE = """
+import sys
+from served import FakeModel
+from powerbert_tf.server.answers import Answer
+from powerbert_tf.server.command import parse
+from powerbert_tf.server.process import listen, serve
+from powerbert_tf.server.versions import Versions
+def answer(self, rows):
+    outputs = [{"scores": sum(map(len, row)) / 7} for row in rows]
+    return [Answer(self.version, each) for each in outputs]
+FakeModel.answer = answer
+folder, settings = parse(sys.argv[1:])
+serve(listen(settings), Versions(folder, FakeModel), settings)
+"""
 YES = {"label": "yes", "probabilities": {"no": 0.25, "yes": 0.75}}
 
 
@@ -43,23 +61,24 @@ def test_requests_have_the_inputs_of_the_model():
 
 
 @pytest.mark.slow
-def test_no_request_is_lost_under_load(tmp_path):
-    from tiny_export import TinyExport
-
-    from benchmarks.server import __main__ as benchmark
-
-    export = TinyExport(tmp_path)
-    export.add_version()
-    benchmark.define_flags()
-    flags = {"folder": str(export.folder), "clients": 7, "seconds": 8.0, "output": str(tmp_path / "server")}
-    with flagsaver.flagsaver():
-        benchmark.FLAGS.mark_as_parsed()
-        for name, value in flags.items():
-            benchmark.FLAGS[name].value = value
-        benchmark.main(["benchmarks.server"])
-    report = json.loads((tmp_path / "server.json").read_text())
-    *_, load = report["loads"]
-    assert load["statuses"] == {"200": load["answered"]}
-    assert {*load["versions"]} == {"1", "2"}
+def test_no_request_is_lost_under_load(tmp_path, monkeypatch):
+    """Against a server in a process of its own, with a model that needs no TensorFlow."""
+    add_fake(tmp_path / "versions", 1)
+    monkeypatch.setattr(benchmark, "COMMAND", (sys.executable, "-c", SERVE_FAKE))
+    monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}:{REPOSITORY / 'tests'}")
+    given = types.SimpleNamespace(clients=7, seconds=3.0, hostile=2)
+    monkeypatch.setattr(benchmark, "FLAGS", given)
+    with (tmp_path / "log").open("w") as log:
+        report = benchmark.measure(tmp_path / "versions", log)
+    assert (tmp_path / "log").read_text() == ""
+    alone, unbatched, batched = report["loads"]
+    for load in (alone, unbatched, batched):
+        assert load["statuses"] == {"200": load["answered"]}
+        assert load["wrong"] == 0
+    assert {*batched["versions"]} == {"1", "2"}
+    assert report["version_at_the_end"] == 2
+    assert report["texts_per_batch"] > 1
     assert report["hostile_connections"] > 0
-    assert "half-way a newer version took over" in (tmp_path / "server.md").read_text()
+    assert len(report["memory_mib"]) > 3
+    text = benchmark.render({**report, "model": "A fake", "command": "x", "date": "x", "python": "x", "packages": {}})
+    assert "half-way a newer version took over" in text
