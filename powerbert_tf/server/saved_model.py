@@ -53,15 +53,15 @@ class ServedModel:
         texts = [name for name in signatures if name.startswith(TEXT)]
         if signature not in texts:
             raise InputError(f"--signature={signature}: {path} has no such one; expected {' or '.join(sorted(texts))}.")
-        names = signatures[signature].structured_input_signature[1]
+        function: Any = signatures[signature]
         model = cls(
             name=file.name,
             version=int(path.name) if path.name.isdecimal() else 0,
-            inputs=tuple(sorted(names, key=_place)),
+            inputs=tuple(sorted(function.structured_input_signature[1], key=_place)),
             max_tokens=int(file.settings.get("max_seq_length", _LONGEST)),
             most_rows=_exported_batch(path),
             thresholds=file.thresholds,
-            function=signatures[signature],
+            function=function,
         )
         try:
             model.warm_up()
