@@ -104,7 +104,11 @@ def start(argv: Sequence[str]) -> NoReturn:
         with listen(settings) as listening:
             path = versions_folder(folder)
             with native_log.held():
-                from powerbert_tf.server.saved_model import ServedModel  # imports TensorFlow
+                import tensorflow as tf
+
+                from powerbert_tf.server.saved_model import ServedModel
+
+                tf.config.list_physical_devices("GPU")  # which is logged here, where there is none
 
             versions = Versions(path, functools.partial(ServedModel.load, signature=settings.signature))
             serve(listening, versions, settings)
