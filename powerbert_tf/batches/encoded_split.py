@@ -106,6 +106,27 @@ def join_chunks(chunks: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.nda
     return np.concatenate(ids), np.concatenate([part + begin for part, begin in zip(spans, begins, strict=True)])
 
 
+def with_thinned_copies(encoded: EncodedSplit, copies: int, share: float, seed: int) -> EncodedSplit:
+    """The split, and behind it copies of its rows, each without some of the tokens.
+
+    Args:
+        encoded: The split; the special tokens are those that its inputs begin and end with.
+        copies: Number of copies; each leaves out other tokens.
+        share: Share of the other tokens that is left out.
+        seed: Decides which.
+    """
+    random = np.random.default_rng(seed)
+    stays = np.isin(encoded.token_ids, encoded.token_ids[[encoded.spans[:, 0], encoded.spans[:, 2] - 1]])
+    chunks = [(encoded.token_ids, encoded.spans)]
+    for _ in range(copies):
+        kept = stays | (random.random(len(stays)) >= share)
+        begins = np.concatenate([[0], np.cumsum(kept)])
+        chunks.append((encoded.token_ids[kept], begins[encoded.spans]))
+    token_ids, spans = join_chunks(chunks)
+    labels = None if encoded.labels is None else np.concatenate([encoded.labels] * (1 + copies))
+    return dataclasses.replace(encoded, token_ids=token_ids, spans=spans, labels=labels)
+
+
 def encode_chunks(split: Split, tokenizer: Tokenizer, max_seq_length: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Tokenizes a split on all cores, some rows at a time.
 

@@ -116,6 +116,7 @@ def training_batches(
     padding: str = "batch",
     length_buckets: int = LENGTH_BUCKETS,
     fill: bool = False,
+    copies: int = 1,
 ) -> Batches:
     """Batches of all epochs, one after the other; each epoch has its own order, see `EpochOrder`.
 
@@ -127,11 +128,17 @@ def training_batches(
         padding: `"batch"` groups rows of similar length and pads to the bucket of the longest, `"max"` pads to N.
         length_buckets: Most padded lengths, which `buckets.choose_buckets` finds.
         fill: Whether the smaller batches are filled up.
+        copies: How often the split has its rows, one copy behind the other; each epoch takes the next copy.
     """
     lengths = encoded.lengths.astype("int32")
-    order = EpochOrder(lengths, batch_size, seed, grouped=padding == "batch")
+    num_rows = len(lengths) // copies
+    order = EpochOrder(lengths[:num_rows], batch_size, seed, grouped=padding == "batch")
+
+    def rows(number: int) -> np.ndarray:
+        return order.rows(number) + number // order.num_batches % copies * num_rows
+
     count = epochs * order.num_batches
-    return _padded(encoded, lengths, order.rows, count, padding, length_buckets, batch_size if fill else None)
+    return _padded(encoded, lengths, rows, count, padding, length_buckets, batch_size if fill else None)
 
 
 def prediction_batches(

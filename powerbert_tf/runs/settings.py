@@ -168,7 +168,7 @@ _OF_ALL_STAGES = (
 # Only if they are not as usual, so that results of versions without these settings stay valid.
 _OF_ALL_STAGES_UNLESS = {"truncation": "head", "metric": "", "class_weights": "none", "held_out_share": 0}
 # The same, of the stages that a reduced model goes through.
-_REDUCED_UNLESS = {"neurons": "", "heads": "", "search_over": ""}
+_REDUCED_UNLESS = {"neurons": "", "heads": "", "search_over": "", "drop_tokens": TrainingSettings.drop_tokens}
 _OF_STAGE: dict[str, tuple[str, ...]] = {
     "finetune": (),
     "search": (),

@@ -45,6 +45,12 @@ class TrainingSettings(CheckedSettings):
         default="",
         check=one_of(DISTILLATIONS),
     )
+    drop_tokens: float = setting(
+        "Share of the tokens that re-training leaves out, others each time, of texts it has seen before; the "
+        "fine-tuned model answers what is left. For up to 10,000 training texts, and not with --distillation=none.",
+        default=0.1,
+        check=Check(lambda value: 0 <= value < 1, "a share in [0, 1)"),
+    )
     epochs_retrain: int = setting(
         "Epochs of re-training. Default: twice --epochs; --epochs with --distillation=none.", check=AT_LEAST_1
     )

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from powerbert_tf.batches.encoded_split import EncodedSplit
+from powerbert_tf.batches.encoded_split import EncodedSplit, with_thinned_copies
 from powerbert_tf.batches.padded_batches import training_batches
 from powerbert_tf.batches.settings import InferenceSettings
 from powerbert_tf.common.files import replacing
@@ -41,6 +41,7 @@ from powerbert_tf.training.optimizer import BertAdam, WarmupLinearDecay
 from powerbert_tf.training.settings import TrainingSettings
 from powerbert_tf.training.state import LOG_FILE, WEIGHTS_FILE, TrainingState, fingerprint, fit_resumable
 
+_DISTINCT_TEXTS = 20_000  # of so many, copies included, a reduced model learns its teacher's answers
 _PATIENCE = 3  # epochs without a better one that end a training, or a quarter of all its epochs
 _STEEP = 0.05  # by which the held-out loss falls in the last epoch of a training that ended too early, relative
 _LONG_WAIT = 0.05  # share of the training time spent waiting for input that is worth a remark
@@ -72,6 +73,7 @@ class TrainingSetup:
         settings: Batch size, seed and so on.
         inference: How batches are padded and models are evaluated.
         held_out: Training rows that choose the epoch, with labels; None to choose it on dev.
+        copies: How often `train` has its rows, see `batches.padded_batches.training_batches`.
     """
 
     task: Task
@@ -80,6 +82,7 @@ class TrainingSetup:
     settings: TrainingSettings
     inference: InferenceSettings
     held_out: EncodedSplit | None = None
+    copies: int = 1
 
     @property
     def choosing(self) -> EncodedSplit:
@@ -103,7 +106,7 @@ class TrainingSetup:
             **({} if outcome.held_out is None else {"held_out_metrics": outcome.held_out}),
             "epoch": outcome.epoch,
             "examples": len(self.dev),
-            "train_examples": len(self.train),
+            "train_examples": len(self.train) // self.copies,
         }
 
 
@@ -159,7 +162,7 @@ def train(
     """
     settings, inference = setup.settings, setup.inference
     rate, epochs = recipe.rate or settings.learning_rate, recipe.epochs or settings.epochs
-    steps_per_epoch = math.ceil(len(setup.train) / settings.batch_size)
+    steps_per_epoch = math.ceil(len(setup.train) // setup.copies / settings.batch_size)
     input_wait = InputWait(deterministic_clock if settings.deterministic else tf.timestamp)
 
     def make_optimizer() -> BertAdam:
@@ -194,7 +197,7 @@ def train(
     state = TrainingState(folder, plan, steps_per_epoch, settings, remembering=[*recipe.callbacks, keeper])
     keeper.save_start()
     how = (settings.seed, inference.padding, inference.length_buckets, inference.jit_compile)
-    batches = training_batches(setup.train, settings.batch_size, epochs, *how)
+    batches = training_batches(setup.train, settings.batch_size, epochs, *how, copies=setup.copies)
     build = keras.callbacks.Callback()
     if not on_jax():
         of_each_shape = batches.of_each_length()
@@ -232,6 +235,7 @@ def retrain_model(
     loss, distance = None, None
     if settings.distillation != "none":
         loss = distillation_loss(settings.distillation, setup.task.kind)
+        setup = _with_copies(setup)
         # Computed once, as the teacher does not change.
         labels = predict_logits(dense, setup.train, setup.inference)
         setup = dataclasses.replace(setup, train=dataclasses.replace(setup.train, labels=labels))
@@ -250,6 +254,19 @@ def retrain_model(
     if outcome.epoch == 0:
         say("  no epoch is better: the weights stay as they were")
     return {**setup.result(outcome), "metrics_before": before}
+
+
+def _with_copies(setup: TrainingSetup) -> TrainingSetup:
+    """Few texts, and copies of them that lack some tokens: the teacher knows its training texts by heart.
+
+    What it answers for others says more of how it decides.
+    """
+    settings, count = setup.settings, len(setup.train)
+    copies = min(settings.epochs_retrain, _DISTINCT_TEXTS // count)
+    if not settings.drop_tokens or copies < 2:
+        return setup
+    train = with_thinned_copies(setup.train, copies - 1, settings.drop_tokens, settings.seed)
+    return dataclasses.replace(setup, train=train, copies=copies)
 
 
 class _EpochKeeper(keras.callbacks.Callback):

@@ -5,10 +5,10 @@ import tempfile
 
 import numpy as np
 import pytest
-from made_up_rows import encoded_rows, token_ids_of
+from made_up_rows import encoded_rows, segment_ids_of, token_ids_of
 
 from powerbert_tf.batches import encoded_split
-from powerbert_tf.batches.encoded_split import encode_chunks, encode_split
+from powerbert_tf.batches.encoded_split import encode_chunks, encode_split, with_thinned_copies
 from powerbert_tf.data.splits import Split
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
@@ -63,6 +63,29 @@ def test_some_rows_are_taken_into_memory(encoded):
     assert token_ids_of(taken) == [ROWS[row] for row in rows]
     assert taken.labels.tolist() == rows.tolist()
     np.testing.assert_array_equal(taken.pad(np.arange(4), 23)["segment_ids"], encoded.pad(rows, 23)["segment_ids"])
+
+
+def test_copies_of_rows_lack_some_tokens():
+    first, last, words = 3, 5, range(7, 1009)
+    draw = np.random.default_rng(1)
+    rows = [[first, *draw.choice(words, 211).tolist(), last, *draw.choice(words, 89).tolist(), last] for _ in range(13)]
+    encoded = encoded_rows(rows, 307, np.arange(13), second=[213] * 13)
+    both = with_thinned_copies(encoded, 2, 0.3, seed=0)
+    assert len(both) == 39
+    assert both.labels.tolist() == [*range(13)] * 3
+    found, segments = token_ids_of(both), segment_ids_of(both)
+    assert found[:13] == rows
+    assert found[13:26] != found[26:]
+    kept = 0
+    for number, (row, segment) in enumerate(zip(found[13:], segments[13:], strict=True)):
+        whole = iter(rows[number % 13])
+        assert all(token in whole for token in row)  # in their order
+        assert [row[0], row[-1], row.count(last)] == [first, last, 2]
+        assert row[segment.count(0) - 1] == last  # the second text begins behind it
+        kept += len(row) - 3
+    assert kept / (26 * 300) == pytest.approx(0.7, abs=0.02)  # 4 standard deviations of 7,800 draws
+    same = with_thinned_copies(encoded, 1, 0.0, seed=0)
+    assert token_ids_of(same) == 2 * rows
 
 
 def test_pages_that_were_read_are_given_back(monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_up_rows import encoded_rows, segment_ids_of, token_ids_of
 
-from powerbert_tf.batches.encoded_split import encode_split
+from powerbert_tf.batches.encoded_split import encode_split, with_thinned_copies
 from powerbert_tf.batches.padded_batches import EpochOrder, prediction_batches, training_batches
 from powerbert_tf.data.splits import Split
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
@@ -102,6 +102,14 @@ def test_each_epoch_has_every_row_once(encoded, padding):
             width = inputs["token_ids"].shape[1]
             assert width == (N if padding == "max" else longest)  # fewer lengths than buckets
         assert sorted(seen) == list(range(len(LENGTHS)))
+
+
+def test_each_epoch_takes_the_next_copy(encoded):
+    copies = training_batches(with_thinned_copies(encoded, 1, 0.5, seed=0), 3, epochs=3, seed=1, copies=2)
+    alone = training_batches(encoded, 3, epochs=3, seed=1)
+    shift = np.repeat([0, len(LENGTHS), 0], 3)  # 7 rows in batches of 3
+    assert in_order(copies) == [[row + by for row in rows] for rows, by in zip(in_order(alone), shift, strict=True)]
+    assert all(copies.lengths[at] >= copies.encoded.lengths[copies.rows(at)].max() for at in range(len(copies)))
 
 
 def in_order(batches):
