@@ -9,8 +9,8 @@ from absl import logging
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.labels import LabelReader
 from powerbert_tf.data.splits import Split
-from powerbert_tf.data.tables.lines import ENCODING, Text
-from powerbert_tf.data.tables.rows import text_problem
+from powerbert_tf.data.tables.lines import Text
+from powerbert_tf.data.tables.rows import ENCODING, text_problem
 from powerbert_tf.data.tasks import Layout
 
 _MAX_BAD_SHARE = 0.01

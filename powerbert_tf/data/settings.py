@@ -3,7 +3,6 @@
 import dataclasses
 
 from powerbert_tf.common.flags import Check, CheckedSettings, one_of, setting
-from powerbert_tf.data.tables.lines import is_encoding
 from powerbert_tf.data.tables.rows import TableFormat
 
 ON_BAD_ROW = ("error", "skip")
@@ -15,6 +14,14 @@ _TAB = ("\\t", "tab")  # as a shell leaves it
 def _are_names(value: str) -> bool:
     names = [name.strip() for name in value.split(",")]
     return not value or (all(names) and len(set(names)) == len(names))
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        return False
+    return True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +88,7 @@ class DataSettings(CheckedSettings):
     )
     encoding: str = setting(
         "Encoding of text files, such as latin-1. Default: found in the file.",
-        Check(lambda value: not value or is_encoding(value), "an encoding that Python knows, such as utf-8 or cp1252"),
+        Check(lambda value: not value or _is_encoding(value), "an encoding that Python knows, such as utf-8 or cp1252"),
         default="",
     )
     columns: str = setting(

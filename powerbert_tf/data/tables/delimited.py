@@ -1,19 +1,21 @@
 """CSV, TSV and the like, record by record, each with the line in which it begins.
 
-Python's `csv` in strict mode splits records, as in pandas. `pandas.read_csv` itself fills up a row that is too short
-without a word, and can neither name the line of a bad row nor read on after it.
+Python's `csv` in strict mode splits records, as in the Python engine of pandas. `pandas.read_csv` itself fills up a row
+that is too short, takes `"a" b` for `a b` and a carriage return for the end of a row, all without a word; after an
+unclosed quote it cannot read on.
 """
 
+import collections
 import csv
-import dataclasses
+import io
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.wording import counted
-from powerbert_tf.data.tables.lines import Pushback, Text, number_lines
+from powerbert_tf.data.tables.lines import Text
 from powerbert_tf.data.tables.rows import OpenTable, Row, TableFormat, column_names, text_problem
 
 _DELIMITERS = ",;\t|"
@@ -26,35 +28,12 @@ _UNCLOSED = 'a quote (") is opened and never closed'
 
 csv.field_size_limit(max(csv.field_size_limit(), _LARGEST_CELL))
 
-Lines = Pushback[tuple[int, str]]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Dialect:
-    """How cells are written.
-
-    Attributes:
-        delimiter: Between cells.
-        quoted: Whether cells may be quoted; a quote in a quoted cell is doubled. Otherwise it is a character.
-        escape: Character in front of a quote in a cell, and of itself; or empty.
-        spaced: Whether blanks behind a delimiter belong to it.
-    """
-
-    delimiter: str
-    quoted: bool
-    escape: str = ""
-    spaced: bool = False
+Lines = Iterator[tuple[int, str]]
+Dialect = dict[str, Any]  # arguments of `csv.reader`
 
 
 class _Record(NamedTuple):
-    """One record.
-
-    Attributes:
-        line: Number of the line in which it begins.
-        text: Its lines; of a record that cannot be read, the first one.
-        cells: Its cells; empty if it cannot be read.
-        problem: Why it cannot be read.
-    """
+    """A record: the line in which it begins, its text and cells; or the first line alone, and why it cannot be read."""
 
     line: int
     text: str
@@ -78,35 +57,32 @@ def open_delimited(text: Text, table_format: TableFormat, delimiter: str) -> Ope
     Raises:
         InputError: There is no header, or the file cannot be read.
     """
-    path, lines = text.path, Pushback(text.lines())
-    first = next(lines, None)
-    if first is None:
-        raise InputError(f"{path}: the file is empty; expected a header with column names, then rows.")
+    path, lines, given = text.path, text.lines(), table_format.columns
+    first = next(lines, (1, ""))
     if _RETURN in first[1] and not first[1].endswith("\n"):  # the whole file, with the line ends of an old Macintosh
-        lines = Pushback(number_lines([first[1].replace(_RETURN, "\n")], path))
+        lines = enumerate(io.StringIO(first[1].replace(_RETURN, "\n")), start=1)
         first = next(lines)
     end = "\r\n" if first[1].endswith("\r\n") else "\n"
     separator = _SEPARATOR.fullmatch(first[1])
     if separator:
-        delimiter = separator[1]
+        delimiters = table_format.delimiter or separator[1]
     else:
-        lines.give_back([first])
-    delimiter = table_format.delimiter or delimiter
-    dialect = _find_dialect(lines, end, delimiter, bool(table_format.delimiter or separator), table_format.quoted)
+        lines = itertools.chain([first], lines)
+        delimiters = table_format.delimiter or delimiter + _DELIMITERS.replace(delimiter, "")
+    dialect, lines = _find_dialect(lines, delimiters, table_format.quoted, end)
     records = _records(lines, dialect, end)
     header = next(records, None)
     if header is None:
         raise InputError(f"{path}: the file is empty; expected a header with column names, then rows.")
-    given = table_format.columns
     _check_header(header, given, text)
     if given and [cell.strip().casefold() for cell in header.cells] != [name.casefold() for name in given]:
         records = itertools.chain([header], records)
     columns, doubled = column_names(given or header.cells)
-    read_as = f"delimiter {dialect.delimiter!r}{' and blanks' if dialect.spaced else ''}, {text.encoding}"
-    read_as += ', \\" for a quote' if dialect.escape else ""
+    read_as = f"delimiter {dialect['delimiter']!r}{' and blanks' if dialect['skipinitialspace'] else ''}"
+    read_as += f", {text.encoding}" + (', \\" for a quote' if dialect["escapechar"] else "")
     read_as += ", no header" if given else ""
     rows = _rows(path, records, columns, text.encoding)
-    return OpenTable(path, columns, rows, meter=text.meter, doubled=doubled, read_as=read_as)
+    return OpenTable(path, columns, rows, meter=text, doubled=doubled, read_as=read_as)
 
 
 def _check_header(header: _Record, given: Sequence[str], text: Text) -> None:
@@ -133,47 +109,34 @@ def _rows(path: str, records: Iterator[_Record], columns: tuple[str, ...], encod
             yield row.checked((record.text,), encoding)
 
 
-def _records(lines: Lines, dialect: _Dialect, end: str) -> Iterator[_Record]:
+def _records(lines: Lines, dialect: Dialect, end: str) -> Iterator[_Record]:
     """Yields records; those with fewer or more cells than the first are a problem."""
     width = 0
     taken: list[tuple[int, str]] = []
+    again: collections.deque[tuple[int, str]] = collections.deque()
 
     def feed() -> Iterator[str]:
-        for numbered in lines:
+        while numbered := again.popleft() if again else next(lines, None):
             taken.append(numbered)
             yield numbered[1] if _RETURN not in numbered[1] else _without_returns(numbered[1], end)
 
-    def bad(problem: str) -> _Record:
-        (number, line), *rest = taken
-        taken.clear()
-        lines.give_back(rest)
-        return _Record(number, line, [], problem)
-
     while True:
-        reader = csv.reader(
-            feed(),
-            delimiter=dialect.delimiter,
-            quoting=csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE,
-            escapechar=dialect.escape or None,
-            skipinitialspace=dialect.spaced,
-            strict=True,
-        )
         try:
-            for cells in reader:
+            for cells in csv.reader(feed(), strict=True, **dialect):
                 width = width or len(cells)
-                if len(cells) != width and cells:
-                    yield bad(f"the row has {counted(len(cells), 'cell')} instead of {width}")
-                elif cells:  # else a blank line
-                    number, text = taken[0]
-                    if len(taken) > 1:
-                        text = "".join(line for _, line in taken)
+                if cells:  # else a blank line
+                    if len(cells) != width:
+                        raise csv.Error(f"the row has {counted(len(cells), 'cell')} instead of {width}")
+                    text = taken[0][1] if len(taken) == 1 else "".join(line for _, line in taken)
                     if _RETURN in text:
                         cells = [cell.replace(_STAND_IN, _RETURN) for cell in cells]
-                    yield _Record(number, text, cells)
+                    yield _Record(taken[0][0], text, cells)
                 taken.clear()
             return
         except csv.Error as error:
-            yield bad(_reason(error, dialect))
+            again.extendleft(reversed(taken[1:]))
+            yield _Record(*taken[0], [], _reason(str(error), dialect))
+            taken.clear()
 
 
 def _without_returns(line: str, end: str) -> str:
@@ -181,14 +144,24 @@ def _without_returns(line: str, end: str) -> str:
     return body.replace(_RETURN, _STAND_IN) + line[len(body) :]
 
 
-def _reason(error: csv.Error, dialect: _Dialect) -> str:
-    if "expected after" in str(error):
-        return f"a closing quote is not followed by {dialect.delimiter!r} (unbalanced quotes?)"
-    return "a NUL character" if "NUL" in str(error) else _UNCLOSED  # the former before Python 3.11
+def _reason(error: str, dialect: Dialect) -> str:
+    if "expected after" in error:
+        return f"a closing quote is not followed by {dialect['delimiter']!r} (unbalanced quotes?)"
+    return error if error.startswith("the row") else _UNCLOSED
 
 
-def _find_dialect(lines: Lines, end: str, delimiter: str, is_given: bool, quoted: bool) -> _Dialect:
-    """Returns the dialect in which most of the first records have as many cells as the header, two at least."""
+def _find_dialect(lines: Lines, delimiters: str, quoted: bool, end: str) -> tuple[Dialect, Lines]:
+    """Returns the dialect in which most of the first records have as many cells as the header, two at least.
+
+    Args:
+        lines: Are read.
+        delimiters: Those to try; the first one that is as good as any wins.
+        quoted: Whether cells may be quoted.
+        end: Of most lines.
+
+    Returns:
+        The dialect, and the lines once more.
+    """
     sample: list[tuple[int, str]] = []
     size = 0
     for numbered in itertools.islice(lines, _SAMPLE_LINES):
@@ -196,29 +169,25 @@ def _find_dialect(lines: Lines, end: str, delimiter: str, is_given: bool, quoted
         size += len(numbered[1])
         if size > _SAMPLE_SIZE:
             break
-    is_cut = next(lines, None)
-    if is_cut:
-        lines.give_back([is_cut])
-    lines.give_back(sample)
-    has_escapes = any('\\"' in line for _, line in sample)
-    kinds = [("", False), ("", True), ("\\", False), ("\\", True)] if quoted else [("", False)]
-    best, most = _Dialect(delimiter, quoted), 0.0
-    for one in delimiter if is_given else delimiter + _DELIMITERS.replace(delimiter, ""):
-        for escape, spaced in kinds:
-            if (has_escapes or not escape) and one != escape and not (spaced and one == " "):
-                dialect = _Dialect(one, quoted, escape, spaced)
-                share = _share_of_rows(sample, dialect, end, bool(is_cut))
-                if share > most:
-                    best, most = dialect, share
-    return best
+    behind = list(itertools.islice(lines, 1))
+    escapes = (None, "\\") if quoted and any('\\"' in line for _, line in sample) else (None,)
+    dialects = [
+        {
+            "delimiter": delimiter,
+            "quoting": csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+            "escapechar": escape,  # in front of a quote in a cell, and of itself
+            "skipinitialspace": spaced,
+        }
+        for delimiter, escape, spaced in itertools.product(delimiters, escapes, (False, True) if quoted else (False,))
+        if delimiter != escape and not (spaced and delimiter == " ")
+    ]
+    best = max(dialects, key=lambda dialect: _share_of_rows(sample, dialect, end, bool(behind)))
+    return best, itertools.chain(sample, behind, lines)
 
 
-def _share_of_rows(sample: list[tuple[int, str]], dialect: _Dialect, end: str, is_cut: bool) -> float:
-    width, good, total = 0, 0, 0
-    for record in _records(Pushback(sample), dialect, end):
-        if is_cut and record.problem == _UNCLOSED:
-            break  # perhaps the end of the sample is in a cell
-        width = width or len(record.cells)
-        good += not record.problem
-        total += 1
-    return good / total if width > 1 else 0.0
+def _share_of_rows(sample: list[tuple[int, str]], dialect: Dialect, end: str, is_cut: bool) -> float:
+    records = _records(iter(sample), dialect, end)
+    if is_cut:  # perhaps the end of the sample is in a cell
+        records = itertools.takewhile(lambda record: record.problem != _UNCLOSED, records)
+    widths = [len(record.cells) for record in records]
+    return sum(map(bool, widths)) / len(widths) if max(widths, default=0) > 1 else 0.0

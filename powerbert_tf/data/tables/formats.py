@@ -2,7 +2,6 @@
 
 import glob
 import os
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from powerbert_tf.common.wording import counted
 from powerbert_tf.data.tables.delimited import open_delimited
 from powerbert_tf.data.tables.json_files import open_json
 from powerbert_tf.data.tables.lines import COMPRESSIONS, STANDARD_INPUT, Text, zipped_name
-from powerbert_tf.data.tables.parquet import PARQUET, is_parquet, open_parquet
+from powerbert_tf.data.tables.parquet import PARQUET, open_parquet
 from powerbert_tf.data.tables.rows import OpenTable, Row, TableFormat
 
 TEXT, LABEL = "text", "label"  # columns of a table of class folders
@@ -68,15 +67,14 @@ def open_table(path: str, table_format: TableFormat | None = None, typed: bool =
     if os.path.isdir(path):
         return _open_class_folders(path, table_format.encoding)
     stem, suffix = os.path.splitext(path.lower())
-    from_standard_input = stem == STANDARD_INPUT
     compression = ""
     if suffix in COMPRESSIONS:
         compression, suffix = suffix, os.path.splitext(stem)[1]
         if compression == ".zip" and suffix not in (*_DELIMITERS, *_JSON):
-            suffix = os.path.splitext(_zipped_name(path).lower())[1]
-    if from_standard_input:
+            suffix = os.path.splitext(zipped_name(path).lower())[1]
+    if stem == STANDARD_INPUT:
         path = STANDARD_INPUT
-    if is_parquet(path) and not from_standard_input:
+    elif suffix in PARQUET and not compression:
         return open_parquet(path, table_format.columns, typed)
     if suffix in _JSON:
         return open_json(Text(path, compression, table_format.encoding), table_format, typed, suffix in _JSON_LINES)
@@ -92,13 +90,6 @@ def open_table(path: str, table_format: TableFormat | None = None, typed: bool =
     )
 
 
-def _zipped_name(path: str) -> str:
-    try:
-        return zipped_name(path)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}).") from None
-
-
 def _open_class_folders(path: str, encoding: str) -> OpenTable:
     """Opens a folder such as IMDB's `aclImdb/train` with `{pos,neg}/*.txt`; a file is one row, its line 1."""
     folders = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and entry.name != _UNLABELED)
@@ -111,7 +102,7 @@ def _open_class_folders(path: str, encoding: str) -> OpenTable:
     def rows() -> Iterator[Row]:
         for label, file in files:
             text = Text(str(file), encoding=encoding)
-            content = "".join(text.pieces())
+            content = text.read()
             yield Row(str(file), 1, {TEXT: content, LABEL: label}).checked((content,), text.encoding)
 
     return OpenTable(path, (TEXT, LABEL), rows())
@@ -135,4 +126,4 @@ def open_text_lines(columns: Sequence[str], encoding: str = "") -> OpenTable:
                 problem = f"{counted(len(texts) - 1, 'tab')} in the line instead of {len(columns) - 1}"
                 yield Row(STANDARD_INPUT, number, {}, problem, text)
 
-    return OpenTable(STANDARD_INPUT, tuple(columns), rows(), meter=source.meter)
+    return OpenTable(STANDARD_INPUT, tuple(columns), rows(), meter=source)

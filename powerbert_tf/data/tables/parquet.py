@@ -9,8 +9,7 @@ import pyarrow
 import pyarrow.parquet
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.data.tables.lines import Meter
-from powerbert_tf.data.tables.rows import OpenTable, Row, cell_text, column_names
+from powerbert_tf.data.tables.rows import Meter, OpenTable, Row, cell_text, column_names
 
 PARQUET = (".parquet", ".pq")
 _ERRORS = (OSError, ValueError, pyarrow.ArrowException)
@@ -29,16 +28,19 @@ def read_schema(path: str) -> pyarrow.Schema:
     Raises:
         InputError: The file cannot be read.
     """
+    schema = _open(path).schema_arrow
+    names, _ = column_names(schema.names)
+    return pyarrow.schema(list(map(pyarrow.Field.with_name, schema, names)), schema.metadata)
+
+
+def _open(path: str) -> pyarrow.parquet.ParquetFile:
     try:
-        schema = pyarrow.parquet.read_schema(path)
-        names, _ = column_names(schema.names)
-        fields = [field.with_name(name) for field, name in zip(schema, names, strict=True)]
-        return pyarrow.schema(fields, schema.metadata)
+        return pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER)
     except _ERRORS as error:
-        raise _damaged_parquet(path, error) from None
+        raise _damaged(path, error) from None
 
 
-def _damaged_parquet(path: str, error: Exception) -> InputError:
+def _damaged(path: str, error: Exception) -> InputError:
     return InputError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())[:200]}).")
 
 
@@ -53,18 +55,34 @@ def open_parquet(path: str, names: Sequence[str], typed: bool) -> OpenTable:
     Raises:
         InputError: The file cannot be read, or has other columns.
     """
-    try:
-        file = pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER)
-        schema = file.schema_arrow
-        classes = _class_names(schema)
-    except _ERRORS as error:
-        raise _damaged_parquet(path, error) from None
+    file = _open(path)
+    schema = file.schema_arrow
+    classes = _class_names(schema)
+    labels = [classes.get(name, ()) for name in schema.names]
     columns, doubled = column_names(schema.names)
     if names and tuple(names) != columns:
         raise InputError(f"--columns: is for tables without a header; {path} has one.")
     meter = Meter()
-    rows = _rows(path, file, columns, [classes.get(name) for name in schema.names], typed, meter)
-    return OpenTable(path, columns, rows, meter=meter, doubled=doubled, class_names=classes)
+
+    def rows() -> Iterator[Row]:
+        number, size, read = 0, os.path.getsize(path), []
+        batches = file.iter_batches(_ROWS_AT_ONCE)
+        while True:
+            try:
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                read = [_read_column(*column) for column in zip(batch.columns, labels, strict=True)]
+            except _ERRORS as error:
+                raise InputError(f"{path}:{number + 1}: {_damaged(path, error)}") from None
+            for at in range(batch.num_rows):
+                number += 1
+                meter.position = size * number // file.metadata.num_rows
+                cells = {name: texts[at] for name, (texts, _) in zip(columns, read, strict=True)}
+                values = {name: column[at] for name, (_, column) in zip(columns, read, strict=True)} if typed else None
+                yield Row(path, number, cells, values=values).checked()
+
+    return OpenTable(path, columns, rows(), meter=meter, doubled=doubled, class_names=classes)
 
 
 def _class_names(schema: pyarrow.Schema) -> dict[str, list[str]]:
@@ -80,51 +98,13 @@ def _class_names(schema: pyarrow.Schema) -> dict[str, list[str]]:
         return {}  # no such metadata
 
 
-def _rows(
-    path: str,
-    file: Any,
-    columns: Sequence[str],
-    classes: Sequence[Sequence[str] | None],
-    typed: bool,
-    meter: Meter,
-) -> Iterator[Row]:
-    number = 0
-    size, num_rows = os.path.getsize(path), file.metadata.num_rows
-    batches = file.iter_batches(batch_size=_ROWS_AT_ONCE)
-    while True:
-        try:
-            batch = next(batches, None)
-            if batch is None:
-                return
-            read = [_read_column(column, names, typed) for column, names in zip(batch.columns, classes, strict=True)]
-        except _ERRORS as error:
-            raise InputError(f"{path}:{number + 1}: {_damaged_parquet(path, error)}") from None
-        for at in range(batch.num_rows):
-            number += 1
-            meter.move_to(size * number // num_rows)
-            cells = {name: texts[at] for name, (texts, _) in zip(columns, read, strict=True)}
-            values = {name: column[at] for name, (_, column) in zip(columns, read, strict=True)} if typed else None
-            yield Row(path, number, cells, values=values).checked()
-
-
-def _read_column(
-    column: pyarrow.Array, classes: Sequence[str] | None, typed: bool
-) -> tuple[list[str | None], list[Any]]:
-    """Returns the cells of a column as texts, of classes their names; and typed if asked for, else the texts again."""
-    if isinstance(column, pyarrow.DictionaryArray):
-        column = column.dictionary_decode()
-    is_large = pyarrow.types.is_large_string(column.type)
-    if is_large or pyarrow.types.is_string(column.type):
+def _read_column(column: pyarrow.Array, names: Sequence[str]) -> tuple[list[str | None], list[Any]]:
+    """Returns the cells of a column as texts, of classes their names; and typed, where they are no texts."""
+    kind = column.type.value_type if isinstance(column, pyarrow.DictionaryArray) else column.type
+    if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
         # Through bytes: a text column whose bytes are not UTF-8 is no error here.
-        column = column.cast(pyarrow.large_binary() if is_large else pyarrow.binary())
-        typed = False
+        texts = list(map(cell_text, column.cast(pyarrow.large_binary()).to_pylist()))
+        return texts, texts
     values = column.to_pylist()
-    texts = [cell_text(value) for value in values] if classes is None else [_class(value, classes) for value in values]
-    return texts, values if typed else texts
-
-
-def _class(number: Any, names: Sequence[str]) -> str | None:
-    """Returns the name of a class; None for -1, which `datasets` gives rows without a label."""
-    if isinstance(number, int) and -1 <= number < len(names):
-        return names[number] if number >= 0 else None
-    return cell_text(number)
+    known = {-1: None, **dict(enumerate(names))} if names else {}  # `datasets` has -1 where there is no label
+    return [known[value] if names and value in known else cell_text(value) for value in values], values

@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from powerbert_tf.data.tables.lines import ENCODING, Meter
-
+ENCODING = "utf-8"
 Cells = dict[str, str | None]
 _MOST_LISTED = 20  # columns in a message
 
@@ -69,6 +68,17 @@ class Row:
         """Returns file, line, problem and the cells, or else the raw text, as JSON values."""
         content = {"row": self.cells} if self.cells else {"raw": self.raw}
         return {"file": self.file, "line": self.line, "reason": self.problem, **content}
+
+
+class Meter:
+    """Measures how much of a file has been read, in bytes on the disk, compressed or not; 0 where that is not known."""
+
+    def __init__(self) -> None:
+        self.position = 0
+
+    @property
+    def read_bytes(self) -> int:
+        return self.position
 
 
 @dataclasses.dataclass(frozen=True)
