@@ -214,6 +214,28 @@ def test_rows_of_a_json_array_are_numbered_and_bad_ones_named(tmp_path):
             list(open_table(str(written(path, broken))).rows)
 
 
+def test_json_documents_with_holes_and_other_names(tmp_path):
+    split = {"columns": ["text", 7, 7], "data": [["a", 1, 2], ["b", 3], ["c", 4, 5]]}
+    rows = list(open_table(str(written(tmp_path / "t.json", json.dumps(split)))).rows)
+    assert [row.problem for row in rows] == ["", "a JSON list instead of an object", ""]
+    assert rows[2].cells == {"text": "c", "7": "4", "7.1": "5"}
+    columns = pd.DataFrame({"text": {"0": "a", "1": "b"}, "n": {"1": "3", "2": "5"}}, index=["0", "1", "2"])
+    path = written(tmp_path / "t.json", '{"text": {"0": "a", "1": "b"}, "n": {"1": "3", "2": "5"}}')
+    assert found(path)[1] == [tuple(row) for row in columns.astype(object).where(columns.notna(), None).to_numpy()]
+    for nameless in ('{"version": 1, "data": [["a", 1], ["b", 2]]}', '{"columns": 2, "data": [["a", 1]]}'):
+        (row,) = open_table(str(written(path, nameless))).rows  # no table; one row, as an object in a file of lines
+        assert json.loads(row.cells["data"])[0] == ["a", 1]
+
+
+def test_json_that_is_nested_too_deep_is_a_bad_row(tmp_path):
+    """At some depth values can be read and no longer be written; that depends on how deep the caller is."""
+    for depth in range(900, 1000):
+        path = written(tmp_path / "t.jsonl", '{"a": ' + "[" * depth + "]" * depth + '}\n{"a": 1}\n')
+        deep, plain = open_table(str(path)).rows
+        assert deep.problem == "" or deep.problem.startswith("not a JSON object (maximum recursion")
+        assert plain.cells == {"a": "1"}
+
+
 def test_a_long_json_array_is_read_in_pieces(tmp_path):
     rows = [{"text": f"text {number} " * (number % 97), "n": number} for number in range(9973)]
     path = written(tmp_path / "t.json", json.dumps(rows))

@@ -223,6 +223,17 @@ def test_compressed_files(tmp_path, suffix, compress):
         read(path)
 
 
+def test_the_line_of_a_damage_is_named(tmp_path):
+    path = tmp_path / "table.csv"
+    lines = [f"row {number},x\n" for number in range(9973)]
+    path.write_bytes("".join(["text,label\n", *lines]).encode("utf-16")[:-1])
+    table = open_table(str(path))
+    assert next(table.rows).cells == {"text": "row 0", "label": "x"}
+    with pytest.raises(InputError, match=r"table\.csv:\d+: cannot be read as utf-16") as caught:
+        list(table.rows)
+    assert 9973 - 997 < int(str(caught.value).removeprefix(f"{path}:").partition(":")[0]) <= 9974  # in the last block
+
+
 def test_zstandard(tmp_path):
     path = tmp_path / "table.jsonl.zst"
     with pyarrow.output_stream(str(path), compression="zstd") as file:

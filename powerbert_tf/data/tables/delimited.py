@@ -42,20 +42,12 @@ class _Record(NamedTuple):
 
 
 def open_delimited(text: Text, table_format: TableFormat, delimiter: str) -> OpenTable:
-    """Opens a table of lines with delimiters.
+    """Opens a table of lines with delimiters; see `open_table`.
 
     A quoted cell may hold delimiters, line ends and doubled quotes; a quote inside an unquoted cell is an ordinary
     character. If a record cannot be read, only its first line is rejected, and reading resumes at the next line. Blank
-    lines are skipped.
-
-    Args:
-        text: The file.
-        table_format: What flags say. Otherwise delimiter, escaped quotes and blanks behind delimiters are those that
-            give most of the first rows as many cells as the header has.
-        delimiter: The one that the name of the file tells; it wins if others do as well.
-
-    Raises:
-        InputError: There is no header, or the file cannot be read.
+    lines are skipped. Delimiter, escaped quotes and blanks behind delimiters are what flags say, else those that give
+    most of the first rows as many cells as the header has; `delimiter`, which the name of the file tells, wins a tie.
     """
     path, lines, given = text.path, text.lines(), table_format.columns
     first = next(lines, (1, ""))
@@ -101,12 +93,11 @@ def _check_header(header: _Record, given: Sequence[str], text: Text) -> None:
 
 
 def _rows(path: str, records: Iterator[_Record], columns: tuple[str, ...], encoding: str) -> Iterator[Row]:
-    for record in records:
-        if record.problem:
-            yield Row(path, record.line, {}, record.problem, record.text.partition("\n")[0].removesuffix("\r"))
+    for line, text, cells, problem in records:
+        if problem:
+            yield Row(path, line, {}, problem, text.partition("\n")[0].removesuffix("\r"))
         else:
-            row = Row(path, record.line, dict(zip(columns, record.cells, strict=True)))
-            yield row.checked((record.text,), encoding)
+            yield Row(path, line, dict(zip(columns, cells, strict=True)), text_problem(text, encoding))
 
 
 def _records(lines: Lines, dialect: Dialect, end: str) -> Iterator[_Record]:
@@ -134,9 +125,10 @@ def _records(lines: Lines, dialect: Dialect, end: str) -> Iterator[_Record]:
                 taken.clear()
             return
         except csv.Error as error:
-            again.extendleft(reversed(taken[1:]))
-            yield _Record(*taken[0], [], _reason(str(error), dialect))
+            first, *rest = taken
             taken.clear()
+            again.extendleft(reversed(rest))
+            yield _Record(*first, [], _reason(str(error), dialect))
 
 
 def _without_returns(line: str, end: str) -> str:
@@ -153,36 +145,24 @@ def _reason(error: str, dialect: Dialect) -> str:
 def _find_dialect(lines: Lines, delimiters: str, quoted: bool, end: str) -> tuple[Dialect, Lines]:
     """Returns the dialect in which most of the first records have as many cells as the header, two at least.
 
-    Args:
-        lines: Are read.
-        delimiters: Those to try; the first one that is as good as any wins.
-        quoted: Whether cells may be quoted.
-        end: Of most lines.
-
-    Returns:
-        The dialect, and the lines once more.
+    The first of `delimiters` wins a tie. The lines are returned, too, to be read once more.
     """
     sample: list[tuple[int, str]] = []
     size = 0
-    for numbered in itertools.islice(lines, _SAMPLE_LINES):
+    while len(sample) < _SAMPLE_LINES and size < _SAMPLE_SIZE and (numbered := next(lines, None)):
         sample.append(numbered)
         size += len(numbered[1])
-        if size > _SAMPLE_SIZE:
-            break
-    behind = list(itertools.islice(lines, 1))
+    is_cut = len(sample) == _SAMPLE_LINES or size >= _SAMPLE_SIZE
+    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    # In front of a quote in a cell, and of itself.
     escapes = (None, "\\") if quoted and any('\\"' in line for _, line in sample) else (None,)
     dialects = [
-        {
-            "delimiter": delimiter,
-            "quoting": csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
-            "escapechar": escape,  # in front of a quote in a cell, and of itself
-            "skipinitialspace": spaced,
-        }
+        {"delimiter": delimiter, "quoting": quoting, "escapechar": escape, "skipinitialspace": spaced}
         for delimiter, escape, spaced in itertools.product(delimiters, escapes, (False, True) if quoted else (False,))
         if delimiter != escape and not (spaced and delimiter == " ")
     ]
-    best = max(dialects, key=lambda dialect: _share_of_rows(sample, dialect, end, bool(behind)))
-    return best, itertools.chain(sample, behind, lines)
+    best = max(dialects, key=lambda dialect: _share_of_rows(sample, dialect, end, is_cut))
+    return best, itertools.chain(sample, lines)
 
 
 def _share_of_rows(sample: list[tuple[int, str]], dialect: Dialect, end: str, is_cut: bool) -> float:

@@ -22,12 +22,10 @@ _UNLABELED = "unsup"  # IMDB's folder of reviews without a label
 
 
 def find_files(given: str, flag: str) -> list[str]:
-    """Returns the paths of the files that a flag names; those of a glob in alphabetical order.
+    """Returns the paths of the files that a flag names.
 
-    Args:
-        given: A path, a glob such as `parts/*.csv`, or several of them separated by commas. The path of an existing
-            file is taken as it is, whatever characters it has.
-        flag: Name of the flag, for messages.
+    These are a path, which is taken as it is if there is such a file, a glob such as `parts/*.csv`, whose files come in
+    alphabetical order, or several of them separated by commas.
 
     Raises:
         InputError: A file does not exist or is named twice.
@@ -63,9 +61,9 @@ def open_table(path: str, table_format: TableFormat | None = None, typed: bool =
         InputError: The file or its header cannot be read, or its name does not tell its format. Taking rows raises it,
             too, if the file turns out to be damaged.
     """
-    table_format = table_format or TableFormat()
+    known = table_format or TableFormat()
     if os.path.isdir(path):
-        return _open_class_folders(path, table_format.encoding)
+        return _open_class_folders(path, known.encoding)
     stem, suffix = os.path.splitext(path.lower())
     compression = ""
     if suffix in COMPRESSIONS:
@@ -75,12 +73,11 @@ def open_table(path: str, table_format: TableFormat | None = None, typed: bool =
     if stem == STANDARD_INPUT:
         path = STANDARD_INPUT
     elif suffix in PARQUET and not compression:
-        return open_parquet(path, table_format.columns, typed)
+        return open_parquet(path, known.columns, typed)
     if suffix in _JSON:
-        return open_json(Text(path, compression, table_format.encoding), table_format, typed, suffix in _JSON_LINES)
-    if suffix in _DELIMITERS or table_format.delimiter:
-        text = Text(path, compression, table_format.encoding)
-        return open_delimited(text, table_format, _DELIMITERS.get(suffix, table_format.delimiter))
+        return open_json(Text(path, compression, known.encoding), known, typed, suffix in _JSON_LINES)
+    if suffix in _DELIMITERS or known.delimiter:
+        return open_delimited(Text(path, compression, known.encoding), known, _DELIMITERS.get(suffix, known.delimiter))
     if suffix in _SPREADSHEETS:
         raise InputError(f"{path}: a spreadsheet; save it as CSV.")
     raise InputError(
@@ -103,7 +100,7 @@ def _open_class_folders(path: str, encoding: str) -> OpenTable:
         for label, file in files:
             text = Text(str(file), encoding=encoding)
             content = text.read()
-            yield Row(str(file), 1, {TEXT: content, LABEL: label}).checked((content,), text.encoding)
+            yield Row(str(file), 1, {TEXT: content, LABEL: label}).checked(text.encoding)
 
     return OpenTable(path, (TEXT, LABEL), rows())
 
@@ -121,7 +118,7 @@ def open_text_lines(columns: Sequence[str], encoding: str = "") -> OpenTable:
             texts = text.split("\t") if len(columns) > 1 else [text]
             if len(texts) == len(columns):
                 row = Row(STANDARD_INPUT, number, dict(zip(columns, texts, strict=True)))
-                yield row.checked((text,), source.encoding)
+                yield row.checked(source.encoding)
             else:
                 problem = f"{counted(len(texts) - 1, 'tab')} in the line instead of {len(columns) - 1}"
                 yield Row(STANDARD_INPUT, number, {}, problem, text)

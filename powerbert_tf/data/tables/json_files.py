@@ -27,16 +27,10 @@ _EXPECTED = (
 
 
 def open_json(text: Text, table_format: TableFormat, typed: bool, is_lines: bool) -> OpenTable:
-    """Opens a JSON file.
+    """Opens a JSON file; see `open_table`.
 
-    Args:
-        text: The file.
-        table_format: `columns` name the cells of rows that are arrays.
-        typed: Whether rows keep the typed values, too.
-        is_lines: Whether the name of the file says that it has an object a line; an array of objects is taken, too.
-
-    Raises:
-        InputError: The file is empty, or is no table.
+    `columns` of the format name the cells of rows that are arrays. A file whose name says that it has an object a line
+    may be an array of objects, too.
     """
     path, given = text.path, table_format.columns
     items, form = _find_items(text, is_lines)
@@ -146,7 +140,7 @@ def _row(path: str, item: _Item, columns: Sequence[str], typed: bool, encoding: 
     except _ERRORS as error:
         return Row(path, number, {}, _value_problem(error, ()), raw or repr(value))
     row = Row(path, number, cells, values=value if typed else None)
-    return row if raw and "\\u" not in raw else row.checked((*cells, *cells.values()))
+    return row if raw and "\\u" not in raw else row.checked()
 
 
 def _value_problem(value: Any, columns: Sequence[str]) -> str:

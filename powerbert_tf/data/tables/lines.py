@@ -15,7 +15,7 @@ import weakref
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import pyarrow
 
@@ -31,7 +31,6 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_WITHOUT_MARK = {0: "utf-16-be", 1: "utf-16-le"}  # where every other byte is 0, by the place of the zeros
 _ESCAPED = re.compile("[\udc80-\udcff]")  # a byte that is no text, as `surrogateescape` spells it
 _MOST_FOREIGN = 0.3  # of the letters of a Western language
 _LONGEST_LINE = 1 << 28  # characters; a file without line ends is no table
@@ -39,8 +38,8 @@ _PIECE = 1 << 16
 _SAMPLE, _MOST_SAMPLES = 1 << 20, 64  # bytes that are read to find the encoding, and how often
 
 
-def _open_zst(file: BinaryIO) -> BinaryIO:
-    return io.BufferedReader(cast(Any, pyarrow.input_stream(file, compression="zstd")))  # adds readline
+def _open_zst(file: BinaryIO) -> Any:
+    return io.BufferedReader(pyarrow.input_stream(file, compression="zstd"))  # adds `read1`
 
 
 def _open_zip(file: BinaryIO) -> Any:
@@ -62,11 +61,7 @@ _DAMAGES = (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAEr
 
 
 def zipped_name(path: str) -> str:
-    """Returns the name of the only file in a `.zip`.
-
-    Raises:
-        InputError: It cannot be read, or holds no file or several.
-    """
+    """Returns the name of the only file in a `.zip`; it is an InputError if there is none, or several."""
     try:
         with open(path, "rb") as file, _open_zip(file) as inner:
             return inner.name
@@ -79,19 +74,13 @@ def _unreadable(place: str, error: Exception, hint: str) -> InputError:
 
 
 class Text(Meter):
-    """The text of a file.
-
-    Bytes that are not in the encoding are spelled as Python's `surrogateescape` does.
-
-    Attributes:
-        path: The file, or `STANDARD_INPUT`.
-        encoding: The encoding, given or found. It is UTF-8 or what a byte-order mark says, else Windows' code page of
-            Western languages if the file looks like it.
+    """The text of a file; bytes that are not in its encoding are spelled as Python's `surrogateescape` does.
 
     Args:
         path: The file, or `STANDARD_INPUT`.
         compression: Suffix in `COMPRESSIONS`, or empty.
-        encoding: Empty to find it.
+        encoding: Empty to find it: UTF-8 or what a byte-order mark says, else Windows' code page of Western languages
+            if the file looks like it. The attribute `encoding` says what was found.
 
     Raises:
         InputError: The file cannot be read or is damaged, or its encoding cannot be found; so do the methods.
@@ -102,16 +91,14 @@ class Text(Meter):
         self.path, self._start, self._line = path, "", 0
         self._hint = "; damaged, or not compressed as its name says?" if compression else ""
         decompress = COMPRESSIONS.get(compression, contextlib.nullcontext)
-        closing = contextlib.ExitStack()
+        closing, is_piped = contextlib.ExitStack(), path == STANDARD_INPUT
         weakref.finalize(self, closing.close)
         with self._naming_errors():
-            if path == STANDARD_INPUT:  # a copy, so that closing it leaves the process its own
-                self._file = closing.enter_context(open(os.dup(0), "rb", buffering=_PIECE))  # noqa: SIM115
-                self.encoding = encoding or _encoding_of(self._file.peek(), path)
-            else:
-                self._file = closing.enter_context(open(path, "rb"))  # noqa: SIM115 - see `closing`
-                self.encoding = encoding or _encoding_of(_sample(path, decompress), path)
-            content = closing.enter_context(decompress(self._file))
+            # A copy of standard input, so that closing it leaves the process its own.
+            file: Any = open(os.dup(0) if is_piped else path, "rb", _PIECE)  # noqa: SIM115
+            self._file = closing.enter_context(file)
+            self.encoding = encoding or _encoding_of(file.peek() if is_piped else _sample(path, decompress), path)
+            content = closing.enter_context(decompress(file))
             self._stream = io.TextIOWrapper(content, self.encoding, "surrogateescape", newline="\n")
             self._start = closing.enter_context(self._stream).read(1).removeprefix("\ufeff")
 
@@ -165,25 +152,19 @@ def _sample(path: str, decompress: Callable[[BinaryIO], Any]) -> bytes:
 
 
 def _encoding_of(sample: bytes, path: str) -> str:
-    if marked := [name for mark, name in _MARKS.items() if sample.startswith(mark)]:
+    marked = [name for mark, name in _MARKS.items() if sample.startswith(mark)]
+    if marked:
         return marked[0]
-    pairs = len(sample) // 2
-    for place, name in _WITHOUT_MARK.items():
-        if sample[place::2].count(0) > 0.4 * pairs and sample[1 - place :: 2].count(0) <= 0.01 * pairs:
-            return name
-    if sample.isascii():
-        return ENCODING
-    decoder = codecs.getincrementaldecoder(ENCODING)("surrogateescape")
-    invalid = len(_ESCAPED.findall(decoder.decode(sample)))  # without a character that the end of the sample cuts
+    first, second = (part.count(0) / (len(part) or 1) for part in (sample[::2], sample[1::2]))
+    if max(first, second) > 0.4 and min(first, second) <= 0.01:  # letters of two bytes, without a mark
+        return "utf-16-be" if first > second else "utf-16-le"
     foreign = len(sample.translate(None, bytes(range(128))))
-    if foreign > 2 * invalid:  # most are UTF-8; a row with another byte is named
-        return ENCODING
+    decoder = codecs.getincrementaldecoder(ENCODING)("surrogateescape")  # leaves a character that the end cuts
+    if foreign > 2 * len(_ESCAPED.findall(decoder.decode(sample))) or not foreign:
+        return ENCODING  # most are UTF-8; a row with another byte is named
     letters = len(sample) - len(sample.translate(None, string.ascii_letters.encode()))
-    try:
-        sample.decode(WESTERN)
-    except UnicodeDecodeError:
-        letters = 0
-    if foreign > _MOST_FOREIGN * (letters + foreign):
+    is_western = len(sample.decode(WESTERN, "ignore")) == len(sample)
+    if not is_western or foreign > _MOST_FOREIGN * (letters + foreign):
         raise InputError(
             f"{path}: not UTF-8, and does not look like a Western language in {WESTERN}; pass its --encoding, such as "
             "cp1251, shift_jis or gb18030."

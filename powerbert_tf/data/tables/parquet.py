@@ -45,15 +45,9 @@ def _damaged(path: str, error: Exception) -> InputError:
 
 
 def open_parquet(path: str, names: Sequence[str], typed: bool) -> OpenTable:
-    """Opens a Parquet file; class numbers of `datasets` are read as the names that its metadata gives them.
+    """Opens a Parquet file, which must have the columns that a flag names; see `open_table`.
 
-    Args:
-        path: The file.
-        names: Columns that a flag names, which must be those of the file.
-        typed: Whether rows keep the typed values, too.
-
-    Raises:
-        InputError: The file cannot be read, or has other columns.
+    Class numbers of `datasets` are read as the names that its metadata gives them.
     """
     file = _open(path)
     schema = file.schema_arrow

@@ -58,10 +58,10 @@ class Row:
         """Returns the row with a problem."""
         return dataclasses.replace(self, problem=problem)
 
-    def checked(self, texts: Iterable[str | None] | None = None, encoding: str = ENCODING) -> "Row":
-        """Returns the row, rejected if one of its cells, or of the given texts, holds what no text should."""
-        texts = self.cells.values() if texts is None else texts
-        problem = next(filter(None, (text_problem(text, encoding) for text in texts if text is not None)), "")
+    def checked(self, encoding: str = ENCODING) -> "Row":
+        """Returns the row, rejected if a name or a cell holds what no text should."""
+        texts = filter(None, (*self.cells, *self.cells.values()))
+        problem = next(filter(None, (text_problem(text, encoding) for text in texts)), "")
         return self.rejected(problem) if problem else self
 
     def to_json(self) -> dict[str, Any]:
@@ -122,10 +122,10 @@ class OpenTable:
         """The columns that a flag may name, and what to do if there are no names."""
         more = f" and {len(self.columns) - _MOST_LISTED} more" if len(self.columns) > _MOST_LISTED else ""
         listed = ", ".join(map(repr, self.columns[:_MOST_LISTED])) + more
-        ways = ["--columns if the file has no header"] if self.uniform and self.read_as else []
-        if ways and len(self.columns) == 1:
-            ways.insert(0, "--delimiter if it is another one")
-        hint = f"; pass {', or '.join(ways)}" if ways else ""
+        hint = ""
+        if self.uniform and self.read_as:
+            other = "--delimiter if it is another one, or " if len(self.columns) == 1 else ""
+            hint = f"; pass {other}--columns if the file has no header"
         return f"expected one of the columns of {self.file}: {listed}{hint}"
 
 
@@ -147,9 +147,7 @@ def column_names(header: Iterable[str]) -> tuple[tuple[str, ...], frozenset[str]
 def text_problem(text: str, encoding: str = ENCODING) -> str:
     """Returns what a text holds that no text should; empty if there is nothing.
 
-    Args:
-        text: Decoded with `surrogateescape`, or from a file format that can spell half a surrogate pair.
-        encoding: That of its file.
+    It was decoded from `encoding` with `surrogateescape`, or its format can spell half a surrogate pair.
     """
     if "\0" in text:
         return "a NUL character"
