@@ -6,7 +6,9 @@ pytest.importorskip("sentencepiece")
 pytest.importorskip("tokenizers")
 pytest.importorskip("transformers")
 
-from benchmarks.reliability.tokenizer_settings import KINDS, draw, run, to_markdown
+from benchmarks.reliability.tokenizer_settings.__main__ import to_markdown
+from benchmarks.reliability.tokenizer_settings.comparison import run
+from benchmarks.reliability.tokenizer_settings.draws import KINDS, draw
 from powerbert_tf.common.reporting import reporting
 from powerbert_tf.tokenizers import files
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
