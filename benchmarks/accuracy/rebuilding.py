@@ -6,6 +6,7 @@ Takes the fine-tuned models of `python -m benchmarks.accuracy`, or trains them. 
 training, and compares outputs and metrics on the dev set.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,6 @@ def measure(task: str, root: Path) -> list[dict[str, Any]]:
     """The rows of a task: each order at each width, and each amount of text."""
     from powerbert_tf.batches.padded_batches import prediction_batches
     from powerbert_tf.data.metrics import divergence
-    from powerbert_tf.elimination.reduction import Reduction
     from powerbert_tf.models.classifier import with_retention
     from powerbert_tf.models.narrow import prefix, take_widths
     from powerbert_tf.runs import pipeline
@@ -70,13 +70,13 @@ def measure(task: str, root: Path) -> list[dict[str, Any]]:
         print(found, flush=True)
         return found
 
-    def rebuilt(orders: Orders, reduction: Reduction, batches: Sequence[Mapping[str, np.ndarray]]) -> Any:
+    def rebuilt(orders: Orders, reduction: Any, batches: Sequence[Mapping[str, np.ndarray]]) -> Any:
         ordered = take_widths(dense, *orders)
         model = with_retention(prefix(ordered, reduction.neurons, reduction.heads), reduction.rows)
         rebuild_in_sequence(dense, model, batches)
         return model
 
-    size, usual = len(dense.encoders), text(16_384)
+    usual = text(16_384)
     moments = dense_moments(dense, usual)
     surgeon, contribution = importance_orders(dense, moments), orders_by_contribution(dense, moments)
     orders = {
@@ -85,27 +85,35 @@ def measure(task: str, root: Path) -> list[dict[str, Any]]:
         "contribution of neurons, reconstruction of heads": (contribution[0], surgeon[1]),
     }
     rows = [row(dense, what="dense")]
-    for neurons, heads in WIDTHS:
-        widths = {
-            "neurons": (round(neurons * dense.config.intermediate_size),) * size,
-            "heads": (round(heads * dense.config.num_attention_heads),) * size,
-        }
-        reduction = Reduction((1.0,) * size, **widths)
+    for widths in WIDTHS:
+        reduction = _narrowed(dense.config, *widths)
+        kept = {"neurons": reduction.neurons[0], "heads": reduction.heads[0]}
         for name, order in orders.items():
-            model = rebuilt(order, reduction, usual)
-            rows.append(row(model, what="order", order=name, neurons=widths["neurons"][0], heads=widths["heads"][0]))
-    neurons, heads = WIDTHS[0]
-    kept = tuple(np.interp(np.linspace(0, 1, size - 1), np.linspace(0, 1, len(_KEPT)), _KEPT).round(2).tolist())
-    reduction = Reduction(
-        (*kept, 0.0001),
-        neurons=(round(neurons * dense.config.intermediate_size),) * size,
-        heads=(round(heads * dense.config.num_attention_heads),) * size,
-    )
+            rows.append(row(rebuilt(order, reduction, usual), what="order", order=name, **kept))
+    reduction = dataclasses.replace(_narrowed(dense.config, *WIDTHS[0]), rows=_falling(len(dense.encoders)))
     for num_rows in ROWS_OF_TEXT:
         rows.append(row(rebuilt(surgeon, reduction, text(num_rows)), what="text", rows=num_rows))
         if num_rows > train.lengths.sum():
             break
     return rows
+
+
+def _narrowed(config: Any, neurons: float, heads: float) -> Any:
+    """A `Reduction` that keeps all rows, and these parts of the neurons and heads of each encoder."""
+    from powerbert_tf.elimination.reduction import Reduction
+
+    size = config.num_hidden_layers
+    return Reduction(
+        (1.0,) * size,
+        neurons=(round(neurons * config.intermediate_size),) * size,
+        heads=(round(heads * config.num_attention_heads),) * size,
+    )
+
+
+def _falling(size: int) -> tuple[float, ...]:
+    """Parts of the rows that encoders keep: fewer from encoder to encoder, [CLS] alone in the last one."""
+    kept = np.interp(np.linspace(0, 1, size - 1), np.linspace(0, 1, len(_KEPT)), _KEPT)
+    return (*kept.round(2).tolist(), 0.0001)
 
 
 def describe(report: Mapping[str, Any]) -> str:
