@@ -95,15 +95,7 @@ class BertClassifier(keras.Model):
         **kwargs,
     ):
         config = BertConfig(**config) if isinstance(config, dict) else config
-        if num_classes < 1:
-            raise ValueError(f"num_classes={num_classes}; expected at least 1 (1 for a regression).")
-        if choices > 1 and num_classes != 1:
-            raise ValueError(f"num_classes={num_classes} and choices={choices}; expected 1 logit of each option.")
-        if not 1 <= max_seq_length <= config.max_length:
-            raise ValueError(
-                f"max_seq_length={max_seq_length}; expected 1 to {config.max_length}, "
-                "the checkpoint's position embeddings."
-            )
+        _check_sizes(config, num_classes, max_seq_length, choices)
         if not gated or not set(gated) <= set(DIMENSIONS):
             raise ValueError(f"gated={gated}; expected some of {', '.join(DIMENSIONS)}.")
         find_score(selection)
@@ -113,14 +105,13 @@ class BertClassifier(keras.Model):
             gate_width=gate_width is not None,
             custom_slots=custom_slots is not None,
         )
+        num_encoders = config.num_hidden_layers
         if custom_slots is not None:
-            custom_slots = _checked_slots(custom_slots, config.num_hidden_layers)
+            custom_slots = _checked_slots(custom_slots, num_encoders)
         if retention_configuration is not None:
-            retention_configuration = validate_configuration(
-                retention_configuration, config.num_hidden_layers, max_seq_length
-            )
+            retention_configuration = validate_configuration(retention_configuration, num_encoders, max_seq_length)
         slots = _slots(
-            config.num_hidden_layers,
+            num_encoders,
             retention_configuration,
             soft_extract,
             gate_width if "rows" in gated else None,
@@ -132,9 +123,8 @@ class BertClassifier(keras.Model):
         )
         layers = _shared_layers(shared) if shared is not None else _new_layers(config, num_classes, max_seq_length)
         width_gates = _width_gates(config, gate_width, gated)
-        encoders = _encoder_blocks(
-            config, slots, custom_slots, width_gates, None if shared is None else shared.encoders
-        )
+        sources = None if shared is None else shared.encoders
+        encoders = _encoder_blocks(config, slots, custom_slots, width_gates, sources)
         super().__init__(**_classifier_graph(config, encoders, choices, **layers), **kwargs)
 
         self.config = config
@@ -230,6 +220,17 @@ def with_retention(model, configuration, **kwargs):
         InputError: `configuration` does not fit, or `selection` is unknown.
     """
     return model.with_slots(retention_configuration=configuration, **kwargs)
+
+
+def _check_sizes(config, num_classes, max_seq_length, choices):
+    if num_classes < 1:
+        raise ValueError(f"num_classes={num_classes}; expected at least 1 (1 for a regression).")
+    if choices > 1 and num_classes != 1:
+        raise ValueError(f"num_classes={num_classes} and choices={choices}; expected 1 logit of each option.")
+    if not 1 <= max_seq_length <= config.max_length:
+        raise ValueError(
+            f"max_seq_length={max_seq_length}; expected 1 to {config.max_length}, the checkpoint's position embeddings."
+        )
 
 
 def _require_one_kind_of_slot(**is_given):
