@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: quickstart test test-all test-slow lint benchmark benchmark-inference benchmark-training benchmark-end-to-end setup setup-test sample \
-	docs audit clean
+	docs audit release-check clean
 
 ## Fine-tune, search to twice the speed, re-train, evaluate, predict and export on the generated sample (no data needed).
 quickstart: setup
@@ -79,6 +79,16 @@ $(VENV)/.installed-docs: $(VENV)/.installed requirements-docs.txt
 ## Known vulnerabilities of all that is installed here, where their database can be reached.
 audit: setup $(VENV)/.installed-audit
 	$(BIN)/python .ci/audit.py $(BIN)/python $(VENV)/audit/bin/pip-audit
+
+## Wheel and sdist of the last commit, installed and run in an empty environment of each interpreter: ten minutes each.
+PYTHONS ?= python3.11 python3.12 python3.13
+release-check: $(VENV)/.installed-release
+	$(VENV)/release/bin/python .ci/release.py $(PYTHONS)
+
+$(VENV)/.installed-release: requirements-release.txt
+	$(PYTHON) -m venv $(VENV)/release
+	$(VENV)/release/bin/python -m pip install --quiet -r requirements-release.txt
+	touch $@
 
 # In an environment of its own, so that what it needs is not audited, too.
 $(VENV)/.installed-audit: requirements-audit.txt

@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 
 import pytest
 import yaml
@@ -17,15 +19,21 @@ import powerbert_tf
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """A folder with the package and its command, installed from a copy: building writes beside the sources."""
+def source(tmp_path_factory):
+    """A copy of what the package is built from: building writes beside the sources."""
     pytest.importorskip("setuptools", minversion="77", reason="builds the package")
-    root = tmp_path_factory.mktemp("installed")
-    source = root / "source"
+    source = tmp_path_factory.mktemp("built") / "source"
     shutil.copytree(REPOSITORY / "powerbert_tf", source / "powerbert_tf", ignore=shutil.ignore_patterns("__pycache__"))
     for path in REPOSITORY.iterdir():
-        if path.suffix in (".cfg", ".toml", ".txt", ".in", ".md") or path.name in ("LICENSE", "run_glue.py"):
+        if path.suffix in (".cfg", ".cff", ".toml", ".txt", ".in", ".md", ".py") or path.name == "LICENSE":
             shutil.copy(path, source)
+    return source
+
+
+@pytest.fixture(scope="module")
+def installed(source):
+    """A folder with the package and its command, installed from a copy."""
+    root = source.parent
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-index", "--no-deps"]
     subprocess.run([*pip, "--no-build-isolation", f"--target={root / 'site'}", source], check=True, timeout=300)
     return root / "site"
@@ -44,10 +52,11 @@ def powerbert(installed, tmp_path_factory):
     return run
 
 
-def test_the_package_is_all_there(installed):
-    def files(root):
-        return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+def files(root):
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc"}
 
+
+def test_the_package_is_all_there(installed):
     assert files(installed / "powerbert_tf") == files(REPOSITORY / "powerbert_tf")
     assert (installed / "powerbert_tf" / "py.typed").read_text() == ""
     others = {path.name for path in installed.iterdir()} - {"powerbert_tf", "bin", "__pycache__"}
@@ -73,6 +82,35 @@ def test_extras_are_the_requirements_files(installed):
     assert of("docs") == listed("requirements-docs.txt")
     assert of("bench") == listed(hub, export, "requirements-benchmark.txt")
     assert {(one.name, str(one.specifier)) for one in required if not one.marker} == listed("requirements.txt")
+
+
+def test_the_description_has_no_link_that_a_registry_cannot_follow(installed):
+    metadata = (installed / f"powerbert_tf-{powerbert_tf.__version__}.dist-info" / "METADATA").read_text("utf-8")
+    description = metadata.partition("\n\n")[2]
+    assert description.startswith("# PoWER-BERT for Keras")
+    targets = re.findall(r"\]\(([^)]*)\)", description)
+    assert targets
+    assert all(target.startswith("https://") for target in targets)
+    # Nothing but links is left out: each word of README is there.
+    readme = re.sub(r"!?\[|\]\([^)]*\)|\*", "", (REPOSITORY / "README.md").read_text("utf-8"))
+    assert re.sub(r"\[|\]\([^)]*\)|\*", "", description).split() == readme.split()
+
+
+@pytest.mark.slow
+def test_the_source_distribution_builds_the_same(source, installed, tmp_path):
+    """From the archive alone, as installers do where they take no wheel."""
+    build = "import sys; from setuptools import build_meta; print(build_meta.build_{}(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", build.format("sdist"), tmp_path], cwd=source, check=True, timeout=300)
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    unpacked = tmp_path / sdist.name.removesuffix(".tar.gz")
+    assert {"README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "setup.py", "requirements.txt"} <= files(unpacked)
+    subprocess.run([sys.executable, "-c", build.format("wheel"), tmp_path], cwd=unpacked, check=True, timeout=300)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if name.startswith("powerbert_tf/")}
+    assert names == {f"powerbert_tf/{name}" for name in files(installed / "powerbert_tf")}
 
 
 @pytest.mark.slow
