@@ -1,4 +1,4 @@
-"""A release, tried as a user gets it: `python .ci/release.py [--checkpoint=FOLDER] PYTHON...`, with `make release-check`.
+"""A release, tried as a user gets it: `python .ci/release.py [--checkpoint=FOLDER] PYTHON...`, `make release-check`.
 
 Builds wheel and sdist from the last commit, checks both with twine, and compares their files with the repository. Then,
 for each interpreter, in an empty environment and a folder of its own: installs the wheel, checks its requirements, runs
