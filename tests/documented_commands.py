@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from tiny_bert import random_inputs, random_weights, tiny_config, write_hugging_face_checkpoint
 
+import powerbert_tf
+
 CONFIG = tiny_config(num_hidden_layers=2, intermediate_size=293)
 N = 31
 SMALL = (
@@ -132,6 +134,12 @@ def _a_classifier(folder: Path) -> dict[str, Any]:
     }
 
 
+def _requests(folder: Path) -> dict[str, Any]:
+    table = pd.DataFrame([text for text, _ in REVIEWS], columns=["text"])
+    table.to_json(folder / "requests.jsonl", orient="records", lines=True)
+    return {"powerbert_tf": powerbert_tf, "small": SMALL_SETTINGS}
+
+
 def _a_checkpoint_of_six_encoders(folder: Path) -> dict[str, Any]:
     config = tiny_config(num_hidden_layers=6, max_position_embeddings=128)
     write_hugging_face_checkpoint(folder / "path" / "to" / "checkpoint", config, random_weights(config, None))
@@ -241,12 +249,17 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         ".venv/bin/ruff check . && .venv/bin/ruff format . && .venv/bin/mypy": _TESTS,
     },
     "docs/accelerate.md": {
-        'accelerated.export("served")  # served/1: a SavedModel, raw text in': Elsewhere(
-            "is re-trained there", "test_acceleration::test_retraining_brings_answers_back_from_any_data"
+        'accelerated.export("served")  # served/1: a SavedModel, raw text in': Run(
+            first=_a_classifier,
+            instead={
+                'label_column="stars"': 'label_column="stars", target_speedup=1.5, retrain=False, **small',
+                '.export("served")': '.export("from_a_table")',
+            },
+            leaves=("from_a_table/1/saved_model.pb",),
         ),
         'accelerated = powerbert_tf.accelerate("path/to/classifier", "requests.jsonl", text_column="text", '
-        "max_disagreement=0.01)": Elsewhere(
-            "a file, and a share of answers", "test_unlabelled::test_the_share_of_answers_that_may_change"
+        "max_disagreement=0.01)": Run(
+            first=_requests, instead={"max_disagreement=0.01": "max_disagreement=0.5, retrain=False, **small"}
         ),
     },
     "docs/data.md": {
@@ -361,7 +374,9 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         "python -m benchmarks.streams.train *": Elsewhere(
             _HOURS, "test_generated_rows::test_rows_are_as_many_as_asked_for_and_labeled"
         ),
-        "python -m benchmarks.inference.padded_lengths *": Never(_HOURS),
+        "python -m benchmarks.inference.padded_lengths *": Elsewhere(
+            "times training steps", "test_padded_lengths::test_padding_is_counted"
+        ),
     },
     "docs/speed.md": {
         "python -m benchmarks.inference *": _INFERENCE,

@@ -33,7 +33,6 @@ DOCS = REPOSITORY / "docs"
 PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in DOCS.glob("*.md")))
 _BLOCK = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^ *```", flags=re.DOTALL | re.MULTILINE)
 SHELLS = ("bash", "console", "sh", "shell")
-DRAWINGS = ("mermaid",)
 FIRST = ("README.md", "docs/index.md")  # all others are read where these have been followed
 ROOMS = [path.parent.name for path in (REPOSITORY / "powerbert_tf").glob("*/__init__.py")]
 SOURCES = ("powerbert_tf", "benchmarks", "docs", "examples")
@@ -102,7 +101,7 @@ def shown(page: str) -> list[Shown]:
         line, language, text = content[: match.start()].count("\n") + 2, match[2], match[3].rstrip()
         if language in SHELLS:
             found += _commands(page, line, language, text)
-        elif language and language not in DRAWINGS:
+        elif language:
             found.append(Shown(page, line, language, text))
     return found
 
@@ -163,6 +162,15 @@ def test_each_has_a_row_and_each_row_is_of_one():
         for name in rows:
             found = [key for key in keys if key == name or (name.endswith("*") and key.startswith(name[:-1]))]
             assert found, f"{page} no longer has {name}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_listing_holds_no_commands(page):
+    """Without a language, a block shows output and files; what a reader types or copies has one, and is run."""
+    for match in _BLOCK.finditer(TEXTS[page]):
+        if not match[2]:
+            typed = re.findall(r"^(?:\$|python|pip|make|powerbert|import) .*", match[3], flags=re.MULTILINE)
+            assert not typed, f"{page}: {typed[0]}: in a block without a language"
 
 
 def test_what_is_not_run_here_has_a_reason():
@@ -339,15 +347,8 @@ def test_a_page(page, followed):
     assert follow(page, followed) > 0
 
 
-class _NamesOfPython(yaml.SafeLoader):
-    """Reads `!!python/name:module.name`, which mkdocs resolves, as a text."""
-
-
-_NamesOfPython.add_multi_constructor("tag:yaml.org,2002:python/name:", lambda loader, name, node: name)
-
-
 def test_pages_are_those_of_the_site():
-    site = yaml.load((REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8"), _NamesOfPython)
+    site = yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8"))
 
     def pages(entries: list) -> list[str]:
         under = [value for entry in entries for value in entry.values()]
