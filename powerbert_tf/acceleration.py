@@ -76,7 +76,7 @@ class Accelerated:
             expected = "texts and text_pairs" if self.run.task.is_pair else "texts only"
             raise InputError(f"text_pairs: the model was made on {expected}; expected them here, too.")
         if len({len(column) for column in columns}) > 1:
-            raise InputError(f"text_pairs: {len(columns[-1])} for {len(columns[0])} texts; expected as many.")
+            raise InputError(f"text_pairs: {len(columns[-1])} for {len(columns[0])} texts; expected the same number.")
         if not columns[0]:
             return np.zeros((0, self.run.task.num_outputs), "float32")
         settings = self.run.settings

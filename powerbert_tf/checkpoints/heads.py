@@ -40,13 +40,13 @@ def fit_head(
     places = {name.casefold(): place for place, name in enumerate(own)}
     wanted = [name.casefold() for name in classes]
     if sorted(places) != sorted(wanted):
-        return without, f"its head tells {_shown(own)}, not {_shown(classes)}; a new head is made"
+        return without, f"its head has the classes {_shown(own)}, not {_shown(classes)}; a new head is made"
     order = [places[name] for name in wanted]
     if order == sorted(order):
         return dict(weights), ""
     kernel, bias = HEAD
     permuted = {**weights, kernel: weights[kernel][:, order], bias: weights[bias][order]}
-    return permuted, f"its head has its classes in another order, {_shown(own)}; it is brought to {_shown(classes)}"
+    return permuted, f"its head has its classes in another order, {_shown(own)}; reordered to {_shown(classes)}"
 
 
 def _shown(names: Sequence[str]) -> str:

@@ -47,7 +47,7 @@ def find(path: Path) -> Checkpoint:
     if not isinstance(model, BertClassifier):
         raise InputError(f"{path}: a {type(model).__name__}; expected a BertClassifier.")
     if model.retention_configuration is not None:
-        say(f"  checkpoint {path}: weights alone; its retention configuration is given by --retention_configuration")
+        say(f"  checkpoint {path}: only its weights are taken; --retention_configuration gives its configuration")
     wide = in_one_width(model)
     return Checkpoint(
         os.path.abspath(path),

@@ -289,10 +289,12 @@ def _zipped(split: str, texts: Any, labels: Any) -> Iterator[tuple[Any, Any]]:
     # A tuple of two columns; a tuple of texts has strings in it.
     if isinstance(texts, tuple) and len(texts) == 2 and not isinstance(texts[0], str | bytes):
         if len(texts[0]) != len(texts[1]):
-            raise InputError(f"{split}: {len(texts[0])} first texts and {len(texts[1])} second ones; expected as many.")
+            raise InputError(
+                f"{split}: {len(texts[0])} first texts and {len(texts[1])} second ones; expected the same number."
+            )
         texts = list(zip(*texts, strict=True))
     if len(texts) != len(labels):
-        raise InputError(f"{split}: {len(texts)} texts and {len(labels)} labels; expected as many.")
+        raise InputError(f"{split}: {len(texts)} texts and {len(labels)} labels; expected the same number.")
     return zip(texts, _one_each(split, labels, len(texts)), strict=True)
 
 

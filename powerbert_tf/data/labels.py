@@ -53,7 +53,7 @@ class LabelReader:
         if label is not None:
             return label
         if not self._numbers:
-            return f"the label {shortened(spelling)} is no finite number"
+            return f"the label {shortened(spelling)} is not a finite number"
         unlabeled = "; it marks rows without a label, unless classes in task.json list it"
         return f"the label {shortened(spelling)} is none of {self._known}{unlabeled if spelling in NO_LABEL else ''}"
 
@@ -68,7 +68,7 @@ def label_problem(spelling: str | None, column: str) -> str:
     if spelling is None or not spelling.strip():
         return f"{column} is empty"
     if spelling.strip() in _NO_VALUE:
-        return f"{column} is {spelling.strip()}, which is no value"
+        return f"{column} is {spelling.strip()}, which is not a value"
     return ""
 
 
@@ -105,7 +105,7 @@ def doubtful_classes(classes: Sequence[str], counts: Sequence[int]) -> list[str]
     rare = [name for name, count in zip(classes, counts, strict=True) if count == 1]
     if rare:
         more = f" and {len(rare) - _MOST_NAMED} more" if len(rare) > _MOST_NAMED else ""
-        warnings.append(f"one row alone has each of the classes {', '.join(rare[:_MOST_NAMED])}{more}")
+        warnings.append(f"only one row has each of the classes {', '.join(rare[:_MOST_NAMED])}{more}")
     return warnings
 
 

@@ -200,7 +200,7 @@ def _find_kind(
     several = settings.multi_label or splits or len(tables.label_columns) > 1
     if settings.regression and several:
         raise InputError(
-            "--regression: is for one number a row; expected one --label_column, no --multi_label and no "
+            "--regression: is for one number per row; expected one --label_column, no --multi_label and no "
             "--label_separator."
         )
     if settings.regression:
@@ -384,7 +384,7 @@ def _summarize(
         listed = [f"{name} ({count:,})" for name, count in zip(task.classes, counts, strict=True)][:_MOST_LISTED]
         more = len(task.classes) - len(listed)
         several = task.kind is LABELS
-        what = "labels, any number a row" if several else "classes"
+        what = "labels, any number per row" if several else "classes"
         lines.append(f"  {len(task.classes)} {what}: {', '.join(listed)}{f' and {more} more' if more else ''}")
         if several:
             lines += _describe_lists(task, labels)
@@ -432,7 +432,7 @@ def _describe_lists(task: OwnTask, labels: np.ndarray) -> list[str]:
     of_rows = labels.sum(axis=1, dtype="int64")
     without = int(np.count_nonzero(of_rows == 0))
     split = f", with {task.label_separator!r} between" if task.label_separator else ""
-    lines = [f"  {of_rows.mean():.2f} labels a row on average{split}; {without:,} training rows have none"]
+    lines = [f"  {of_rows.mean():.2f} labels per row on average{split}; {without:,} training rows have none"]
     absent = [task.classes[at] for at in np.flatnonzero(labels.sum(axis=0, dtype="int64") == 0)]
     if absent:
         more = f" and {len(absent) - _MOST_LISTED} more" if len(absent) > _MOST_LISTED else ""

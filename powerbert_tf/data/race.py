@@ -78,7 +78,8 @@ def _read_file(path: Path, task: ChoiceTask) -> Iterator[tuple[tuple[str, ...], 
         if not isinstance(value[key], list):
             raise InputError(f"{path}: {key} are {_kind(value[key])}; expected a list with one entry per question.")
         if len(value[key]) != len(questions):
-            raise InputError(f"{path}: {len(questions)} questions and {len(value[key])} {key}; expected as many.")
+            numbers = f"{len(questions)} questions and {len(value[key])} {key}"
+            raise InputError(f"{path}: {numbers}; expected the same number.")
     for number, (question, texts, answer) in enumerate(zip(questions, options, answers, strict=True), start=1):
         where = f"{path}: question {number}"
         if not isinstance(question, str):

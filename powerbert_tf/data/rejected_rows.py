@@ -16,13 +16,13 @@ REJECTED_FILE = "rejected.jsonl"
 LONGEST_TEXT = 1_000_000  # characters; a longer text is a sign of a missing quote
 _MOST_NAMED = 5  # rows in a message
 # What to do about a problem, by words in it.
-_OF_DELIMITERS = "Mend them, or pass another --delimiter, or --quoting=none if a quote is an ordinary character"
+_OF_DELIMITERS = "Fix them, or pass another --delimiter, or --quoting=none if a quote is an ordinary character"
 _ADVICE = {
-    "JSON list": "Mend them, or pass --columns with the names of the cells",
-    "not a JSON": "Mend them, or give the file the name of its format, such as .csv",
-    "none of": "Mend them, name another --label_column, or list all classes in a task.json",
-    "byte 0x": "Mend them, or pass another --encoding, such as cp1252",
-    "NUL": "Mend them, or pass another --encoding, such as utf-16-le",
+    "JSON list": "Fix them, or pass --columns with the names of the cells",
+    "not a JSON": "Fix them, or give the file the name of its format, such as .csv",
+    "none of": "Fix them, name another --label_column, or list all classes in a task.json",
+    "byte 0x": "Fix them, or pass another --encoding, such as cp1252",
+    "NUL": "Fix them, or pass another --encoding, such as utf-16-le",
     " cell": _OF_DELIMITERS,
     "quote": _OF_DELIMITERS,
 }

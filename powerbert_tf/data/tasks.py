@@ -301,9 +301,7 @@ def get_task(name: str) -> GlueTask | ChoiceTask:
     if name in PUBLISHED:
         return PUBLISHED[name]
     if name == AX.name:
-        raise InputError(
-            "--task=AX: has a test file alone; pass --task=MNLI, which predicts it, too, where it is there."
-        )
+        raise InputError("--task=AX: has only a test file; pass --task=MNLI, which also predicts it.")
     nearest = difflib.get_close_matches(name.upper(), [task.upper() for task in PUBLISHED], n=1)
     hint = next((f" Did you mean {task}?" for task in PUBLISHED if nearest and task.upper() == nearest[0]), "")
     raise InputError(f"--task={name}: no such task; expected one of {', '.join(PUBLISHED)}.{hint}")

@@ -61,7 +61,7 @@ def load_from_tfds(task: GlueTask) -> dict[str, Split] | None:
         except Exception as error:
             raise InputError(
                 f"{prepared}: this prepared TFDS data set cannot be read ({one_line(error)}); expected {name}; "
-                f"delete the folder to have it prepared anew."
+                f"delete the folder to prepare it again."
             ) from error
 
     reason = _why_no_network((_DOWNLOAD_HOST, *_MORE_HOSTS.get(task.tfds_name, ())))
@@ -164,7 +164,7 @@ def _label_ids(labels: np.ndarray, info: Any, task: GlueTask, tfds_split: str) -
     if sorted(names) != sorted(spellings):
         raise InputError(
             f"TFDS {info.full_name}: its labels are {', '.join(names)}; expected {', '.join(spellings)}; "
-            f"delete the prepared data set to have it prepared anew."
+            f"delete the prepared data set to prepare it again."
         )
     if labels.min() < 0:
         raise InputError(

@@ -362,7 +362,7 @@ class Extract(_Selection):
             if not 0 < num_kept <= 1:
                 raise ValueError(f"num_kept={num_kept}; expected a fraction above 0 and up to 1.")
         elif num_kept < 1:
-            raise ValueError(f"num_kept={num_kept}; expected at least 1: [CLS] never leaves.")
+            raise ValueError(f"num_kept={num_kept}; expected at least 1: [CLS] always stays.")
         self.num_kept = num_kept
 
     def call(self, attention_probs, padding_mask, input_mask, value=None):

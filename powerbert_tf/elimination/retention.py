@@ -113,7 +113,7 @@ def validate_configuration(configuration: Sequence[float], num_encoders: int, ma
             if isinstance(kept, bool) or not isinstance(kept, numbers.Integral):
                 raise InputError(f"{entry} has {kept!r} beside counts; expected a whole number of word-vectors.")
             if kept < 1:
-                raise InputError(f"{entry} keeps {kept}; expected at least 1 ([CLS] never leaves).")
+                raise InputError(f"{entry} keeps {kept}; expected at least 1 ([CLS] always stays).")
             if kept > max_seq_length:
                 raise InputError(f"{entry} keeps {kept}, more than the maximum sequence length {max_seq_length}.")
         if kept > before:

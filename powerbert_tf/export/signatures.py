@@ -309,7 +309,7 @@ def checked_texts(texts: Sequence[tf.Tensor], names: Sequence[str]) -> list[tf.T
     words: list = [f"{' and '.join(names)} have"]
     for number, size in enumerate(sizes):
         words += ["and", size] if number else [size]
-    with tf.control_dependencies([_require([(equal, [*words, "strings; expected as many of each."])])]):
+    with tf.control_dependencies([_require([(equal, [*words, "strings; expected the same number of each."])])]):
         return [tf.identity(text) for text in texts]
 
 

@@ -94,7 +94,7 @@ def _read_costs(path: Path, key: Mapping[str, Any], config: BertConfig) -> CostT
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-        logging.warning("%s: not usable (%s: %s); measuring anew.", path, type(error).__name__, error)
+        logging.warning("%s: not usable (%s: %s); measuring again.", path, type(error).__name__, error)
         return None
 
 

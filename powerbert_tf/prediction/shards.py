@@ -158,7 +158,7 @@ def _read_progress(folder: Path, form: str, request: Mapping[str, Any], overwrit
         others = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(_UNFINISHED))
         if others:
             raise InputError(
-                f"--predict_dir={folder}: holds {others[0]} but no {PROGRESS_FILE}, so it is no folder of answers; "
+                f"--predict_dir={folder}: holds {others[0]} but no {PROGRESS_FILE}, so it is not a folder of answers; "
                 "expected another --predict_dir, which is empty or missing."
             )
         return Progress()

@@ -94,7 +94,7 @@ def summary_section(content: Mapping[str, Any]) -> Iterator[Block]:
         ("predicted, grouped by length", f"{speedup['predicted']:.2f} times faster"),
     ]
     if content["seeds"] is None:
-        facts.append(("seeds", f"{content['settings']['seed']} alone: spread unknown"))
+        facts.append(("seeds", f"{content['settings']['seed']} only: spread unknown"))
     yield Table(("", "this run"), facts, "The run", numbers=False)
 
 

@@ -65,7 +65,7 @@ def format_seeds(summary: Mapping[str, Any], task: str) -> str:
     seeds = summary["seeds"]
     title = f"{task}, mean ± standard deviation over {len(seeds)} seeds ({', '.join(map(str, seeds))})"
     if len(seeds) == 1:
-        title = f"{task}, seed {seeds[0]} alone: spread unknown"
+        title = f"{task}, seed {seeds[0]} only: spread unknown"
     metrics = pd.DataFrame(
         [
             (

@@ -65,7 +65,7 @@ class RunFolder:
         except ValueError as error:
             raise InputError(f"{path}: damaged ({error}); {again}.") from None
         if not isinstance(result.get("settings"), dict):
-            raise InputError(f"{path}: has no settings, so it is no result of a stage; {again}.")
+            raise InputError(f"{path}: has no settings, so it is not the result of a stage; {again}.")
         if problem := result_problem(stage, result):
             raise InputError(f"{path}: {problem}; {again}.")
         method = SEARCH_METHODS.get(result.get("search_method", ""))

@@ -54,8 +54,8 @@ def find_trained_classifier(model: Any, classes: Sequence[str] = ()) -> TrainedC
     head = checkpoint.read_weights().get(HEAD[1])
     if head is None:
         raise InputError(
-            f"checkpoint {checkpoint.name}: has no head, so it is no trained classifier; fine-tune it first, such as "
-            "with run_glue.py, or give the classifier instead of its backbone."
+            f"checkpoint {checkpoint.name}: has no head, so it is not a trained classifier; fine-tune it first, such "
+            "as with run_glue.py, or give the classifier instead of its backbone."
         )
     if checkpoint.problem:
         raise InputError(
@@ -130,8 +130,8 @@ def _require_kind(trained: TrainedClassifier, has_lists: bool) -> None:
     """Refuses rows with any number of labels for a model that answers one class."""
     if has_lists and not trained.checkpoint.is_multi_label:
         raise InputError(
-            f"labels: several a row; {trained.checkpoint.name} answers one class of {trained.num_outputs}. Expected "
-            "one label a row, or a model whose config.json has the problem_type multi_label_classification."
+            f"labels: several per row; {trained.checkpoint.name} answers one class of {trained.num_outputs}. Expected "
+            "one label per row, or a model whose config.json has the problem_type multi_label_classification."
         )
 
 

@@ -179,7 +179,7 @@ def _load_byte_pairs(checkpoint: Checkpoint, stated: _Stated, case: str) -> Toke
         merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
     _in_order(path, ids)
     if bad := [merge for merge in merges if len(merge) != 2]:
-        raise InputError(f"{merges_path}: {' '.join(bad[0])!r} is no pair; expected two tokens a line.")
+        raise InputError(f"{merges_path}: {' '.join(bad[0])!r} is not a pair; expected two tokens per line.")
     try:
         tokenizer = BytePairTokenizer(ids, [(a, b) for a, b in merges])
     except InputError as error:

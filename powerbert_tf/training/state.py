@@ -266,7 +266,7 @@ class TrainingState(keras.callbacks.Callback):
         newest = self._states.newest()
         if newest and (plan := _read(newest)["plan"]) != self._plan:
             different = sorted(name for name in self._plan if plan.get(name) != self._plan[name])
-            say(f"  {newest}: of another training ({', '.join(different)} differ); starting anew")
+            say(f"  {newest}: of another training ({', '.join(different)} differ); starting again")
             newest = None
         if newest is None:
             self._states.clear()

@@ -49,7 +49,7 @@ def test_logits_come_in_the_order_of_the_classes(folder, capsys):
     found = ops.convert_to_numpy(load_classifier(folder, 3, N, classes=get_task("MNLI").classes)(inputs))
     np.testing.assert_allclose(found, own[:, [2, 0, 1]], atol=1e-6)  # contradiction, entailment, neutral
     said = capsys.readouterr().out
-    assert "its head has its classes in another order, entailment, neutral, contradiction; it is brought to" in said
+    assert "its head has its classes in another order, entailment, neutral, contradiction; reordered to" in said
 
 
 @pytest.mark.parametrize("wrong", [{"id2label": 2.5}, {"id2label": ["a", "b"]}, {"problem_type": ["regression"]}])
@@ -94,9 +94,15 @@ WEIGHTS = {HEAD[0]: np.arange(33.0).reshape(11, 3), HEAD[1]: np.array([0.5, 0.25
         (NAMES, NAMES, 3, [0, 1, 2], ""),
         (NAMES, (), 3, [0, 1, 2], ""),
         (NAMES, ("0", "1", "2"), 3, [0, 1, 2], ""),  # numbers of the head's outputs
-        (NAMES, ("Neutral", "ENTAILMENT", "contradiction"), 3, [1, 0, 2], "is brought to Neutral, ENTAILMENT"),
+        (NAMES, ("Neutral", "ENTAILMENT", "contradiction"), 3, [1, 0, 2], "reordered to Neutral, ENTAILMENT"),
         ((), ("a", "b", "c"), 3, [0, 1, 2], "no class names; its outputs are taken for a, b, c, in this order"),
-        (("joy", "anger", "fear"), NAMES, 3, None, "its head tells joy, anger, fear, not entailment, neutral"),
+        (
+            ("joy", "anger", "fear"),
+            NAMES,
+            3,
+            None,
+            "its head has the classes joy, anger, fear, not entailment, neutral",
+        ),
         (NAMES, ("1", "2", "3"), 3, None, "not 1, 2, 3; a new head is made"),
         (NAMES, ("a", "b"), 2, None, "its head has 3 outputs, the task 2; a new head is made"),
         (NAMES, (), 1, None, "its head has 3 outputs, the task 1; a new head is made"),

@@ -44,7 +44,7 @@ def test_a_reduced_model_gives_its_weights_alone(model, tmp_path, capsys):
     reduced = prefix(model, (17, 29, 7), (5, 2, 3)).with_slots(retention_configuration=(17, 11, 2))
     reduced.save(tmp_path / "m.keras")
     loaded = load_classifier(tmp_path / "m.keras", CLASSES, N)
-    assert "weights alone; its retention configuration is given by --retention_configuration" in capsys.readouterr().out
+    assert "only its weights are taken; --retention_configuration gives its configuration" in capsys.readouterr().out
     dense = reduced.with_slots(retention_configuration=None)
     np.testing.assert_allclose(answers_of(loaded), answers_of(dense), atol=1e-5)
     assert not loaded.config.is_narrowed

@@ -142,7 +142,7 @@ def test_heads_of_other_tasks_make_room_for_a_new_one(kind, head, tmp_path, caps
     embeddings = theirs.get_input_embeddings().weight.detach().numpy()
     np.testing.assert_array_equal(model.get_layer("embeddings").word_embeddings.numpy(), embeddings)
     assert not np.any(ops.convert_to_numpy(model.get_layer("classifier").bias))
-    with pytest.raises(InputError, match=r"has no head, so it is no trained classifier|its head answers"):
+    with pytest.raises(InputError, match=r"has no head, so it is not a trained classifier|its head answers"):
         find_trained_classifier(str(tmp_path))
 
 
@@ -171,7 +171,7 @@ def test_a_masked_language_model_gets_what_a_classifier_adds(kind, tmp_path, cap
     theirs = getattr(transformers, f"{KINDS[kind].classes}ForMaskedLM")(config)
     theirs.save_pretrained(tmp_path)
     model = load_classifier(tmp_path, NUM_LABELS, N)
-    with pytest.raises(InputError, match="has no head, so it is no trained classifier"):
+    with pytest.raises(InputError, match="has no head, so it is not a trained classifier"):
         find_trained_classifier(str(tmp_path))
     said = capsys.readouterr().out
     # Those of the others, whose pretraining has no pooler, have none in any checkpoint.

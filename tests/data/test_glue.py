@@ -214,7 +214,7 @@ def test_bad_row_is_left_out_up_to_one_percent(tmp_path, caplog, bad, reason):
 @pytest.mark.parametrize("spelling", ["", "high", "nan", "inf", "-inf", "1e39"])
 def test_unreadable_score(tmp_path, spelling):
     path = write(tmp_path / "f.tsv", rows(3, f"a\t{spelling}"))
-    with pytest.raises(InputError, match=rf"f\.tsv:2: the label '{spelling}' is no finite number"):
+    with pytest.raises(InputError, match=rf"f\.tsv:2: the label '{spelling}' is not a finite number"):
         read_tsv(path, ONE_TEXT, (), labeled=True)
 
 

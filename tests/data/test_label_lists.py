@@ -51,8 +51,8 @@ def test_a_column_of_lists(tmp_path, suffix, labels, classes):
     assert labels.dtype == "uint8"
     np.testing.assert_array_equal(labels, HAVING)
     assert own.task.metrics == ("micro_f1", "macro_f1", "average_precision")
-    assert f"3 labels, any number a row: {classes[0]} (3), {classes[1]} (3), {classes[2]} (4)" in own.summary
-    assert "1.43 labels a row on average; 1 training rows have none" in own.summary
+    assert f"3 labels, any number per row: {classes[0]} (3), {classes[1]} (3), {classes[2]} (4)" in own.summary
+    assert "1.43 labels per row on average; 1 training rows have none" in own.summary
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
@@ -75,7 +75,7 @@ def test_names_with_a_separator(tmp_path, separator, suffix):
     assert own.task.classes == NAMES
     assert own.task.label_separator == separator
     np.testing.assert_array_equal(own.dataset.splits["train"].labels, HAVING)  # an empty cell is a row without labels
-    assert f"1.43 labels a row on average, with {separator!r} between; 1 training rows have none" in own.summary
+    assert f"1.43 labels per row on average, with {separator!r} between; 1 training rows have none" in own.summary
 
 
 @pytest.mark.parametrize(
@@ -163,11 +163,11 @@ def test_lists_are_read_as_they_are_printed(spelling, found):
         ({"a": [0, 1, 1, 0, 1, 1, 2], "b": 1}, {"label_column": "a,b"}, r"data\.jsonl:7: a is '2'; expected 0 or 1"),
         ({"a": [0, 1, 1, 0, 1, 1, None], "b": 1}, {"label_column": "a,b"}, r"data\.jsonl:7: a is empty; expected 0 or"),
         ({"a": [1] * 7}, {"label_column": "a,b"}, r"data\.jsonl:1: no b"),
-        ({"labels": LISTS}, {"regression": True, "multi_label": True}, "--regression: is for one number a row"),
+        ({"labels": LISTS}, {"regression": True, "multi_label": True}, "--regression: is for one number per row"),
         (
             {"labels": ["1|2"] * 7},
             {"regression": True, "label_separator": "|"},
-            "--regression: is for one number a row",
+            "--regression: is for one number per row",
         ),
         ({"a": 1, "b": 0}, {"label_column": "a,b", "label_separator": "|"}, r"--label_separator=\|: is for one column"),
         ({"labels": [["a"]] * 7}, {}, "--label_column=labels: 'a' alone occurs; expected two labels or more"),

@@ -125,7 +125,7 @@ def test_missing_values_are_rows_to_be_named():
             pd.DataFrame({"label": LABELS}),
             "text_column='text': no such column in the data frame",
         ),
-        ((TEXTS, LABELS[:3]), "train: 5 texts and 3 labels; expected as many"),
+        ((TEXTS, LABELS[:3]), "train: 5 texts and 3 labels; expected the same number"),
         (
             (TEXTS, np.full((5, 2), 0.5)),
             r"labels of shape \(5, 2\) for 5 texts; expected one each, a list of them each",

@@ -205,7 +205,7 @@ def test_doubtful_classes_are_named(load):
     rows = [*rows_of(["very happy", "sad"]), ("alone", "Very  Happy"), ("more", "Very  Happy"), ("one", "rare")]
     said = load(rows).summary
     assert "WARNING: 'Very  Happy' and 'very happy' are classes of their own; are they the same?" in said
-    assert "WARNING: one row alone has each of the classes rare" in said
+    assert "WARNING: only one row has each of the classes rare" in said
     assert "WARNING" not in load(rows_of(["happy", "sad"])).summary
 
 
@@ -236,7 +236,7 @@ BAD = [
     (("", "a"), "review is empty"),
     (("  \u2003", "a"), "review is empty"),
     (("x", ""), "stars is empty"),
-    (("x", "NaN"), "stars is NaN, which is no value"),
+    (("x", "NaN"), "stars is NaN, which is not a value"),
     (("y" * 1_000_001, "a"), "review has 1,000,001 characters; expected at most 1,000,000"),
 ]
 
@@ -247,7 +247,7 @@ def test_a_bad_row_is_an_error_or_is_kept_aside(load, tmp_path, row, reason):
     place = f"{tmp_path / 'train_file.csv'}:24"
     with pytest.raises(InputError) as caught:
         load(rows)
-    assert f"1 row cannot be used: {place}: {reason}. Mend them, or pass --on_bad_row=skip" in str(caught.value)
+    assert f"1 row cannot be used: {place}: {reason}. Fix them, or pass --on_bad_row=skip" in str(caught.value)
     own = load(rows, on_bad_row="skip")
     assert sum(map(len, own.dataset.splits.values())) == 22
     assert "1 row left out" in own.summary
@@ -268,13 +268,16 @@ def test_labels_that_training_does_not_know(load):
         load(rows_of("ab"), dev=[("x", "a"), ("y", "c")])
     with pytest.raises(InputError, match=r"train_file\.csv:2: the label 'a' is none of b, c"):
         load(rows_of("abc"), classes=("b", "c"))
-    with pytest.raises(InputError, match=r"train_file\.csv:9: the label 'n/a' is no finite number"):
+    with pytest.raises(InputError, match=r"train_file\.csv:9: the label 'n/a' is not a finite number"):
         load([(f"t{number}", "1.5") for number in range(7)] + [("t", "n/a")] + [("t", "2.5")] * 20)
 
 
 @pytest.mark.parametrize(
     ("flags", "reason"),
-    [({"classes": ("x", "y")}, "the label 'a' is none of x, y"), ({"regression": True}, "the label 'a' is no finite")],
+    [
+        ({"classes": ("x", "y")}, "the label 'a' is none of x, y"),
+        ({"regression": True}, "the label 'a' is not a finite"),
+    ],
 )
 def test_no_row_left(load, flags, reason):
     with pytest.raises(InputError, match=rf"train_file\.csv: no row that can be used; the first: .*csv:2: {reason}"):

@@ -278,7 +278,7 @@ GOOD = {"article": "a", "questions": ["q"], "options": [["a", "b", "c", "d"]], "
             "question 1: its options are a JSON list; expected a list of texts",
         ),
         ({**GOOD, "options": "abcd"}, "options are a JSON str; expected a list"),
-        ({**GOOD, "questions": ["q", "r"]}, "2 questions and 1 options; expected as many"),
+        ({**GOOD, "questions": ["q", "r"]}, "2 questions and 1 options; expected the same number"),
         ({**GOOD, "article": None}, "the article is a JSON NoneType; expected a text"),
         ({**GOOD, "questions": [7]}, "question 1: is a JSON int; expected a text"),
     ],

@@ -130,7 +130,7 @@ def test_delimiters_are_found(tmp_path, content, how, suffix):
 @pytest.mark.parametrize("delimiter", [":", "\t", "~"])
 def test_a_delimiter_is_given_for_a_file_of_any_name(tmp_path, delimiter):
     path = written(tmp_path / "SMSSpamCollection", csv_of(FRAME.replace(":", " ", regex=True), sep=delimiter))
-    with pytest.raises(InputError, match=r"its name does not tell a format; .* or a file of another name with --del"):
+    with pytest.raises(InputError, match=r"its name does not say the format; .* or a file of another name with --del"):
         open_table(str(path))
     assert found(path, delimiter=delimiter) == expected(FRAME)
 

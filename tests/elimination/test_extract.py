@@ -116,7 +116,7 @@ def test_weighing_by_values_needs_values(layer, attention):
 def test_keeping_nothing_is_refused():
     with pytest.raises(ValueError, match=r"num_kept=0.0; expected a fraction above 0 and up to 1"):
         Extract(0.0, 17)
-    with pytest.raises(ValueError, match=r"num_kept=0; expected at least 1: \[CLS\] never leaves"):
+    with pytest.raises(ValueError, match=r"num_kept=0; expected at least 1: \[CLS\] always stays"):
         Extract(0, 17)
 
 

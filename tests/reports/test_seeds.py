@@ -91,7 +91,7 @@ def test_one_seed_has_no_spread():
     assert summary["difference"]["f1"]["std"] is None
     assert summary["speedup"] == {}
     lines = [" ".join(line.split()) for line in format_seeds(summary, "MRPC").splitlines()]
-    assert lines[0] == "MRPC, seed 7 alone: spread unknown"
+    assert lines[0] == "MRPC, seed 7 only: spread unknown"
     assert lines[3] == "f1 0.7900 0.7600 -0.0300 -"
     assert len(lines) == 5
 

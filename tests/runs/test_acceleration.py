@@ -312,7 +312,7 @@ def test_refused_before_anything_is_searched(changes, message, folder, frame, mo
 
 def test_a_model_without_a_head_is_refused(tmp_path, frame):
     write_hugging_face_checkpoint(tmp_path, CONFIG, random_weights(CONFIG, num_outputs=None))
-    with pytest.raises(InputError, match="has no head, so it is no trained classifier"):
+    with pytest.raises(InputError, match="has no head, so it is not a trained classifier"):
         powerbert_tf.accelerate(tmp_path, frame)
     with pytest.raises(InputError, match="model: none given"):
         powerbert_tf.accelerate("", frame)

@@ -70,7 +70,7 @@ def fails(world, capsys):
         ({"task": "MRPCC"}, "--task=MRPCC: no such task; expected one of CoLA, RTE, "),
         ({"task": "sst-2"}, "Did you mean SST-2?"),
         ({"task": "mnli"}, "Did you mean MNLI?"),
-        ({"task": "AX"}, "--task=AX: has a test file alone; pass --task=MNLI"),
+        ({"task": "AX"}, "--task=AX: has only a test file; pass --task=MNLI"),
         ({"task": ""}, "--task: missing; expected a GLUE task, such as --task=MRPC"),
         ({"stage": "train"}, "--stage=train: no such stage; expected one of all, finetune, search, retrain, "),
         ({"no_such_flag": 1}, "Unknown command line flag 'no_such_flag'"),

@@ -77,7 +77,7 @@ def test_from_lists_of_labels_to_an_exported_model(world, tmp_path, capsys):
     settings, own = request(world, tmp_path, distillation="kl", export_format="tf_saved_model,hugging_face")
     pipeline.run(settings, own=own)
     folder = tmp_path / "moods"
-    assert "3 labels, any number a row: anger" in capsys.readouterr().out
+    assert "3 labels, any number per row: anger" in capsys.readouterr().out
 
     thresholds = result(folder, "retrain")["thresholds"]
     evaluated = result(folder, "evaluate")
@@ -238,7 +238,7 @@ def test_labels_that_are_not_the_models_are_refused(classifier, labels, message)
 )
 def test_several_labels_are_refused_by_a_model_of_one_class(labels, separator, tmp_path):
     write_hugging_face_checkpoint(tmp_path, CONFIG, random_weights(CONFIG, 3))
-    with pytest.raises(InputError, match=r"labels: several a row; .* answers one class of 3. Expected one label a row"):
+    with pytest.raises(InputError, match=r"labels: several per row; .* one class of 3. Expected one label per row"):
         powerbert_tf.accelerate(
             tmp_path, (["a b"] * len(labels), labels), max_seq_length=N, label_separator=separator,
             classes=("dull", "fair", "fine"),

@@ -205,7 +205,7 @@ def test_a_word_piece_vocabulary_is_no_alberts(tmp_path):
         ("vocab.json", "[]", r"vocab\.json: expected a JSON object, found list"),
         ("vocab.json", '{"a": 0, "b": 2}', r"vocab\.json: expected a JSON object of tokens and their ids"),
         ("vocab.json", '{"a": 0, "b": 1}', r"vocab\.json: lacks '<pad>'; use the vocabulary that came with"),
-        ("merges.txt", "#version: 0.2\na b c\n", r"merges\.txt: 'a b c' is no pair; expected two tokens a line"),
+        ("merges.txt", "#version: 0.2\na b c\n", r"merges\.txt: 'a b c' is not a pair; expected two tokens per line"),
     ],
 )
 def test_byte_pairs_that_are_damaged(file, content, message, tmp_path):

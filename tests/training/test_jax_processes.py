@@ -43,5 +43,5 @@ def test_processes_that_come_too_late_or_not(monkeypatch):
 def test_processes_have_as_many_devices_each(monkeypatch):
     devices = [types.SimpleNamespace(platform="cpu", id=number, process_index=number // 2) for number in range(3)]
     monkeypatch.setattr(jax, "devices", lambda: devices)
-    with pytest.raises(InputError, match=r"the processes have 2, 1 devices of JAX; expected as many each"):
+    with pytest.raises(InputError, match=r"the processes have 2, 1 devices of JAX; expected the same number each"):
         data_parallel()

@@ -81,7 +81,7 @@ def _check_header(header: _Record, given: Sequence[str], text: Text) -> None:
     """Checks the first record, which holds names of columns, or else the first row of the columns `given` by a flag."""
     place = f"{text.path}:{header.line}"
     if header.problem:
-        way = "mend it, or pass another --delimiter, or --quoting=none"
+        way = "fix it, or pass another --delimiter, or --quoting=none"
         raise InputError(f"{place}: the header cannot be read: {header.problem}; {way}.")
     if given and len(header.cells) != len(given):
         named, found = counted(len(given), "column"), counted(len(header.cells), "cell")

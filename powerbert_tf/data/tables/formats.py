@@ -81,7 +81,7 @@ def open_table(path: str, table_format: TableFormat | None = None, typed: bool =
     if suffix in _SPREADSHEETS:
         raise InputError(f"{path}: a spreadsheet; save it as CSV.")
     raise InputError(
-        f"{path}: its name does not tell a format; expected {', '.join((*_DELIMITERS, *_JSON, *PARQUET))}, also "
+        f"{path}: its name does not say the format; expected {', '.join((*_DELIMITERS, *_JSON, *PARQUET))}, also "
         f"with {', '.join(COMPRESSIONS)} behind it (not Parquet), a folder of text files for each class, or a file of "
         "another name with --delimiter."
     )

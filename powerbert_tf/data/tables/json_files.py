@@ -22,7 +22,8 @@ _SPACE = re.compile(f"[{_BLANK}]*")
 _ERRORS = (ValueError, OverflowError, RecursionError)
 _Item = tuple[int, str, Any]  # line or number of a row, its text where it has one, its value or why it has none
 _EXPECTED = (
-    "expected a JSON object a line, an array of objects, or an object of columns, as pandas.DataFrame.to_json writes it"
+    "expected one JSON object per line, an array of objects, or an object of columns, as "
+    "pandas.DataFrame.to_json writes it"
 )
 
 

@@ -37,7 +37,7 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
     content = content if isinstance(content, dict) else {}
     cluster, task = content.get("cluster"), content.get("task")
     if not isinstance(cluster, dict) or not isinstance(task, dict):
-        raise _bad("no object with cluster and task")
+        raise _bad("not an object with cluster and task")
     addresses = [address for job in _JOBS for address in _addresses(cluster, job)]
     unknown = sorted(str(job) for job in cluster.keys() - set(_JOBS))
     if unknown:
@@ -51,7 +51,7 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
         raise _bad(f"{', '.join(twice)} is there more than once")
     job, index = task.get("type"), task.get("index")
     if job not in _JOBS or job not in cluster:
-        raise _bad(f"the task's type is {job!r}, no job of the cluster")
+        raise _bad(f"the task's type is {job!r}, which is not a job of the cluster")
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(cluster[job]):
         raise _bad(f"the task's index is {index!r}; the cluster has {len(cluster[job])} of type {job}, from 0")
     return Cluster(tuple(addresses), index + (len(cluster.get("chief", ())) if job == "worker" else 0))
@@ -60,11 +60,11 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
 def _addresses(cluster: Mapping[str, Any], job: str) -> list[str]:
     addresses = cluster.get(job, [])
     if not isinstance(addresses, list):
-        raise _bad(f"{job} is {addresses!r}, and no list")
+        raise _bad(f"{job} is {addresses!r}, not a list")
     for address in addresses:
         host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
         if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-            raise _bad(f"{job} has {address!r}, and no host:port")
+            raise _bad(f"{job} has {address!r}, not a host:port")
     return addresses
 
 

@@ -49,7 +49,7 @@ def assign_all(source: keras.Model, target: keras.Model) -> None:
     for kind in (lambda model: model.weights, seed_states):
         for value, variable in zip(kind(source), kind(target), strict=True):
             if value.shape != variable.shape:
-                raise ValueError(f"{variable.path} is {variable.shape}, {value.path} is {value.shape}; expected alike.")
+                raise ValueError(f"{variable.path} is {variable.shape}, {value.path} {value.shape}; expected the same.")
             variable.assign(keras.ops.convert_to_numpy(value))
 
 

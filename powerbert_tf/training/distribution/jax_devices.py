@@ -98,7 +98,7 @@ def data_parallel() -> keras.distribution.DataParallel:
     if len(set(counts.values())) > 1:
         raise InputError(
             f"--distribution=multi_worker: the processes have {', '.join(map(str, counts.values()))} devices of JAX; "
-            "expected as many each."
+            "expected the same number each."
         )
     names = [f"{device.platform}:{device.id}" for device in devices]
     return keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)
