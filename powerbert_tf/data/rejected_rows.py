@@ -132,4 +132,4 @@ def bad_rows_message(rejected: Sequence[Row], num_rows: int = 0) -> str:
         return f"{share} cannot be used; {rejected[0].place}: {problem}. {advice or 'Mend the file'}."
     named = name_rows(rejected, len(rejected))
     skipping = "pass --on_bad_row=skip to leave them out and find them in rejected.jsonl"
-    return f"{counted(len(rejected), 'row')} cannot be used: {named}. {advice or 'Mend them'}, or {skipping}."
+    return f"{counted(len(rejected), 'row')} cannot be used: {named}. {advice or 'Fix them'}, or {skipping}."

@@ -264,7 +264,7 @@ def test_a_bad_row_is_an_error_or_is_kept_aside(load, tmp_path, row, reason):
 
 
 def test_labels_that_training_does_not_know(load):
-    with pytest.raises(InputError, match=r"dev_file\.csv:3: the label 'c' is none of a, b\. Mend"):
+    with pytest.raises(InputError, match=r"dev_file\.csv:3: the label 'c' is none of a, b\. Fix"):
         load(rows_of("ab"), dev=[("x", "a"), ("y", "c")])
     with pytest.raises(InputError, match=r"train_file\.csv:2: the label 'a' is none of b, c"):
         load(rows_of("abc"), classes=("b", "c"))
@@ -288,12 +288,12 @@ def test_json_lines_may_lack_a_key(tmp_path):
     path = tmp_path / "reviews.jsonl"
     lines = [{"stars": "a"}, *({"review": text, "stars": label} for text, label in rows_of("ab"))]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with pytest.raises(InputError, match=r"1 row cannot be used: .*reviews\.jsonl:1: no review\. Mend"):
+    with pytest.raises(InputError, match=r"1 row cannot be used: .*reviews\.jsonl:1: no review\. Fix"):
         load_own_data(DataSettings(train_file=str(path), **COLUMNS))
 
 
 def test_many_bad_rows_are_counted(load):
-    with pytest.raises(InputError, match=r"9 rows cannot be used: .*csv:24: .*csv:28: [^;]*; and 4 more\. Mend"):
+    with pytest.raises(InputError, match=r"9 rows cannot be used: .*csv:24: .*csv:28: [^;]*; and 4 more\. Fix"):
         load(rows_of("ab") + [("", "a")] * 9)
     with pytest.raises(InputError, match=r"no row that can be used; the first: .*csv:2: review is empty"):
         load([("", "a")], on_bad_row="skip")
