@@ -129,7 +129,7 @@ def bad_rows_message(rejected: Sequence[Row], num_rows: int = 0) -> str:
     advice = next((advice for sign, advice in _ADVICE.items() if sign in problem), "")
     if 2 * len(rejected) > num_rows > 0:
         share = f"{len(rejected):,} of {counted(num_rows, 'row')}"
-        return f"{share} cannot be used; {rejected[0].place}: {problem}. {advice or 'Mend the file'}."
+        return f"{share} cannot be used; {rejected[0].place}: {problem}. {advice or 'Fix the file'}."
     named = name_rows(rejected, len(rejected))
     skipping = "pass --on_bad_row=skip to leave them out and find them in rejected.jsonl"
     return f"{counted(len(rejected), 'row')} cannot be used: {named}. {advice or 'Fix them'}, or {skipping}."
