@@ -90,7 +90,7 @@ class Accelerated:
         Labels are those with a probability of at least `thresholds`. Arguments: see `logits`.
         """
         task = self.run.task
-        return named_answers(task, task.kind.answers(self.logits(texts, text_pairs)))
+        return named_answers(task, task.answers(self.logits(texts, text_pairs)))
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -105,7 +105,7 @@ class Accelerated:
         """
         if self.run.task.is_regression:
             raise InputError("probabilities: the model is a regression; expected predict.")
-        return self.run.task.kind.answers(self.logits(texts, text_pairs))
+        return self.run.task.answers(self.logits(texts, text_pairs))
 
     def export(self, folder: str | Path) -> Path:
         """Writes a SavedModel that takes text, as the next version in `folder`, see `docs/serving.md`.

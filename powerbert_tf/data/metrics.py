@@ -11,6 +11,7 @@ from sklearn import metrics as sklearn_metrics
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.kinds import CLASSES, LABELS, NUMBER, Kind
+from powerbert_tf.data.reliability import fit_temperature
 from powerbert_tf.data.tasks import Task
 
 _LARGEST_LOG = 3.0  # of the temperature that brings two models together, and the smallest with a minus
@@ -126,7 +127,7 @@ def per_class(task: Task, labels: np.ndarray, logits: np.ndarray) -> dict[str, d
     }
 
 
-def choose_thresholds(labels: np.ndarray, logits: np.ndarray) -> tuple[float, ...]:
+def choose_thresholds(labels: np.ndarray, logits: np.ndarray, temperature: float = 1.0) -> tuple[float, ...]:
     """Returns the least probability with which each label is an answer: where its F1 on these rows is largest.
 
     It lies in the middle between the probabilities of the two rows that it separates. A label that no row has gets 0.5.
@@ -134,8 +135,9 @@ def choose_thresholds(labels: np.ndarray, logits: np.ndarray) -> tuple[float, ..
     Args:
         labels: 0 and 1, `[n, C]`.
         logits: `[n, C]`.
+        temperature: What they are divided by.
     """
-    return tuple(map(_best_threshold, labels.T, LABELS.answers(logits).T))
+    return tuple(map(_best_threshold, labels.T, LABELS.answers(logits / temperature).T))
 
 
 def _best_threshold(there: np.ndarray, probabilities: np.ndarray) -> float:
@@ -153,7 +155,21 @@ def with_thresholds(task: Task, labels: np.ndarray, logits: np.ndarray) -> Task:
     """Returns a multi-label task that has no thresholds with those that fit these rows best; others as they are."""
     if task.kind is not LABELS or task.thresholds:
         return task
-    return dataclasses.replace(task, thresholds=choose_thresholds(labels, logits))
+    return dataclasses.replace(task, thresholds=choose_thresholds(labels, logits, task.temperature))
+
+
+def fitted_task(task: Task, labels: np.ndarray, logits: np.ndarray, scales: bool = True) -> Task:
+    """Returns the task with the temperature and the thresholds that fit a model best.
+
+    Args:
+        task: The task, without them.
+        labels: Class numbers or values, `[n]`, or 0 and 1, `[n, C]`, of rows that the model was not trained on.
+        logits: `[n, C]` of the model.
+        scales: Whether to fit a temperature; never to the answers of another model.
+    """
+    if scales and task.kind is not NUMBER and not task.is_unlabelled:
+        task = dataclasses.replace(task, temperature=fit_temperature(logits, labels, task.kind))
+    return with_thresholds(task, labels, logits)
 
 
 def predictions_from_logits(task: Task, logits: np.ndarray) -> np.ndarray:
@@ -161,7 +177,7 @@ def predictions_from_logits(task: Task, logits: np.ndarray) -> np.ndarray:
 
     Of a multi-label task, 0 and 1 `[n, C]`: whether each label is an answer, by the task's thresholds, or 0.5.
     """
-    return predictions_from_answers(task, logits if task.kind is CLASSES else task.kind.answers(logits))
+    return predictions_from_answers(task, logits if task.kind is CLASSES else task.answers(logits))
 
 
 def predictions_from_answers(task: Task, answers: np.ndarray) -> np.ndarray:

@@ -5,6 +5,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.kinds import CLASSES, LABELS, NUMBER, Kind
 
@@ -51,6 +53,7 @@ class Task:
         is_multi_label: Whether any number of the classes, called labels, can be right at once.
         thresholds: Least probability with which each label is an answer, in the order of `classes`, where a model has
             been trained; empty for those that fit the rows best that are evaluated.
+        temperature: What logits are divided by before they become probabilities, see `reliability.fit_temperature`.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Task:
     choices: int = 1
     is_multi_label: bool = False
     thresholds: tuple[float, ...] = ()
+    temperature: float = 1.0
 
     @property
     def kind(self) -> Kind:
@@ -76,6 +80,15 @@ class Task:
     @property
     def is_regression(self) -> bool:
         return self.kind is NUMBER
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """Whether the answers of the model that is made faster take the place of labels."""
+        return False
+
+    def answers(self, logits: np.ndarray) -> np.ndarray:
+        """Probabilities, or the numbers of a regression, of logits, `[n, C]` both."""
+        return self.kind.answers(logits / self.temperature)
 
     @property
     def num_outputs(self) -> int:
@@ -138,7 +151,6 @@ class OwnTask(Task):
 
     @property
     def is_unlabelled(self) -> bool:
-        """Whether the answers of the model that is made faster take the place of labels."""
         return not self.label_column
 
 

@@ -25,10 +25,11 @@ _DATA = {
     "tfds": "TensorFlow Datasets",
 }
 _LIMITS: dict[Kind, str] = {
-    CLASSES: "Probabilities are the softmax of a fine-tuned classifier; they are not calibrated.",
-    LABELS: "Probabilities are the sigmoids of a fine-tuned classifier, one for each label; they are not calibrated.",
+    CLASSES: "Probabilities are the softmax of a fine-tuned classifier's logits{scaled}.",
+    LABELS: "Probabilities are the sigmoids of a fine-tuned classifier's logits, one for each label{scaled}.",
     NUMBER: "Scores are the output of a fine-tuned regression as it is, whatever the range of the training labels.",
 }
+_EVALUATED = {"retrain": "reduced", "finetune": "dense"}  # by the model that is exported
 _SIZES = {
     "onnx": "Batches can have any size and length.",
     "openvino": "Batches can have any size and length. Compile with `INFERENCE_PRECISION_HINT` f32; otherwise some "
@@ -61,7 +62,7 @@ def format_card(request: ExportRequest) -> str:
 
 ## Limits
 
-- {_LIMITS[task.kind]}
+- {_limit(request)}
 - Figures are for the dev split, which also chose the epoch; other texts may give other figures.
 - The speed-up was measured on the device named above; it differs on other devices.
 - `assets.extra` holds some texts of the dev split, to warm up a server and to compare answers.
@@ -104,6 +105,7 @@ bits and round activations as they come.
 - `padding_mask` is 1 for a token and 0 for padding, which is on the right; each row has at least one 1.
   `segment_ids` are 0{segments}.
 - {output}; {_classes(task)}. `task.json` says the same.
+- {_limit(request)}
 - {_SIZES[name]}
 - Nothing is checked: the result of an id outside the vocabulary depends on the runtime.
 
@@ -170,6 +172,18 @@ was trained on.
 {markdown_table(("label", *of_models), rows)}
 
 """
+
+
+def _limit(request: ExportRequest) -> str:
+    """What the answers are, and whether probabilities are calibrated."""
+    found = {suffix: by for suffix, by in request.temperatures.items() if by != 1}
+    if not found:
+        return _LIMITS[request.task.kind].format(scaled="; they are not calibrated")
+    by = ", ".join(f"{by:.3g}{f' for {suffix[1:]}' if suffix else ''}" for suffix, by in found.items())
+    error = (request.evaluated or {}).get("calibration", {}).get(_EVALUATED.get(request.settings.export_model, ""))
+    known = f": error {error['before']:.4f} without it, {error['after']:.4f} with it, on dev" if error else ""
+    scaled = f", divided by the temperature {by}, which held-out rows chose{known}"
+    return _LIMITS[request.task.kind].format(scaled=scaled)
 
 
 def _case(request: ExportRequest) -> str:

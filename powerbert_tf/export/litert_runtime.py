@@ -17,7 +17,13 @@ from powerbert_tf.models.classifier import INPUTS, BertClassifier
 
 
 def write(
-    model: BertClassifier, kind: Kind, lengths: Sequence[int], folder: Path, name: str, int8: bool
+    model: BertClassifier,
+    kind: Kind,
+    lengths: Sequence[int],
+    folder: Path,
+    name: str,
+    int8: bool,
+    temperature: float = 1.0,
 ) -> dict[str, int]:
     """Writes `<name>-<length>.tflite` for each length, and with `int8` `<name>-<length>-int8.tflite`."""
     if model.custom_slots:
@@ -26,7 +32,7 @@ def write(
         )
     files = {}
     with tempfile.TemporaryDirectory(dir=folder) as scratch, _quiet():
-        functions = {f"length_{length}": _function(model, kind, length) for length in lengths}
+        functions = {f"length_{length}": _function(model, kind, length, temperature) for length in lengths}
         module = tf.Module()
         module.weights = [variable.value for variable in model.variables]
         tf.saved_model.save(module, scratch, signatures=functions)
@@ -54,14 +60,14 @@ def load(path: Path, threads: int = 0) -> Callable:
     return run
 
 
-def _function(model: BertClassifier, kind: Kind, length: int) -> Any:
+def _function(model: BertClassifier, kind: Kind, length: int, temperature: float) -> Any:
     # Any batch size: the runtime resizes.
     specs = [tf.TensorSpec([None, length], tf.int32, name=name) for name in INPUTS]
 
     @tf.function(input_signature=specs, autograph=False)
     def serve(token_ids, segment_ids, padding_mask):
         logits = model(dict(zip(INPUTS, (token_ids, segment_ids, padding_mask), strict=True)), training=False)
-        return {kind.output: linked(kind, logits)}
+        return {kind.output: linked(kind, logits, temperature)}
 
     return serve
 

@@ -155,7 +155,7 @@ class _Rows:
     size: str
 
 
-def build_onnx(model: BertClassifier, kind: Kind = CLASSES) -> onnx.ModelProto:
+def build_onnx(model: BertClassifier, kind: Kind = CLASSES, temperature: float = 1.0) -> onnx.ModelProto:
     """An ONNX model: `token_ids`, `segment_ids`, `padding_mask`, int32 `[B, T]` -> answers, float32.
 
     B is any number, T any up to N. Answers are `probabilities` `[B, C]`, or `scores` `[B]` of a regression.
@@ -163,6 +163,7 @@ def build_onnx(model: BertClassifier, kind: Kind = CLASSES) -> onnx.ModelProto:
     Args:
         model: Dense, or with extract layers.
         kind: What the logits mean.
+        temperature: What they are divided by.
 
     Raises:
         InputError: The score of the model has no writer.
@@ -174,7 +175,7 @@ def build_onnx(model: BertClassifier, kind: Kind = CLASSES) -> onnx.ModelProto:
         raise ValueError(f"gates on {', '.join(model.gates)}; expected none: models of a search cannot be exported.")
     if model.custom_slots:
         raise ValueError("custom_slots are given; expected extract layers: ONNX cannot hold layers of your own.")
-    return _Writer(model).write(kind)
+    return _Writer(model).write(kind, temperature)
 
 
 class _Writer:
@@ -184,7 +185,7 @@ class _Writer:
         self._model, self._config = model, model.config
         self._graph = GraphWriter()
 
-    def write(self, kind: Kind) -> onnx.ModelProto:
+    def write(self, kind: Kind, temperature: float) -> onnx.ModelProto:
         graph = self._graph
         token_ids, segment_ids, padding_mask = INPUTS
         length = graph.size(token_ids, 1)
@@ -201,7 +202,8 @@ class _Writer:
         pooled = self._dense(self._model.get_layer("pooler"), cls, self._config.pooler_act)
         logits = self._dense(self._model.get_layer("classifier"), pooled)
         if kind.link:
-            axes, answers = ["batch", self._model.num_classes], graph.node(_LINKS[kind.link], logits)
+            scaled = graph.node("Div", logits, graph.constant(temperature, "float32")) if temperature != 1 else logits
+            axes, answers = ["batch", self._model.num_classes], graph.node(_LINKS[kind.link], scaled)
         else:
             axes, answers = ["batch"], graph.node("Squeeze", logits, graph.constant([1]))
         return graph.finish(kind.output, axes, answers, {"max_seq_length": str(self._model.max_seq_length)})

@@ -13,11 +13,17 @@ from powerbert_tf.models.classifier import BertClassifier
 
 
 def write(
-    model: BertClassifier, kind: Kind, lengths: Sequence[int], folder: Path, name: str, int8: bool
+    model: BertClassifier,
+    kind: Kind,
+    lengths: Sequence[int],
+    folder: Path,
+    name: str,
+    int8: bool,
+    temperature: float = 1.0,
 ) -> dict[str, int]:
     """Writes `<name>.onnx`, which takes any length, and with `int8` `<name>-int8.onnx`."""
     path, small = folder / f"{name}.onnx", folder / f"{name}-int8.onnx"
-    onnx.save(build_onnx(model, kind), path)
+    onnx.save(build_onnx(model, kind, temperature), path)
     if not int8:
         return {path.name: model.max_seq_length}
     # Only products with weights. Weights have 7 bits because processors without VNNI add pairs of products in 16 bits.

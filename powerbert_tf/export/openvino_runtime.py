@@ -13,11 +13,17 @@ from powerbert_tf.models.classifier import BertClassifier
 
 
 def write(
-    model: BertClassifier, kind: Kind, lengths: Sequence[int], folder: Path, name: str, int8: bool
+    model: BertClassifier,
+    kind: Kind,
+    lengths: Sequence[int],
+    folder: Path,
+    name: str,
+    int8: bool,
+    temperature: float = 1.0,
 ) -> dict[str, int]:
     """Writes `<name>.xml` with `<name>.bin`, which take any length, and with `int8` the same as `<name>-int8`."""
     source = folder / f"{name}.onnx"
-    onnx.save(build_onnx(model, kind), source)
+    onnx.save(build_onnx(model, kind, temperature), source)
     converted = openvino.convert_model(source)
     source.unlink()
     openvino.save_model(converted, folder / f"{name}.xml", compress_to_fp16=False)

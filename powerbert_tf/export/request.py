@@ -13,7 +13,7 @@ from powerbert_tf.data.race import input_texts
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.export.expected_answers import HOSTILE_TEXTS, ExpectedAnswers
 from powerbert_tf.export.settings import ExportSettings, ServingShapes
-from powerbert_tf.export.signatures import linked, text_inputs
+from powerbert_tf.export.signatures import budget_suffix, linked, text_inputs
 from powerbert_tf.models.classifier import INPUTS, BertClassifier
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
@@ -56,6 +56,13 @@ class ExportRequest:
     elastic: Mapping[str, Any] | None = None
 
     @property
+    def temperatures(self) -> dict[str, float]:
+        """What the logits of each model are divided by, by the suffix of its signatures."""
+        budgets = self.elastic["budgets"] if self.elastic else []
+        own = {budget_suffix(budget["target_speedup"]): budget.get("temperature", 1.0) for budget in budgets}
+        return {suffix: own.get(suffix, self.task.temperature) for suffix in self.models}
+
+    @property
     def max_seq_length(self) -> int:
         """N."""
         return self.models[""].max_seq_length
@@ -81,9 +88,9 @@ class ExportRequest:
         values = (token_ids.to_tensor(self.tokenizer.pad_id), segment_ids.to_tensor(), mask)
         inputs = {name: tf.cast(value, tf.int32) for name, value in zip(INPUTS, values, strict=True)}
 
-        def answers(model: BertClassifier) -> np.ndarray:
+        def answers(model: BertClassifier, temperature: float) -> np.ndarray:
             logits = model(inputs, training=False)
-            return np.asarray(ops.convert_to_numpy(linked(task.kind, logits)))
+            return np.asarray(ops.convert_to_numpy(linked(task.kind, logits, temperature)))
 
         return ExpectedAnswers(
             task=task.name,
@@ -97,7 +104,7 @@ class ExportRequest:
             texts=texts,
             token_ids=tuple(map(tuple, token_ids.to_list())),
             segment_ids=tuple(map(tuple, segment_ids.to_list())),
-            answers={suffix: answers(model) for suffix, model in self.models.items()},
+            answers={suffix: answers(one, self.temperatures[suffix]) for suffix, one in self.models.items()},
             num_samples=len(self.samples),
             choices=task.choices,
         )

@@ -2,9 +2,9 @@
 
 Each runtime has a module with two functions:
 
-- `write(model, kind, lengths, folder, name, int8)` writes files whose names begin with `name`; `int8` adds
-  files with weights of 8 bits, and `lengths` are for a runtime that needs a file for each length. It returns the
-  longest input that each file takes, by the file's name.
+- `write(model, kind, lengths, folder, name, int8, temperature=1.0)` writes files whose names begin with `name`;
+  `int8` adds files with weights of 8 bits, `lengths` are for a runtime that needs a file for each length, and
+  `temperature` is what logits are divided by. It returns the longest input that each file takes, by the file's name.
 - `load(path, threads=0)` returns a function from the three inputs, int32 `[B, T]`, to the answers; with 0 threads, the
   runtime chooses the number.
 """
@@ -54,7 +54,8 @@ def write_runtime(request: ExportRequest, folder: Path, name: str) -> dict[str, 
     lengths = dataclasses.replace(settings, export_jit_compile=True).shapes(request.max_seq_length).lengths
     module, files = runtime_module(name), {}
     for suffix, model in request.models.items():
-        written = module.write(model, kind, lengths, folder, f"model{suffix}", settings.export_int8)
+        temperature = request.temperatures[suffix]
+        written = module.write(model, kind, lengths, folder, f"model{suffix}", settings.export_int8, temperature)
         for file, longest in written.items():
             off = _largest_difference(module.load(folder / file), expected, suffix, longest)
             is_int8 = Path(file).stem.endswith("-int8")

@@ -51,7 +51,7 @@ def write_saved_model(request: ExportRequest, folder: Path) -> Iterator[dict[str
         version = folder / str(next_version(folder))
         partial = version.with_suffix(PARTIAL)
         cleanup.callback(shutil.rmtree, partial, ignore_errors=True)
-        module, functions = build_signatures(models, task, request.tokenizer, shapes)
+        module, functions = build_signatures(models, task, request.tokenizer, shapes, request.temperatures)
         try:
             tf.saved_model.save(module, str(partial), signatures=functions)
         except tf.errors.OpError as error:  # TensorFlow's own error, for a full disk for example

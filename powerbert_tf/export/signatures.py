@@ -57,9 +57,9 @@ def in_precision(models: Mapping[str, BertClassifier], precision: str) -> dict[s
     return found
 
 
-def linked(kind: Kind, logits: Any) -> Any:
+def linked(kind: Kind, logits: Any, temperature: float = 1.0) -> Any:
     """The answers that exported models give: probabilities `[B, C]` of logits `[B, C]`, or the numbers `[B]`."""
-    return getattr(keras.ops, kind.link)(logits) if kind.link else keras.ops.squeeze(logits, axis=-1)
+    return getattr(keras.ops, kind.link)(logits / temperature) if kind.link else keras.ops.squeeze(logits, axis=-1)
 
 
 class _ModelCall:
@@ -68,13 +68,13 @@ class _ModelCall:
     All signatures call the same function, so a SavedModel holds it once, and XLA compiles it once.
     """
 
-    def __init__(self, model: BertClassifier, kind: Kind, shapes: ServingShapes):
+    def __init__(self, model: BertClassifier, kind: Kind, shapes: ServingShapes, temperature: float):
         self._shapes = shapes
         self._choices = model.choices
 
         def answers(*inputs):
             logits = model(dict(zip(INPUTS, inputs, strict=True)), training=False)
-            return linked(kind, keras.ops.cast(logits, "float32"))
+            return linked(kind, keras.ops.cast(logits, "float32"), temperature)
 
         def compiled(batch: int | None, length: int | None):
             spec = tf.TensorSpec([batch, length], tf.int32)
@@ -123,11 +123,16 @@ def _fill(inputs: Sequence[tf.Tensor], batch: Any, length: Any) -> tuple[tf.Tens
 
 
 def build_signatures(
-    models: Mapping[str, BertClassifier], task: Task, tokenizer: Tokenizer, shapes: ServingShapes
+    models: Mapping[str, BertClassifier],
+    task: Task,
+    tokenizer: Tokenizer,
+    shapes: ServingShapes,
+    temperatures: Mapping[str, float],
 ) -> tuple[tf.Module, dict[str, Callable]]:
     """Returns what `tf.saved_model.save` takes: the weights, and a function for each signature.
 
-    Models are given as in `ExportRequest`, by the suffix of their signatures. The tokenizer's files become assets.
+    Models and temperatures are given as in `ExportRequest`, by the suffix of their signatures. The tokenizer's files
+    become assets.
 
     For each suffix there are
 
@@ -148,7 +153,7 @@ def build_signatures(
     tokenize = _tokenize_function(tokenizer, task, first.max_seq_length)
     signatures: dict[str, Callable] = {}
     for suffix, model in models.items():
-        call = _ModelCall(model, task.kind, shapes)
+        call = _ModelCall(model, task.kind, shapes, temperatures[suffix])
         signatures[IDS + suffix] = _ids_signature(call, model, task)
         signatures[TEXT + suffix] = _text_signature(call, tokenize, task)
         signatures[EXAMPLES + suffix] = _examples_signature(call, tokenize, task)

@@ -71,13 +71,13 @@ def answer_columns(classes: Sequence[str]) -> list[str]:
 
 def answer_names(task: Task, logits: np.ndarray) -> list[str]:
     """The class name of each row of logits `[n, C]`, or its labels; for a regression, the number."""
-    answers = named_answers(task, task.kind.answers(logits))
+    answers = named_answers(task, task.answers(logits))
     return [f"{value:.3f}" for value in answers] if task.kind is NUMBER else [answer_text(one) for one in answers]
 
 
 def probability_columns(task: Task, logits: np.ndarray) -> tuple[list[str], list[list[str]]]:
     """Column names and rows of the probabilities of logits `[n, C]`, or of the score of a regression."""
-    values = task.kind.answers(logits)
+    values = task.answers(logits)
     return list(task.classes) or ["score"], [[f"{value:.6f}" for value in row] for row in values]
 
 
@@ -110,4 +110,4 @@ class Answerer:
         for inputs, rows in prediction_batches(encoded, self._batch_size, fill=self._fill, buckets=self._lengths):
             values[rows] = keras.ops.convert_to_numpy(self._function(inputs))[: len(rows)]
             count_rows(len(rows))
-        return round_answers(self._task, self._task.kind.answers(values))
+        return round_answers(self._task, self._task.answers(values))

@@ -81,6 +81,7 @@ class PredictRequest:
             "tokenizer": self.tokenizer.fingerprint,
             "classes": list(self.task.classes),
             **({"thresholds": list(self.task.thresholds)} if self.task.thresholds else {}),
+            **({"temperature": self.task.temperature} if self.task.temperature != 1 else {}),
             "max_seq_length": self.max_seq_length,
             "truncation": self.truncation,
             **dataclasses.asdict(self.inference),

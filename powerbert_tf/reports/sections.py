@@ -319,6 +319,16 @@ def _calibration(content: Mapping[str, Any]) -> Iterator[Block]:
         "A model that gives its answers a probability of 0.8 should be right in 8 of 10 cases. The calibration error "
         "is the mean deviation from that, in ten bins of the probability of the answer."
     )
+    if any(found["temperature"] != 1 for found in (content.get("calibration") or {}).values()):
+        yield (
+            "Logits are divided by a temperature before they become probabilities. Held-out rows chose it. Answers "
+            "stay the same."
+        )
+        rows = [
+            (_MODELS[name], f"{found['temperature']:.3g}", f"{found['before']:.4f}", f"{found['after']:.4f}")
+            for name, found in content["calibration"].items()
+        ]
+        yield Table(("model", "temperature", "error without it", "error with it"), rows, "Temperature scaling")
     rows = [
         (
             name,

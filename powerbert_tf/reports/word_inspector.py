@@ -57,6 +57,7 @@ def explain_batches(
     spelled: Sequence[tuple[str, bool]],
     kind: Kind = CLASSES,
     labels: np.ndarray | None = None,
+    temperatures: tuple[float, float] = (1.0, 1.0),
 ) -> Iterator[Explanation]:
     """Runs both models on examples.
 
@@ -68,6 +69,7 @@ def explain_batches(
         spelled: Text of each token id, and whether a word begins with it.
         kind: What the logits mean.
         labels: Right answers by number, or None.
+        temperatures: What the logits of the dense and of the reduced model are divided by.
 
     Yields:
         One explanation per example, in the order of the batches.
@@ -76,7 +78,7 @@ def explain_batches(
     for batch in batches:
         trace = trace_elimination(reduced, dict(batch))
         full = np.asarray(dense(dict(batch), training=False))
-        full, less = kind.answers(full), kind.answers(trace.logits)
+        full, less = (kind.answers(one / by) for one, by in zip((full, trace.logits), temperatures, strict=True))
         for row, length in enumerate(np.asarray(batch["padding_mask"]).sum(axis=1)):
             number = int(numbers[position])
             words = [spelled[token] for token in np.asarray(batch["token_ids"])[row, :length]]

@@ -65,7 +65,7 @@ _WIDTHS = {f"{name}?": Each(_COUNT) for name in WIDTHS}
 _REDUCTION = {"retention_configuration": _CONFIGURATION, **_WIDTHS}
 
 _METRICS = Each(_NUMBER, dict)
-_THRESHOLDS = {"thresholds?": Each(_NUMBER)}  # of a multi-label task
+_FITTED = {"temperature?": _POSITIVE, "thresholds?": Each(_NUMBER)}  # thresholds of a multi-label task
 _MODEL = {"metrics": _METRICS}
 _MAIN = {"metric": _TEXT, "metrics": _METRICS}
 _COST = dict.fromkeys(("dense", "reduced", "saved"), _POSITIVE)
@@ -80,7 +80,7 @@ _SPEEDUPS = ("target_speedup?", "predicted_speedup?", "measured_speedup?", "meas
 
 RESULT_SCHEMAS: Mapping[str, Any] = MappingProxyType(
     {
-        "finetune": {**_MAIN, "epoch?": _COUNT, **_THRESHOLDS},
+        "finetune": {**_MAIN, "epoch?": _COUNT, **_FITTED},
         "search": {
             **_MAIN,
             **_REDUCTION,
@@ -93,7 +93,7 @@ RESULT_SCHEMAS: Mapping[str, Any] = MappingProxyType(
             **_REDUCTION,
             "metrics_before?": _METRICS,
             "epoch?": _COUNT,
-            **_THRESHOLDS,
+            **_FITTED,
         },
         "evaluate": {
             **_MAIN,
@@ -105,6 +105,7 @@ RESULT_SCHEMAS: Mapping[str, Any] = MappingProxyType(
             "interval?": Each(_NUMBER),
             "commonest?": Each(_NUMBER, dict),
             "constant?": _NUMBER,
+            "calibration?": Each(dict.fromkeys(("temperature", "before", "after"), _NUMBER), dict),
             "per_class?": Each({**dict.fromkeys(("precision", "recall", "f1"), _NUMBER), "examples": _COUNT}, dict),
             **_REDUCTION,
             "multiply_adds": {
@@ -121,14 +122,14 @@ RESULT_SCHEMAS: Mapping[str, Any] = MappingProxyType(
         },
         "elastic": {
             **_MAIN,
-            **_THRESHOLDS,
+            **_FITTED,
             "budgets": Each(
                 {
                     "target_speedup": _NUMBER,
                     "measured_speedup?": _NUMBER,
                     "metrics": _METRICS,
                     **_REDUCTION,
-                    **_THRESHOLDS,
+                    **_FITTED,
                 }
             ),
         },

@@ -16,8 +16,8 @@ from powerbert_tf.checkpoints import Checkpoint
 from powerbert_tf.common.errors import InputError, first_line
 from powerbert_tf.common.files import find_cache_folder
 from powerbert_tf.data.datasets import Dataset
-from powerbert_tf.data.kinds import LABELS
-from powerbert_tf.data.metrics import choose_thresholds, predictions_from_logits
+from powerbert_tf.data.kinds import LABELS, NUMBER
+from powerbert_tf.data.metrics import fitted_task, predictions_from_logits
 from powerbert_tf.data.splits import Split, split_off
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.reduction import WIDTHS, Reduction, parse_widths
@@ -179,29 +179,40 @@ class Run:
         """The retention configuration: how many word-vectors each encoder keeps."""
         return self.reduction().rows
 
-    def thresholds(self, model: BertClassifier) -> dict[str, Any]:
-        """`thresholds` of a model of a multi-label task, chosen on the rows that choose; empty for others."""
-        if self.task.kind is not LABELS:
+    def fitted(self, model: BertClassifier) -> dict[str, Any]:
+        """What makes answers of a model's logits, fitted on the rows that choose, as entries of `result.json`.
+
+        `temperature`, if rows are held out, which a regression and a model's own answers have none of; and
+        `thresholds` of several labels.
+        """
+        holds_out = self.choosing == HELD_OUT
+        if self.task.kind is NUMBER or not (holds_out or self.task.kind is LABELS):
             return {}
         rows = self.split(self.choosing)
         logits = predict_logits(model, rows, self.settings.inference.in_plain_graph())  # it runs once
-        return {"thresholds": list(choose_thresholds(cast(np.ndarray, rows.labels), logits))}
+        task = fitted_task(self.task, cast(np.ndarray, rows.labels), logits, scales=holds_out)
+        return {
+            **({"temperature": task.temperature} if holds_out and not task.is_unlabelled else {}),
+            **({"thresholds": list(task.thresholds)} if task.thresholds else {}),
+        }
 
     def task_of(self, stage: str) -> Task:
-        """The task with the thresholds of the model of a finished stage, if it has some.
+        """The task with the temperature and the thresholds of the model of a finished stage, if it has some.
 
         Raises:
             InputError: They are not one for each label.
         """
-        if self.task.kind is not LABELS:
-            return self.task
-        thresholds = tuple(self.folder.finished(stage).get("thresholds", ()))
+        result = self.folder.finished(stage)
+        task = dataclasses.replace(self.task, temperature=result.get("temperature", 1.0))
+        if task.kind is not LABELS:
+            return task
+        thresholds = tuple(result.get("thresholds", ()))
         if len(thresholds) != len(self.task.classes):
             raise InputError(
                 f"{self.folder.stage(stage)}: {len(thresholds)} thresholds for {len(self.task.classes)} labels; pass "
                 f"--stage={stage} --overwrite to run the stage again."
             )
-        return dataclasses.replace(self.task, thresholds=thresholds)
+        return dataclasses.replace(task, thresholds=thresholds)
 
     def training_setup(self) -> TrainingSetup:
         """The data and settings of a training stage."""

@@ -1,8 +1,9 @@
-"""`task.json`: what a task is, and how JSON files spell settings. Its keys are flags, `classes`, `thresholds`."""
+"""`task.json`: what a task is, and how JSON files spell settings. Its keys are flags, and facts about a model."""
 
 import dataclasses
 import difflib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,6 +76,7 @@ class TaskFile:
         name: Name of the task; empty for that of the data.
         classes: Class names, in the order of the logits; empty to find them in the training data.
         thresholds: Least probability of each label to be an answer, of an exported model; each training finds its own.
+        temperature: What logits are divided by, in the same way.
         data: Fields of `DataSettings`.
         settings: Fields of `Settings`.
     """
@@ -82,6 +84,7 @@ class TaskFile:
     name: str = ""
     classes: tuple[str, ...] = ()
     thresholds: tuple[float, ...] = ()
+    temperature: float = 1.0
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -95,6 +98,7 @@ def read_task_file(path: str | os.PathLike) -> TaskFile:
     where = f"--task={path}"
     content = read_settings_file(where, path)
     name, classes, thresholds = content.pop("name", ""), content.pop("classes", []), content.pop("thresholds", [])
+    temperature = content.pop("temperature", 1.0)
     content.pop(_OF_EXPORTS, None)
     if not isinstance(name, str):
         raise InputError(f"{where}: name is {name!r}; expected a text.")
@@ -106,9 +110,11 @@ def read_task_file(path: str | os.PathLike) -> TaskFile:
         raise InputError(f"{where}: thresholds are {thresholds!r}; expected a list of probabilities.")
     if thresholds and len(thresholds) != len(classes):
         raise InputError(f"{where}: {len(thresholds)} thresholds for {len(classes)} classes; expected one each.")
+    if not isinstance(temperature, float) or not 0 < temperature < math.inf:
+        raise InputError(f"{where}: temperature is {temperature!r}; expected a number above 0, such as 1.0.")
     fields = {key: field for key, field in {**DATA_FLAGS, **RUN_FLAGS}.items() if key != "task"}
     for key in sorted(content.keys() - fields.keys()):
-        known = sorted({"name", "classes", "thresholds", *fields})
+        known = sorted({"name", "classes", "thresholds", "temperature", *fields})
         nearest = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else f"expected one of {', '.join(known)}"
         raise InputError(f"{where}: no such key: {key}; {hint}")
@@ -117,7 +123,7 @@ def read_task_file(path: str | os.PathLike) -> TaskFile:
     for key in _PATHS:
         if data.get(key):
             data[key] = ",".join(str(Path(path).parent / part.strip()) for part in data[key].split(","))
-    return TaskFile(name, tuple(classes), tuple(thresholds), data, values)
+    return TaskFile(name, tuple(classes), tuple(thresholds), temperature, data, values)
 
 
 def described_task(file: TaskFile) -> OwnTask:
@@ -132,6 +138,7 @@ def described_task(file: TaskFile) -> OwnTask:
         label_separator=file.data.get("label_separator", ""),
         is_multi_label=bool(file.data.get("multi_label")),
         thresholds=file.thresholds,
+        temperature=file.temperature,
         epochs=int(file.settings.get("epochs", 1)),
     )
 
@@ -151,6 +158,8 @@ def describe_task(task: Task, settings: InputSettings, lower_case: bool, pair_tr
     several: dict[str, Any] = {"multi_label": True} if task.is_multi_label else {}
     if task.thresholds:
         several["thresholds"] = list(task.thresholds)
+    if task.temperature != 1:
+        several["temperature"] = task.temperature
     return {
         "name": task.name,
         "classes": list(task.classes),

@@ -157,7 +157,7 @@ def adopt_weights(run: Run) -> Run:
         run = run.answered(model)
     metrics = run.evaluate(model)
     say(f"  original: {format_metrics(metrics)}")
-    write_stage(run, "finetune", {**_untrained(run, metrics), **run.thresholds(model)}, model)
+    write_stage(run, "finetune", {**_untrained(run, metrics), **run.fitted(model)}, model)
     return run
 
 
@@ -169,7 +169,7 @@ def keep_weights(run: Run) -> None:
     result = {
         **_untrained(run, metrics),
         "metrics_before": metrics,
-        **run.thresholds(model),
+        **run.fitted(model),
         **run.reduction().to_json(),
     }
     write_stage(run, "retrain", result, model)

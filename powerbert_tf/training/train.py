@@ -21,7 +21,7 @@ from powerbert_tf.common.files import replacing
 from powerbert_tf.common.reporting import say
 from powerbert_tf.common.termination import at_once
 from powerbert_tf.data.kinds import LABELS
-from powerbert_tf.data.metrics import compute_metrics, format_metrics, scaled_divergence, with_thresholds
+from powerbert_tf.data.metrics import compute_metrics, fitted_task, format_metrics, scaled_divergence
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.retention import format_configuration
 from powerbert_tf.models.classifier import BertClassifier
@@ -309,9 +309,9 @@ class _EpochKeeper(keras.callbacks.Callback):
             say("  the last epoch was clearly better than the one before: more epochs may do better still")
         model, inference = self._evaluated()
         task = setup.task
-        if task.kind is LABELS:  # as the run saves them, see `Run.thresholds`
+        if task.kind is LABELS:  # as the run saves them, see `Run.fitted`
             labels = cast(np.ndarray, setup.held_out.labels)
-            task = with_thresholds(task, labels, predict_logits(model, setup.held_out, inference))
+            task = fitted_task(task, labels, predict_logits(model, setup.held_out, inference))
         return TrainingOutcome(self.epoch, evaluate_model(model, task, setup.dev, inference), self.metrics)
 
     def get_state(self):

@@ -1,5 +1,6 @@
 """An export in a process of its own: the same answers, no code of ours, refusals, and nothing half-written."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -271,6 +272,17 @@ def test_a_narrowed_model_answers_as_in_keras_and_takes_less_room(exported, tmp_
     assert models["_narrow"].count_params() < models[""].count_params()
     card = (version / "README.md").read_text()
     assert "| `serving_default_narrow` | `token_ids`, `segment_ids`, `padding_mask` | 0.61,0.31,0.13; neurons " in card
+
+
+def test_probabilities_of_a_model_with_a_temperature(checkpoint, tmp_path):
+    task = dataclasses.replace(TASKS["MRPC"], temperature=2.7)
+    model = load_classifier(checkpoint, task.num_outputs, N)
+    version = write_version(tmp_path, {"": model}, task, find_checkpoint(checkpoint))
+    inputs = random_inputs(model.config, batch=3, length=11)
+    expected = ops.convert_to_numpy(ops.softmax(model(inputs) / 2.7))
+    served = signatures_of(version)["serving_default"](**tensors(inputs))["probabilities"]
+    np.testing.assert_allclose(served, expected, atol=1e-6)
+    assert "divided by the temperature 2.7, which held-out rows chose" in (version / "README.md").read_text()
 
 
 def test_half_precision_copies_each_width_once():

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from conftest import REPOSITORY
 from keras import ops
+from scipy import special
 from tiny_bert import SPECIAL_TOKENS, random_inputs, random_weights, tiny_config, write_google_checkpoint
 from tiny_family import KINDS, family_inputs, write_family_checkpoint
 
@@ -87,6 +88,19 @@ def test_several_labels_are_answered_by_sigmoids(form, models, tmp_path):
         serve = module.load(tmp_path / name, threads=1)
         for inputs in requests(longest):
             expected = 1 / (1 + np.exp(-ops.convert_to_numpy(models["fractions"](inputs))))
+            np.testing.assert_allclose(serve(inputs), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "form", ["onnx", *(pytest.param(form, marks=pytest.mark.slow) for form in ("openvino", "litert"))]
+)
+def test_logits_are_divided_by_the_temperature(form, models, tmp_path):
+    module = form_module(form)
+    written = module.write(models["fractions"], kinds.CLASSES, (N,), tmp_path, "model", False, temperature=0.31)
+    for name, longest in written.items():
+        serve = module.load(tmp_path / name, threads=1)
+        for inputs in requests(longest):
+            expected = special.softmax(ops.convert_to_numpy(models["fractions"](inputs)) / 0.31, axis=-1)
             np.testing.assert_allclose(serve(inputs), expected, atol=1e-5)
 
 

@@ -8,6 +8,7 @@ from scipy import special
 from tiny_task import NUM_ROWS
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.reliability import reliability
 from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.preparation import prepare
 from powerbert_tf.training.evaluation import predict_logits
@@ -71,6 +72,40 @@ def test_re_training_keeps_the_answers_nearest_to_the_teachers(run):
     distances = [before, *(row["distance"] for row in log)]
     assert result["epoch"] == int(np.argmin(distances))
     assert distances[result["epoch"]] == pytest.approx(after, rel=1e-3, abs=1e-6)
+
+
+def test_both_models_have_a_temperature_that_all_answers_take(run):
+    for stage, load in (("finetune", run.dense_model), ("retrain", run.reduced_model)):
+        rows = run.split("held_out")
+        logits = predict_logits(load(), rows, run.settings.inference).astype("float64")
+
+        def loss(log, logits=logits, labels=rows.labels):
+            return log**2 / 2 - special.log_softmax(logits / np.exp(log), axis=-1)[np.arange(len(labels)), labels].sum()
+
+        grid = np.linspace(-3, 3, 60_001)
+        expected = np.exp(grid[np.argmin([loss(log) for log in grid])])
+        assert run.folder.finished(stage)["temperature"] == pytest.approx(expected, rel=1e-3)
+        assert run.task_of(stage).temperature == run.folder.finished(stage)["temperature"]
+        dev = predict_logits(load(), run.split("dev"), run.settings.inference)
+        scaled = special.softmax(dev / run.task_of(stage).temperature, axis=-1)
+        np.testing.assert_allclose(run.task_of(stage).answers(dev), scaled, rtol=1e-6)
+
+
+def test_evaluate_says_the_calibration_error_before_and_after(run, capsys):
+    pipeline.run(run.settings, "evaluate")
+    said = capsys.readouterr().out
+    found = run.folder.finished("evaluate")["calibration"]
+    dev = run.split("dev")
+    for name, stage, load in (("dense", "finetune", run.dense_model), ("reduced", "retrain", run.reduced_model)):
+        logits = predict_logits(load(), dev, run.settings.inference)
+        temperature = run.folder.finished(stage)["temperature"]
+        assert found[name] == {
+            "temperature": temperature,
+            "before": pytest.approx(reliability(logits, dev.labels)["error"]),
+            "after": pytest.approx(reliability(logits / temperature, dev.labels)["error"]),
+        }
+        error = "calibration error {before:.4f}, {after:.4f} at temperature {temperature:.3g}".format(**found[name])
+        assert f"  {name}: {error}\n" in said
 
 
 def test_too_few_rows_to_hold_some_out(run):

@@ -109,6 +109,7 @@ def test_from_lists_of_labels_to_an_exported_model(world, tmp_path, capsys):
     described = json.loads((version / "task.json").read_text())
     assert (described["multi_label"], described["classes"]) == (True, list(LABELS))
     assert described["thresholds"] == thresholds
+    assert described["temperature"] == result(folder, "retrain")["temperature"]
     card = (version / "README.md").read_text()
     assert f"| anger | {thresholds[0]:g} |" in card
     assert "multi-label classification of single texts; labels, in this order, any number of which can be right" in card

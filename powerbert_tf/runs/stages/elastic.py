@@ -32,7 +32,7 @@ def elastic(run: Run, folder: Path) -> dict[str, Any]:
     return {
         "metric": run.task.metrics[0],
         "metrics": outcome.metrics,
-        **run.thresholds(dense),
+        **run.fitted(dense),
         "smallest": list(model.smallest),
         "budgets": by_chief(lambda: _budgets(run, dense, targets)),
     }
@@ -54,7 +54,7 @@ def _budgets(run: Run, dense: BertClassifier, targets: Sequence[float]) -> list[
                 "predicted_speedup": run.costs.speedup(reduction),
                 "measured_speedup": measured,
                 "metrics": metrics,
-                **run.thresholds(reduced),
+                **run.fitted(reduced),
                 **reduction.to_json(),
             }
         )

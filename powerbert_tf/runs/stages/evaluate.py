@@ -18,6 +18,7 @@ from powerbert_tf.data.metrics import (
     same_answers,
     with_thresholds,
 )
+from powerbert_tf.data.reliability import calibration_error
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.operations import summarize_cost
 from powerbert_tf.models.precision import computing_in
@@ -55,6 +56,7 @@ def evaluate(run: Run, folder: Path) -> dict[str, Any]:
         "dense": {"metrics": metrics["dense"]},
         "reduced": {"metrics": metrics["reduced"]},
         **_certainty(tasks, labels, logits),
+        **_calibration(tasks, labels, logits),
         "agreement": agreement(tasks["dense"], logits["dense"], logits["reduced"], tasks["reduced"]),
         **({"further": further} if further else {}),
         "classes": list(task.classes),
@@ -101,6 +103,22 @@ def _certainty(tasks: Mapping[str, Task], labels: np.ndarray, logits: Mapping[st
         "commonest": {name: commonest_share(values) for name, values in answers.items()},
         **({} if pair[0].kind is NUMBER else {"constant": float(best_constant(pair[0].metrics[0], labels, pair[0]))}),
     }
+
+
+def _calibration(tasks: Mapping[str, Task], labels: np.ndarray, logits: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """`calibration` of each model: its temperature, and the expected calibration error without and with it.
+
+    Regressions have none, and neither have models that are compared with answers of one of them.
+    """
+    if tasks["dense"].kind is NUMBER or tasks["dense"].is_unlabelled:
+        return {}
+    found = {}
+    for name, task in tasks.items():
+        before, after = (calibration_error(logits[name] / by, labels, task.kind) for by in (1.0, task.temperature))
+        found[name] = {"temperature": task.temperature, "before": before, "after": after}
+        if task.temperature != 1:
+            say(f"  {name}: calibration error {before:.4f}, {after:.4f} at temperature {task.temperature:.3g}")
+    return {"calibration": found}
 
 
 def describe_rounding(task: Task, labels: np.ndarray, logits: np.ndarray, exact: np.ndarray) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def explain(run: Run, folder: Path) -> dict[str, Any]:
             run.tokenizer.spelled(),
             run.task.kind,
             texts.labels,
+            (tasks["dense"].temperature, tasks["reduced"].temperature),
         ),
         key=lambda one: one.number,
     )

@@ -25,4 +25,4 @@ def finetune(run: Run, folder: Path) -> dict[str, Any]:
     )
     setup = run.training_setup()
     result = setup.result(train(model, setup, folder, Recipe(title="finetune")))
-    return {**result, **run.thresholds(model)}
+    return {**result, **run.fitted(model)}

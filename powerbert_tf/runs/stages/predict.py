@@ -32,7 +32,7 @@ def predict(run: Run, folder: Path) -> dict[str, Any]:
 
 def _predict_glue(run: Run, task: GlueTask, model: BertClassifier, folder: Path) -> dict[str, Any]:
     """Writes `<submission>.tsv` for each test split that is there, and a file with the probabilities."""
-    written = []
+    written, fitted = [], run.task_of("retrain")
     for split, submission in task.submissions.items():
         if split not in run.dataset.splits:
             continue
@@ -40,10 +40,10 @@ def _predict_glue(run: Run, task: GlueTask, model: BertClassifier, folder: Path)
         if task.is_regression:
             logits = np.clip(logits, 0.0, 5.0)  # the GLUE server takes similarities from 0 to 5 only
         indices = cast(list[str], run.dataset.splits[split].indices)  # a test split has indices
-        answers = answer_names(task, logits)
+        answers = answer_names(fitted, logits)
         _write_tsv(folder / f"{submission}.tsv", ["index", "prediction"], zip(indices, answers, strict=True))
         name = "probabilities.tsv" if split == "test" else f"probabilities-{submission}.tsv"
-        columns, values = probability_columns(task, logits)
+        columns, values = probability_columns(fitted, logits)
         rows = ([index, *row] for index, row in zip(indices, values, strict=True))
         _write_tsv(folder / name, ["index", *columns], rows)
         written.append({"examples": len(indices), "submission": f"{submission}.tsv"})

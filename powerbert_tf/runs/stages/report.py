@@ -122,6 +122,7 @@ def _gather(run: Run) -> dict[str, Any]:
         "mean_length": evaluated["multiply_adds"]["mean_length"],
         "gains": [dataclasses.asdict(step) for step in steps],
         "speedup": evaluated["speedup"],
+        "calibration": evaluated.get("calibration"),
         **answers(tasks, logits, cast(np.ndarray, dev.labels), run.dataset.splits["dev"].texts),
         "pareto": run.folder.result("pareto"),
         "seeds": None,
@@ -177,7 +178,7 @@ def _compare_classes(
     """How the answers of the two models of a classification differ, and the examples that changed most."""
     task = tasks["dense"]
     several = task.kind is LABELS
-    probabilities = {name: task.kind.answers(values) for name, values in logits.items()}
+    probabilities = {name: tasks[name].answers(values) for name, values in logits.items()}
     predictions = {name: predictions_from_answers(tasks[name], values) for name, values in probabilities.items()}
     right, still = (same_answers(values, labels) for values in predictions.values())
     gained = probabilities["reduced"] - probabilities["dense"]  # of the right class, or in the right directions
@@ -200,13 +201,14 @@ def _compare_classes(
         return _examples(rows, texts, [named(labels[row]) for row in rows[:_SHOWN]], answers)
 
     both = tasks["dense"], tasks["reduced"]
+    scaled = {name: values / tasks[name].temperature for name, values in logits.items()}
     return {
         "reliability": {
             # Each label of each row is an answer of its own, yes or no.
             name: reliability(as_two_classes(values.ravel()), labels.ravel())
             if several
             else reliability(values, labels)
-            for name, values in logits.items()
+            for name, values in scaled.items()
         },
         "agreement": {"examples": len(labels), **compare_answers(both, logits["dense"], logits["reduced"], labels)},
         "confusion": None

@@ -12,7 +12,7 @@ def retrain(run: Run, folder: Path) -> dict[str, Any]:
     """Trains the model of the search, or of `--retention_configuration` and its like; returns `result.json`."""
     model = run.searched_model()
     result = retrain_model(model, run.dense_model(), run.training_setup(), folder, "retrain")
-    return {**result, **run.thresholds(model), **run.reduction().to_json(), **_promised(run, result)}
+    return {**result, **run.fitted(model), **run.reduction().to_json(), **_promised(run, result)}
 
 
 def _promised(run: Run, result: dict[str, Any]) -> dict[str, Any]:
