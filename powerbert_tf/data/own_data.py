@@ -43,6 +43,9 @@ from powerbert_tf.data.text_columns import TextWriter
 
 # Epochs of fine-tuning: enough for that many steps, as fewer leave small data unlearned, within these bounds.
 _STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 500, 3, 50
+# Dev texts without labels: a quarter, but so many that the agreement is known to a few points, and no more than tell a
+# tenth of a point; never more than half.
+_UNLABELLED_SHARE, _UNLABELLED_LEAST, _UNLABELLED_MOST = 0.25, 200, 5000
 _MOST_LISTED = 12  # classes in the summary
 _FAR = 10.0  # a spread of scores that a model with small weights reaches slowly
 
@@ -145,6 +148,8 @@ def load_texts(
             _require_rows(splits[split], settings, split, rejected)
     _check_rejected(rejected, settings, sum(map(len, splits.values())) + len(rejected))
     has_no_dev = "dev" not in splits
+    if has_no_dev:
+        settings = dataclasses.replace(settings, dev_share=_share_without_labels(len(splits["train"]), settings))
     _split_dev_off(splits, settings)
     metrics = (AGREEMENT,) if kind is CLASSES else choose_metrics(kind, np.zeros(0), len(classes))
     task = OwnTask(
@@ -158,6 +163,14 @@ def load_texts(
     )
     summary = "\n".join([*_describe_texts(task, splits, settings, tables, has_no_dev), *_describe_rejected(rejected)])
     return OwnData(task, Dataset(tables.source, tables.location, splits, task.classes), rejected, settings, summary)
+
+
+def _share_without_labels(num_rows: int, settings: DataSettings) -> float:
+    """The share of texts that the agreement is measured on, unless another one is given: they cost no labels."""
+    if settings.dev_share != DataSettings.dev_share:
+        return settings.dev_share
+    wanted = min(max(_UNLABELLED_SHARE * num_rows, _UNLABELLED_LEAST), _UNLABELLED_MOST)
+    return min(wanted / num_rows, 0.5)
 
 
 def _split_dev_off(splits: dict[str, Split], settings: DataSettings) -> None:

@@ -10,8 +10,10 @@ from sklearn.model_selection import train_test_split
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.data.datasets import load_dataset
+from powerbert_tf.data.kinds import CLASSES
+from powerbert_tf.data.labelled_tables import memory_tables
 from powerbert_tf.data.labels import are_real_valued, balanced_weights, find_classes, parse_number
-from powerbert_tf.data.own_data import load_own_data
+from powerbert_tf.data.own_data import load_own_data, load_texts
 from powerbert_tf.data.rejected_rows import write_rejected
 from powerbert_tf.data.settings import DataSettings
 from powerbert_tf.data.tasks import get_task
@@ -157,6 +159,15 @@ def test_labels_of_a_test_file_are_read_or_named(load, tmp_path, classes, labels
             load(rows_of(classes), test_file=test)
     else:
         assert load(rows_of(classes), test_file=test).dataset.splits["test"].labels.tolist() == expected
+
+
+@pytest.mark.parametrize(("rows", "in_dev"), [(7, 4), (101, 50), (401, 200), (997, 249), (30_011, 5000)])
+def test_of_texts_without_labels_more_are_measured_on(rows, in_dev):
+    tables = memory_tables({"train": [f"text {number}" for number in range(rows)]}, DataSettings())
+    own = load_texts(DataSettings(), CLASSES, ("bad", "good"), "texts", tables)
+    assert (len(own.dataset.splits["dev"]), len(own.dataset.splits["train"])) == (in_dev, rows - in_dev)
+    own = load_texts(DataSettings(dev_share=0.2), CLASSES, ("bad", "good"), "texts", tables)
+    assert len(own.dataset.splits["dev"]) == round(0.2 * rows)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_a_file_without_a_label_column(folder, texts, tmp_path, capsys):
     pd.DataFrame({"request": texts, "at": range(len(texts))}).to_json(path, orient="records", lines=True)
     given = {**SEARCH, "verbose": 1, "max_seq_length": 0}
     accelerated = powerbert_tf.accelerate(folder, path, 1.3, text_column="request", **given)
-    assert "requests: 55 training rows, 6 dev rows, split off (10%)" in capsys.readouterr().out
+    assert "requests: 31 training rows, 30 dev rows, split off (50%)" in capsys.readouterr().out
     assert accelerated.report.original == {"agreement": 1.0}
     # 18 words at most and 2 special tokens, in multiples of 8.
     assert accelerated.report.max_seq_length == accelerated.run.settings.inputs.max_seq_length == 24
@@ -84,7 +84,7 @@ def test_the_share_of_answers_that_may_change(folder, texts):
     settings = accelerated.run.settings.search
     assert (settings.max_loss, settings.target_speedup) == (0.3, 0.0)
     held_out = accelerated.run.split("held_out")
-    assert len(held_out) == 11
+    assert len(held_out) == 6
     assert accelerated.run.evaluate(accelerated.model, split="held_out")["agreement"] >= 1 - 0.3
 
 
