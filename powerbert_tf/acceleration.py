@@ -28,6 +28,7 @@ from powerbert_tf.runs.preparation import check_plan, prepare
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import FIELDS, Settings, resolve_settings
 from powerbert_tf.runs.stage_runner import run_stage
+from powerbert_tf.runs.stages.search import drop_searched_weights
 from powerbert_tf.runs.trained_classifier import (
     adopt_weights,
     find_trained_classifier,
@@ -251,6 +252,7 @@ def _accelerate(settings: Settings, own: OwnData, checkpoint: Checkpoint, retrai
             run_stage(run, "retrain")
         else:
             keep_weights(run)
+        drop_searched_weights(run)
         run_stage(run, "evaluate")
         report = make_report(
             run.folder.finished("evaluate"),

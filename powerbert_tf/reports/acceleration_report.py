@@ -114,8 +114,8 @@ def make_report(
         no_gain="",
         **{name: tuple(evaluated[name]) for name in WIDTHS if evaluated.get(name)},
     )
-    no_gain = reason or _why_no_gain(report, labels, task)
-    return dataclasses.replace(report, no_gain=no_gain, verdict=judge(evaluated, no_gain).lines)
+    verdict = judge(evaluated, reason or _why_no_gain(report, labels, task))
+    return dataclasses.replace(report, no_gain=verdict.reason, verdict=verdict.lines)
 
 
 def _why_no_gain(report: AccelerationReport, labels: np.ndarray, task: Task) -> str:

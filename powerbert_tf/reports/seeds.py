@@ -1,12 +1,16 @@
 """Mean and spread over runs that differ only in the seed."""
 
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.reports.verdict import SHARE, Verdict, judge
 
 SPEEDUPS = {
     "grouped": "both grouped by length",
@@ -14,6 +18,8 @@ SPEEDUPS = {
     "predicted": "grouped, predicted",
 }
 _MODELS = ("dense", "reduced")
+_REDUCED = "reduced, grouped by length"
+_NONE = {_REDUCED: math.nan}
 
 
 def summarize_seeds(results: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
@@ -60,8 +66,56 @@ def summarize_seeds(results: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def format_seeds(summary: Mapping[str, Any], task: str) -> str:
-    """The table of a summary for the console; `task` also says what was compared, if not `evaluate`."""
+def judge_seeds(results: Mapping[int, Mapping[str, Any]]) -> Verdict | None:
+    """The verdict on the means over seeds, with an interval of the loss by Student's t over the seeds.
+
+    Args:
+        results: As for `summarize_seeds`.
+
+    Returns:
+        The verdict; None if speeds were not measured.
+    """
+    runs = [results[seed] for seed in sorted(results)]
+    if any((run.get("speedup") or {}).get("grouped") is None for run in runs):
+        return None
+    if len(runs) == 1:
+        return judge(runs[0])
+    metric = runs[0]["metric"]
+
+    def mean(read: Callable[[Mapping[str, Any]], float]) -> float:
+        return statistics.fmean(map(read, runs))
+
+    values = {model: [run[model]["metrics"][metric] for run in runs] for model in _MODELS}
+    difference = np.subtract(values["reduced"], values["dense"])
+    error = float(difference.std(ddof=1)) / math.sqrt(len(runs))
+    half = float(stats.t.ppf((1 + SHARE) / 2, len(runs) - 1)) * error
+    evaluated: dict[str, Any] = {
+        "metric": metric,
+        **{model: {"metrics": {metric: statistics.fmean(values[model])}} for model in _MODELS},
+        "speedup": {
+            "grouped": mean(lambda run: run["speedup"]["grouped"]),
+            # Missing after a search or re-training, where the verdict does not need them.
+            "milliseconds": {_REDUCED: mean(lambda run: (run["speedup"].get("milliseconds") or _NONE)[_REDUCED])},
+        },
+        "interval": [float(difference.mean()) - half, float(difference.mean()) + half],
+        "seeds": len(runs),
+        "settings": runs[0].get("settings", {}),
+    }
+    if all("constant" in run for run in runs):
+        evaluated["constant"] = mean(lambda run: run["constant"])
+    if all("commonest" in run for run in runs):  # a mean of 1 means one answer for everything in all of them
+        evaluated["commonest"] = {model: mean(lambda run, of=model: run["commonest"][of]) for model in _MODELS}
+    return judge(evaluated)
+
+
+def format_seeds(summary: Mapping[str, Any], task: str, verdict: Sequence[str] = ()) -> str:
+    """The table of a summary for the console.
+
+    Args:
+        summary: Of `summarize_seeds`.
+        task: Its name, and what was compared, if not `evaluate`.
+        verdict: The lines to begin with, of `judge_seeds`.
+    """
     seeds = summary["seeds"]
     title = f"{task}, mean ± standard deviation over {len(seeds)} seeds ({', '.join(map(str, seeds))})"
     if len(seeds) == 1:
@@ -78,7 +132,7 @@ def format_seeds(summary: Mapping[str, Any], task: str) -> str:
         ],
         columns=["dev metric", "fine-tuned", "reduced", "difference", "lowest to highest"],
     )
-    tables = [title, metrics.to_string(index=False)]
+    tables = ["\n".join([title, *verdict]), metrics.to_string(index=False)]
     if summary["speedup"]:
         speedups = pd.DataFrame(
             [

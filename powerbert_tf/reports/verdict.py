@@ -12,7 +12,11 @@ import numpy as np
 LEAST_GAIN = 1.05  # times faster; measurements vary by less
 SHARE = 0.95  # of an interval, see `metrics.loss_interval`
 _TOLERANCE = 0.05  # of a target, relative, for the same reason
+_BARELY = 0.1  # share of the way from one answer to everything to all right, below which a model is no use
 _SMALL = 1.0  # points that a model may lose without a second thought, even where the loss is certain
+
+
+_TRAIN_LONGER = "train it longer (--epochs), at another --learning_rate, or look at the labels"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,13 +27,18 @@ class Verdict:
         speed: Times faster: what was measured, and what was asked for; a missed target comes first.
         loss: Points of the main metric that were lost, with an interval.
         worth: Whether the model is worth having, and why.
-        is_worth: The same as a truth value.
+        reason: Why it is not worth having; empty if it is.
     """
 
     speed: str
     loss: str
     worth: str
-    is_worth: bool
+    reason: str
+
+    @property
+    def is_worth(self) -> bool:
+        """Whether the model is worth having."""
+        return not self.reason
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -46,7 +55,8 @@ def judge(evaluated: Mapping[str, Any], no_gain: str = "") -> Verdict:
     """Judges a reduced model by its `evaluate/result.json`.
 
     Args:
-        evaluated: The result. Intervals and shares of answers, which earlier versions did not record, may be missing.
+        evaluated: The result, or means of several, with their number as `seeds`. Intervals and shares of answers, which
+            earlier versions did not record, may be missing.
         no_gain: Why there is no gain, if that is already known.
     """
     metric, speedup = evaluated["metric"], evaluated["speedup"]
@@ -58,7 +68,7 @@ def judge(evaluated: Mapping[str, Any], no_gain: str = "") -> Verdict:
         worth = f"Not worth having: {reason}"
     else:
         worth = f"Worth having{', though slower than asked' if missed else ''}: {_why(evaluated, before, after)}"
-    return Verdict(speed, _loss(metric, before, after, interval), worth, not reason)
+    return Verdict(speed, _loss(metric, before, after, interval), worth, reason)
 
 
 def _speed(speedup: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[bool, str]:
@@ -98,7 +108,9 @@ def _why_not(evaluated: Mapping[str, Any], before: float, after: float) -> str:
     """Why a model is not worth having; empty if it is."""
     commonest, constant = evaluated.get("commonest", {}), evaluated.get("constant")
     if commonest.get("dense") == 1:
-        return "the fine-tuned model gives one answer to everything; train it longer, or at another --learning_rate."
+        return f"the fine-tuned model gives one answer to everything; {_TRAIN_LONGER}."
+    if constant is not None and before - constant < _BARELY * (1 - constant):
+        return f"the fine-tuned model is {_barely(evaluated['metric'], before, constant)}; {_TRAIN_LONGER}."
     if commonest.get("reduced") == 1:
         return "it gives one answer to everything; ask for a lower speed-up, or re-train it longer."
     if evaluated["speedup"]["grouped"] < LEAST_GAIN:
@@ -106,17 +118,24 @@ def _why_not(evaluated: Mapping[str, Any], before: float, after: float) -> str:
             "it is no faster on the same batches grouped by length. Only padding is left to save: run the original on "
             "batches grouped by length."
         )
-    if constant is not None and after <= constant < before:
-        return f"one answer to everything reaches {constant:.4f}, too; ask for a lower speed-up, or re-train it longer."
+    if constant is not None and after - constant < _BARELY * (1 - constant):
+        barely = _barely(evaluated["metric"], after, constant)
+        return f"it is {barely}; ask for a lower speed-up, or re-train it longer."
     return ""
 
 
+def _barely(metric: str, value: float, constant: float) -> str:
+    better = "barely better" if value > constant else "no better"
+    return f"{better} than chance: {metric} {value:.4f}, where one answer to everything has {constant:.4f}"
+
+
 def _why(evaluated: Mapping[str, Any], before: float, after: float) -> str:
-    points, interval, examples = 100 * (before - after), evaluated.get("interval"), evaluated["examples"]
+    points, interval = 100 * (before - after), evaluated.get("interval")
+    measured_on = f"{evaluated['seeds']} seeds" if "seeds" in evaluated else f"{evaluated['examples']} dev examples"
     if points <= 0:
         return "faster, and no worse."
     if interval and interval[1] >= 0:
-        return f"faster, and the loss may be chance ({examples} dev examples)."
+        return f"faster, and the loss may be chance ({measured_on})."
     if points <= _SMALL:
         return f"faster, and {points:.1f} points are a small loss."
     return f"if {points:.1f} points are a fair price for the speed."

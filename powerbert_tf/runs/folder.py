@@ -11,7 +11,6 @@ from typing import Any
 
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import PARTIAL, read_object, write_json
-from powerbert_tf.elimination.reduction import WIDTHS
 from powerbert_tf.runs.result_schema import result_problem
 from powerbert_tf.runs.settings import TRAINING_STAGES
 from powerbert_tf.search.settings import SEARCH_METHODS
@@ -69,8 +68,7 @@ class RunFolder:
         if problem := result_problem(stage, result):
             raise InputError(f"{path}: {problem}; {again}.")
         method = SEARCH_METHODS.get(result.get("search_method", ""))
-        narrows = any(name in result for name in WIDTHS)  # and rebuilds what is left
-        writes = stage in TRAINING_STAGES and (method is None or method.trains or narrows)
+        writes = stage in TRAINING_STAGES and (method is None or method.trains)  # others can be made again
         if writes and not self.weights(stage).is_file():
             raise InputError(f"{self.weights(stage)}: no such file; {again}.")
         if stage == "export":

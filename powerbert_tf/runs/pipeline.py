@@ -26,7 +26,8 @@ from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import ALL, GROUPS, MAIN_STAGES, ONE_OFF, READING_STAGES, STAGES, Settings
 from powerbert_tf.runs.stage_plan import consequences, plan_stages, settle_dependents
 from powerbert_tf.runs.stage_runner import run_stage
-from powerbert_tf.runs.summaries import print_summary, report_seeds, say_next
+from powerbert_tf.runs.stages.search import drop_searched_weights
+from powerbert_tf.runs.summaries import print_found, print_summary, report_seeds, say_next
 from powerbert_tf.runs.task_file import repeat_task
 from powerbert_tf.search.settings import SEARCH_METHODS
 from powerbert_tf.training.distribution.devices import check_batch_size
@@ -120,9 +121,13 @@ def _run_once(
             if name in plan:
                 say(f"{name}: running ({plan[name]})")
                 _run_stage(run, name, overwrite)
+                if name == "search" and "evaluate" not in plan:
+                    print_found(run)
                 say(f"{name}: done, {_written(run.folder, name)}")
             elif name in wanted:
                 say(f"{name}: already there, reused ({run.folder.stage(name)}); --overwrite runs it again")
+        if {"search", "retrain"} <= {*wanted}:  # the whole run; one stage alone may be followed by another try
+            by_chief(lambda: drop_searched_weights(run))
         if "evaluate" in wanted:
             print_summary(run)
             say_next(run)

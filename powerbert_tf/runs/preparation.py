@@ -30,9 +30,9 @@ from powerbert_tf.search.settings import SEARCH_METHODS
 from powerbert_tf.tokenizers.files import load_tokenizer
 from powerbert_tf.tokenizers.word_pieces import Tokenizer
 
-# Sizes of the checkpoints of a stage, in weights: two that stay and one that is being written, each with the weights,
-# Adam's two moments, and the weights of the best epoch.
-_CHECKPOINTS = 3 * 4
+# Sizes of the checkpoints of a stage, in weights: two, each with the weights, Adam's two moments, and the weights of
+# the best epoch.
+_CHECKPOINTS = 2 * 4
 _HELD_OUT_SHARE = 0.1
 _PUBLISHED_SIZE = 768  # hidden size of the models that learning rates are published for
 

@@ -142,9 +142,10 @@ class Run:
             return self.reduce(self.load_model("search", soft_extract=True), reduction)
         if SEARCH_METHODS[search.search_method].trains:  # at full width
             return self.reduce(self.load_model("search"), reduction)
-        # A search that trains nothing has weights of its own if it narrowed and rebuilt encoders.
-        model = self.load_model("search", reduction) if reduction.is_narrowed else self.dense_model()
-        return self.reduce(model, reduction)
+        if not reduction.is_narrowed:
+            return self.reduce(self.dense_model(), reduction)
+        # A search that trains nothing has weights of its own, of rebuilt encoders.
+        return self.reduce(self.load_model("search", reduction), reduction)
 
     def reduced_model(self) -> BertClassifier:
         reduction = self.reduction()

@@ -9,8 +9,9 @@ from typing import Any
 from powerbert_tf.common.files import write_json
 from powerbert_tf.common.reporting import say
 from powerbert_tf.reports.pareto import MAX_LOSS
-from powerbert_tf.reports.seeds import format_seeds, summarize_seeds
+from powerbert_tf.reports.seeds import format_seeds, judge_seeds, summarize_seeds
 from powerbert_tf.reports.summary import format_summary
+from powerbert_tf.runs.cautions import find_cautions
 from powerbert_tf.runs.folder import RunFolder
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import Settings
@@ -24,6 +25,17 @@ def print_summary(run: Run) -> None:
     if evaluated is not None:
         max_seq_length = run.settings.inputs.max_seq_length
         say(f"\n{format_summary(run.task.name, run.dataset.source, max_seq_length, evaluated)}")
+        for caution in find_cautions(run, evaluated):
+            say(f"\nMind: {caution}")
+
+
+def print_found(run: Run) -> None:
+    """Prints the speed-up of a search that no evaluation follows, which would measure it again."""
+    found = run.folder.finished("search")
+    if predicted := found.get("predicted_speedup"):
+        measured, padded = (found.get(name) for name in ("measured_speedup", "measured_speedup_over_padded"))
+        of_measured = "" if measured is None else f", measured {measured:.2f}x, {padded:.2f}x against padded to N"
+        say(f"  predicted {predicted:.2f}x{of_measured}")
 
 
 def say_next(run: Run) -> None:
@@ -58,17 +70,18 @@ def report_seeds(settings: Settings, root: Path, folders: Mapping[int, RunFolder
     def results(stage: str) -> dict[int, dict[str, Any]]:
         return {seed: folder.finished(stage) for seed, folder in folders.items()}
 
-    def report(summary: dict[str, Any], file: str, title: str) -> None:
+    def report(found: dict[int, dict[str, Any]], file: str, title: str) -> None:
+        summary, verdict = summarize_seeds(found), judge_seeds(found)
         write_json(root / file, summary)
-        say(f"\n{format_seeds(summary, title)}")
+        say(f"\n{format_seeds(summary, title, verdict.lines if verdict else ())}")
 
     if "evaluate" in wanted:
-        report(summarize_seeds(results("evaluate")), "seeds.json", settings.task)
+        report(results("evaluate"), "seeds.json", settings.task)
     else:
         for stage in ("search", "retrain"):
             if stage in wanted:
                 compared = {seed: as_evaluated(folder, stage) for seed, folder in folders.items()}
-                report(summarize_seeds(compared), f"seeds-{stage}.json", f"{settings.task}, after {stage}")
+                report(compared, f"seeds-{stage}.json", f"{settings.task}, after {stage}")
     if "report" in wanted:
         add_seeds([folder.stage("report") for folder in folders.values()], summarize_seeds(results("evaluate")))
     if "pareto" in wanted:

@@ -41,12 +41,16 @@ class SavedStates:
         self.folder = folder
 
     def save(self, write: Callable[[Path], None]) -> None:
-        """Calls `write` on a new folder, renames it once it is on the disk, and removes old ones.
+        """Removes all states but the newest, calls `write` on a new folder, and renames it once it is on the disk.
+
+        So there are never more than two, which are large.
 
         Raises:
-            OSError: It cannot be written; earlier states are kept.
+            OSError: It cannot be written; the newest state is kept.
         """
         numbers = self._numbers()
+        for number in numbers[: 1 - _KEPT]:
+            shutil.rmtree(self.folder / str(number))
         new = self.folder / _NEW
         shutil.rmtree(new, ignore_errors=True)  # left by a process that was killed
         new.mkdir(parents=True)
@@ -61,8 +65,6 @@ class SavedStates:
             shutil.rmtree(new, ignore_errors=True)
             raise
         sync(self.folder)
-        for number in numbers[: 1 - _KEPT]:
-            shutil.rmtree(self.folder / str(number))
 
     def newest(self) -> Path | None:
         """Folder of the newest intact state, or None; reports and removes damaged ones."""

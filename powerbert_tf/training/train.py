@@ -35,6 +35,7 @@ from powerbert_tf.training.distribution.devices import (
     on_jax,
 )
 from powerbert_tf.training.distribution.processes import is_chief, num_processes, wait_for_all
+from powerbert_tf.training.epoch_log import read_log, still_improving
 from powerbert_tf.training.evaluation import evaluate_model, predict_logits
 from powerbert_tf.training.losses import distillation_loss, task_loss
 from powerbert_tf.training.optimizer import BertAdam, WarmupLinearDecay
@@ -43,7 +44,6 @@ from powerbert_tf.training.state import LOG_FILE, WEIGHTS_FILE, TrainingState, f
 
 _DISTINCT_TEXTS = 20_000  # of so many, copies included, a reduced model learns its teacher's answers
 _PATIENCE = 3  # epochs without a better one that end a training, or a quarter of all its epochs
-_STEEP = 0.05  # by which the held-out loss falls in the last epoch of a training that ended too early, relative
 _LONG_WAIT = 0.05  # share of the training time spent waiting for input that is worth a remark
 
 
@@ -290,7 +290,6 @@ class _EpochKeeper(keras.callbacks.Callback):
         self.input_wait = input_wait
         self.epoch, self.metrics = 0, {setup.task.metrics[0]: -math.inf}
         self.score: tuple[float, ...] = (-math.inf,)  # any epoch is better
-        self._latest, self._is_steep = math.inf, False  # loss or distance on the held-out rows
 
     def save_start(self) -> None:
         """Saves the weights as they are if they may turn out best and no better ones are there yet."""
@@ -305,7 +304,7 @@ class _EpochKeeper(keras.callbacks.Callback):
         setup = self.setup
         if setup.held_out is None:
             return TrainingOutcome(self.epoch, self.metrics)
-        if self._is_steep and self.epoch == self.epochs:
+        if still_improving(read_log(self.folder), self.epoch):
             say("  the last epoch was clearly better than the one before: more epochs may do better still")
         model, inference = self._evaluated()
         task = setup.task
@@ -363,7 +362,6 @@ class _EpochKeeper(keras.callbacks.Callback):
             with (self.folder / LOG_FILE).open("a", encoding="utf-8") as log:
                 log.write(json.dumps(row) + "\n")
         say(line)
-        self._is_steep, self._latest = -score[-1] < (1 - _STEEP) * self._latest < math.inf, -score[-1]
         if self.recipe.keep_last or score > self.score:
             self.epoch, self.metrics, self.score = epoch + 1, metrics, score
             if is_chief():

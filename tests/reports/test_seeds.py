@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.reports.seeds import format_seeds, summarize_seeds
+from powerbert_tf.reports.seeds import format_seeds, judge_seeds, summarize_seeds
 
 DENSE = {11: 0.83, 3: 0.87, 7: 0.79}
 REDUCED = {11: 0.81, 3: 0.88, 7: 0.76}
@@ -40,6 +40,30 @@ def test_mean_and_spread_of_each_metric():
         "runs": 3,
     }
     assert summary["dense"]["accuracy"]["mean"] == pytest.approx(np.mean(list(DENSE.values())) - 0.1)
+
+
+def test_the_verdict_is_on_means():
+    results = {
+        seed: {**a_result(seed, {"grouped": grouped}), "settings": {"target_speedup": 2.0}, "constant": 0.51}
+        for seed, grouped in ((3, 2.1), (7, 1.9), (11, 2.0))
+    }
+    speed, loss, worth = judge_seeds(results).lines
+    assert speed == "2.00 times faster than the fine-tuned model (asked 2x)"
+    # Of +0.01, -0.03 and -0.02: mean -0.01333, deviation 0.02082; Student's t with 2 degrees of freedom is 4.3027.
+    half = 4.3027 * 2.0817 / np.sqrt(3)
+    assert loss == (f"1.3 points of f1 lost (0.8300 → 0.8167), 95% interval {1.3333 - half:.1f} to {1.3333 + half:.1f}")
+    assert worth == "Worth having: faster, and the loss may be chance (3 seeds)."
+    assert format_seeds(summarize_seeds(results), "MRPC", [speed, loss, worth]).splitlines()[1:4] == [
+        speed,
+        loss,
+        worth,
+    ]
+
+
+def test_one_seed_has_its_own_verdict_and_unmeasured_ones_have_none():
+    one = {**a_result(3, {"grouped": 2.1}), "examples": 17}
+    assert judge_seeds({3: one}).lines[0] == "2.10 times faster than the fine-tuned model"
+    assert judge_seeds(three_seeds()) is None
 
 
 def test_differences_are_paired_by_seed():

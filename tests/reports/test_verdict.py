@@ -53,7 +53,17 @@ def test_a_target_that_is_met():
         ({"grouped": 1.02}, 2, "Not worth having: it is no faster on the same batches grouped by length."),
         ({"commonest": {"dense": 1.0, "reduced": 1.0}}, 2, "Not worth having: the fine-tuned model gives one answer"),
         ({"commonest": {"dense": 0.5, "reduced": 1.0}}, 2, "Not worth having: it gives one answer to everything"),
-        ({"after": 0.51}, 2, "Not worth having: one answer to everything reaches 0.5100, too"),
+        ({"after": 0.51}, 2, "Not worth having: it is no better than chance: accuracy 0.5100, where one answer to ev"),
+        # A tenth of the way from 0.51 to 1 is 0.559.
+        ({"after": 0.5589}, 2, "Not worth having: it is barely better than chance: accuracy 0.5589, where one answer"),
+        ({"after": 0.5591, "interval": None}, 2, "Worth having: if 30.9 points are a fair price"),
+        (
+            {"before": 0.5589, "after": 0.62},
+            2,
+            "Not worth having: the fine-tuned model is barely better than chance: accuracy 0.5589, where one answer to "
+            "everything has 0.5100; train it longer (--epochs), at another --learning_rate, or look at the labels.",
+        ),
+        ({"before": 0.08, "after": 0.07, "constant": 0.0}, 2, "the fine-tuned model is barely better than chance"),
     ],
 )
 def test_what_is_said(changes, line, expected):

@@ -15,6 +15,7 @@ from powerbert_tf.elimination.reduction import Reduction
 from powerbert_tf.elimination.retention import configuration_from_masses
 from powerbert_tf.runs import pipeline
 from powerbert_tf.runs.preparation import prepare
+from powerbert_tf.runs.stages.search import drop_searched_weights, restore_searched_weights
 
 PAPER = {"search_method": "paper", "learning_rate_soft_extract": 0.05, "lambda_": 0.1}
 
@@ -393,7 +394,17 @@ def test_a_search_narrows_encoders_and_its_weights_go_through_all_stages(setting
     folder = finetuned
     pipeline.run(settings_for(search_method="calibrate", target_speedup=1.7, search_over=""), "evaluate")
     search, retrained, evaluated = (result(folder, stage) for stage in ("search", "retrain", "evaluate"))
-    assert (folder / "search" / "model.weights.h5").exists()
+    weights = folder / "search" / "model.weights.h5"
+    assert weights.exists()
+    # A finished run keeps no weights that can be made again, and makes them where they are needed again.
+    run = prepare(settings_for(search_method="calibrate", target_speedup=1.7, search_over=""), folder)
+    before = run.searched_model().get_weights()
+    drop_searched_weights(run)
+    assert not weights.exists()
+    assert run.folder.result("search") == search
+    restore_searched_weights(run)
+    for one, again in zip(before, run.searched_model().get_weights(), strict=True):
+        np.testing.assert_allclose(again, one, atol=1e-5)
     assert search["predicted_speedup"] == pytest.approx(1.7, rel=0.1)
     widths = {name for name in ("neurons", "heads") if name in search}
     assert widths

@@ -50,14 +50,19 @@ def test_a_damaged_state_is_named_and_the_one_before_it_taken(states, capsys, da
     assert names(states) == ["2", "3"]
 
 
-def test_a_state_that_cannot_be_written_leaves_those_before_it(states):
+def test_there_are_never_more_than_two(states):
+    states.save(lambda folder: (folder / "a.txt").write_text(" ".join(names(states))))
+    assert (states.newest() / "a.txt").read_text() == ".new 3"
+
+
+def test_a_state_that_cannot_be_written_leaves_the_one_before_it(states):
     def full(folder):
         (folder / "a.txt").write_text("half of")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(OSError, match="No space left"):
         states.save(full)
-    assert names(states) == ["2", "3"]
+    assert names(states) == ["3"]
 
 
 def test_what_a_killed_process_left_is_no_state(states):

@@ -92,8 +92,8 @@ def _certainty(tasks: Mapping[str, Task], labels: np.ndarray, logits: Mapping[st
 
     Returns:
         `interval`: of the main metric's difference, reduced minus dense; `commonest`: share of each model's most
-        frequent answer; `constant`: the best value of the metric that one answer to everything reaches, of a
-        classification.
+        frequent answer; `constant`: the best value of the metric that one answer to everything reaches; 0
+        of a correlation.
     """
     answers = {name: predictions_from_logits(tasks[name], values) for name, values in logits.items()}
     pair = tasks["dense"], tasks["reduced"]
@@ -101,7 +101,7 @@ def _certainty(tasks: Mapping[str, Task], labels: np.ndarray, logits: Mapping[st
     return {
         "interval": [-high, -low],
         "commonest": {name: commonest_share(values) for name, values in answers.items()},
-        **({} if pair[0].kind is NUMBER else {"constant": float(best_constant(pair[0].metrics[0], labels, pair[0]))}),
+        "constant": 0.0 if pair[0].kind is NUMBER else float(best_constant(pair[0].metrics[0], labels, pair[0])),
     }
 
 

@@ -5,11 +5,14 @@ from typing import Any
 
 from powerbert_tf.common.reporting import say
 from powerbert_tf.runs.run import Run
+from powerbert_tf.runs.stages.search import restore_searched_weights
+from powerbert_tf.training.distribution.processes import by_chief
 from powerbert_tf.training.train import retrain_model
 
 
 def retrain(run: Run, folder: Path) -> dict[str, Any]:
     """Trains the model of the search, or of `--retention_configuration` and its like; returns `result.json`."""
+    by_chief(lambda: restore_searched_weights(run))
     model = run.searched_model()
     result = retrain_model(model, run.dense_model(), run.training_setup(), folder, "retrain")
     return {**result, **run.fitted(model), **run.reduction().to_json(), **_promised(run, result)}

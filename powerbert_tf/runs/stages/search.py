@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 
 from powerbert_tf.common.errors import NoGainError
+from powerbert_tf.common.files import replacing
 from powerbert_tf.common.reporting import reporting, say
 from powerbert_tf.data.metrics import format_metrics
 from powerbert_tf.elimination.reduction import WIDTHS, Reduction, format_widths
@@ -145,6 +146,28 @@ def make_calibration(run: Run, model: BertClassifier, rebuilds: bool = True) -> 
     )
 
 
+def drop_searched_weights(run: Run) -> None:
+    """Removes the weights that `calibrate` rebuilt, once re-training has used them: they can be made again."""
+    weights = run.folder.weights("search")
+    if _can_rebuild(run) and run.folder.result("retrain") and weights.exists():
+        weights.unlink()
+        say("  search: its weights were needed for re-training only, and are removed")
+
+
+def restore_searched_weights(run: Run) -> None:
+    """Makes these weights again, if they were removed."""
+    weights = run.folder.weights("search")
+    if not _can_rebuild(run) or weights.exists() or not (reduction := run.reduction()).is_narrowed:
+        return
+    reduced = make_calibration(run, run.dense_model()).narrowed(reduction, run.rebuilding_batches())
+    with replacing(weights, suffix=".weights.h5") as partial:
+        reduced.save_weights(partial)
+
+
+def _can_rebuild(run: Run) -> bool:
+    return run.settings.search.searches and run.settings.search.search_method == "calibrate"
+
+
 def in_order(run: Run, model: BertClassifier) -> BertClassifier:
     """The model with its neurons and heads in the order of their importance, if they may leave; else itself."""
     if not any(name in run.settings.search.dimensions for name in WIDTHS):
@@ -228,11 +251,10 @@ def describe_search(
     reduction = reduced.reduction
     predicted = run.costs.speedup(reduction)
     padded = None if measured is None else run.speed_test.speedup_over_padded(dense, reduced)
-    of_measured = "" if measured is None else f", measured {measured:.2f}x, {padded:.2f}x against padded to N"
     say(f"  keeps {format_configuration(reduction.rows)} of each example's length")
     for name, widths in reduction.widths.items():
         say(f"  keeps {format_widths(widths)} {name}")
-    say(f"  predicted {predicted:.2f}x{of_measured}; {format_metrics(metrics)} before re-training")
+    say(f"  {format_metrics(metrics)} before re-training")
     if measured is not None and (remark := remark_on_prediction(predicted, measured)):
         say(f"  {remark}")
     return {
