@@ -15,6 +15,7 @@ from powerbert_tf.models.classifier import BertClassifier
 
 _BATCHES = 8  # to measure on, spread over all lengths
 _EXAMPLES = 48  # at least
+_ALONE = 16  # examples that are timed one by one
 _REPEATS = 5
 
 # Ways of running the dense model: `padding` of `latency_batches`, and its name in results.
@@ -36,12 +37,20 @@ class SpeedTest:
     batch_size: int
     inference: InferenceSettings
 
-    def milliseconds(self, models: Mapping[str, BertClassifier], padding: str = "grouped") -> dict[str, float]:
-        """Mean milliseconds per batch of each model; the models take turns. For `padding` see `latency_batches`."""
+    def milliseconds(
+        self, models: Mapping[str, BertClassifier], padding: str = "grouped", most: int = 0
+    ) -> dict[str, float]:
+        """Mean milliseconds per batch of each model; the models take turns.
+
+        Args:
+            models: By their names.
+            padding: See `latency_batches`.
+            most: Number of batches, at most; 0 for enough.
+        """
         inference = self.inference
         length_buckets = inference.length_buckets if inference.jit_compile else None
         # Padded to N, all batches have one shape.
-        max_batches = 1 if padding == "max" else max(_BATCHES, _EXAMPLES // self.batch_size)
+        max_batches = most or (1 if padding == "max" else max(_BATCHES, _EXAMPLES // self.batch_size))
         batches = latency_batches(self.encoded, self.batch_size, padding, max_batches, length_buckets)
         times = measure_latency(models, batches, repeats=_REPEATS, jit_compile=inference.jit_compile)
         return {name: float(np.mean(milliseconds)) for name, milliseconds in times.items()}
@@ -66,9 +75,10 @@ class SpeedTest:
         Returns:
             `grouped` (both on length-grouped batches, taking turns), `batch` and `padded` (the dense model padded to
             the longest of an unsorted batch, and to N; the reduced one grouped); `milliseconds` per batch of each;
-            `batch_size` and `device`.
+            `alone`, milliseconds of each for one example at a time; `batch_size` and `device`.
         """
         grouped, times = self.speedup(dense, reduced)
+        one_by_one = dataclasses.replace(self, batch_size=1)
         baselines = self.baselines(dense)
         return {
             "grouped": grouped,
@@ -79,6 +89,7 @@ class SpeedTest:
                 f"dense, {GROUPED}": times["dense"],
                 f"reduced, {GROUPED}": times["reduced"],
             },
+            "alone": one_by_one.milliseconds({"dense": dense, "reduced": reduced}, most=_ALONE),
             "batch_size": self.batch_size,
             "device": device_name(self.inference.jit_compile),
         }

@@ -177,11 +177,17 @@ def draw_points(points: Sequence[Sequence[float]]) -> Figure:
 
 
 @_styled
-def draw_bars(names: Sequence[str], values: Sequence[float], unit: str) -> Figure:
-    """Bars from top to bottom, with their names, values, and how many times less than the first each is."""
+def draw_bars(names: Sequence[str], values: Sequence[float], unit: str, reduced: Sequence[bool] = ()) -> Figure:
+    """Bars from top to bottom, with their names, values, and how many times less than the first each is.
+
+    Those of the reduced model, where `reduced` is true, have a colour and a pattern of their own.
+    """
     figure, axes = _figure(0.5 + 0.66 * len(values))
     places = range(len(values))
-    axes.barh(places, values, color=SERIES[0], height=0.36)
+    bars = axes.barh(places, values, color=SERIES[0], height=0.36)
+    for bar, is_reduced in zip(bars, reduced, strict=False):
+        if is_reduced:
+            bar.set(facecolor=SERIES[1], hatch="////", edgecolor=SERIES[1], fill=True)
     for place, name, value in zip(places, names, values, strict=True):
         axes.annotate(name, (0, place - 0.2), (1, 2), textcoords="offset points", va="bottom", fontsize=10.5)
         times = "" if place == 0 else f" ({values[0] / value:.2f}x less)"

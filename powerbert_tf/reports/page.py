@@ -46,7 +46,29 @@ class Plot:
     caption: str
 
 
-Block = str | Table | Plot  # a text is a paragraph
+@dataclasses.dataclass(frozen=True)
+class Hero:
+    """The result, to read first.
+
+    Attributes:
+        figures: Large numbers, each with what it says.
+        sentence: The verdict.
+        is_good: Whether it is a good one; None if that is unknown.
+    """
+
+    figures: Sequence[tuple[str, str]]
+    sentence: str
+    is_good: bool | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Caution:
+    """What a reader must know before believing the numbers."""
+
+    text: str
+
+
+Block = str | Table | Plot | Hero | Caution  # a text is a paragraph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +116,10 @@ def _section(section: Section) -> str:
 def _html(block: Block) -> str:
     if isinstance(block, str):
         return f"<p>{escape(block)}</p>"
+    if isinstance(block, Hero):
+        return _hero(block)
+    if isinstance(block, Caution):
+        return f'<p class="warning"><strong>Mind:</strong> {escape(block.text)}</p>'
     # The keyboard must reach whatever scrolls.
     scrolled = f' tabindex="0" role="group" aria-label="{escape(block.caption)}"'
     if isinstance(block, Table):
@@ -104,6 +130,14 @@ def _html(block: Block) -> str:
         f'<figure class="{kind}"><div class="scroll"{scrolled if kind == "wide" else ""}>{svg}</div>'
         f"<figcaption>{escape(block.caption)}.</figcaption></figure>"
     )
+
+
+def _hero(hero: Hero) -> str:
+    kind = {True: " good", False: " bad", None: ""}[hero.is_good]
+    figures = "\n".join(
+        f"<li><strong>{escape(value)}</strong> <span>{escape(text)}</span></li>" for value, text in hero.figures
+    )
+    return f'<div class="hero{kind}"><p>{escape(hero.sentence)}</p>\n<ul>\n{figures}\n</ul></div>'
 
 
 def _table(table: Table) -> str:
@@ -126,6 +160,11 @@ def _table(table: Table) -> str:
 def _markdown(block: Block, figures: str) -> str:
     if isinstance(block, str):
         return _plain(block)
+    if isinstance(block, Hero):
+        figures = [f"- **{_plain(value)}** {_plain(text)}" for value, text in block.figures]
+        return "\n".join([f"**{_plain(block.sentence)}**", "", *figures])
+    if isinstance(block, Caution):
+        return f"> **Mind:** {_plain(block.text)}"
     if isinstance(block, Plot):
         return f"![{_plain(block.caption)}]({figures}/{block.name}.svg)"
     header, *rows = [[_plain(text).replace("|", "\\|") for text in row] for row in (block.header, *block.rows)]

@@ -20,7 +20,7 @@ from powerbert_tf.reports.figures import (
     draw_points,
     draw_reliability,
 )
-from powerbert_tf.reports.page import Block, Plot, Section, Table
+from powerbert_tf.reports.page import Block, Caution, Hero, Plot, Section, Table
 from powerbert_tf.reports.pareto import (
     MAX_LOSS,
     Baseline,
@@ -78,10 +78,11 @@ def headline(content: Mapping[str, Any]) -> str:
 
 
 def summary_section(content: Mapping[str, Any]) -> Iterator[Block]:
-    """The report in a sentence, and its figures as a table."""
-    yield from content.get("verdict") or (headline(content),)
+    """The verdict with its numbers, what to mind, and the facts of the run as a table."""
+    yield _hero(content)
     if content["data"]["source"] == "sample":
-        yield "The data is the generated sample: these figures say nothing about the task."
+        yield Caution("The data is the generated sample: these figures say nothing about the task.")
+    yield from map(Caution, content.get("cautions", ()))
     speedup, configuration = content["speedup"], content["retention_configuration"]
     kind = "shares of each example's length" if is_fractional(configuration) else "word-vectors at most"
     facts = [
@@ -96,6 +97,23 @@ def summary_section(content: Mapping[str, Any]) -> Iterator[Block]:
     if content["seeds"] is None:
         facts.append(("seeds", f"{content['settings']['seed']} only: spread unknown"))
     yield Table(("", "this run"), facts, "The run", numbers=False)
+
+
+def _hero(content: Mapping[str, Any]) -> Hero:
+    """The verdict; reports of earlier versions have none."""
+    speedup, main = content["speedup"], content["metrics"][0]
+    speed, loss, sentence = content.get("verdict") or (
+        "times faster than the fine-tuned model",
+        f"dev {main['name']}: {main['dense']:.4f} → {main['reduced']:.4f}",
+        headline(content),
+    )
+    figures = [
+        (f"{speedup['grouped']:.2f}x", speed),
+        (f"{100 * (main['reduced'] - main['dense']):+.1f}", loss),
+    ]
+    if alone := speedup.get("alone"):
+        figures.append((f"{alone['reduced']:.1f} ms", f"for one example at a time; {alone['dense']:.1f} ms fine-tuned"))
+    return Hero(figures, sentence, content.get("is_worth"))
 
 
 def _widths(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -121,6 +139,13 @@ def _metrics(content: Mapping[str, Any]) -> Iterator[Block]:
     ]
     header = ("metric", "fine-tuned", "before re-training", "reduced", "difference")
     yield Table(header, rows, "Dev metrics of both models")
+    if content.get("test"):
+        dense, reduced = content["test"].values()
+        both = [
+            (f"test {name}", f"{value:.4f}", f"{reduced[name]:.4f}", f"{reduced[name] - value:+.4f}")
+            for name, value in dense.items()
+        ]
+        yield Table(("metric", "fine-tuned", "reduced", "difference"), both, "The same on the test split")
     for split, models in content["further"].items():
         both = [(name, f"{value:.4f}", f"{models['reduced'][name]:.4f}") for name, value in models["dense"].items()]
         yield Table((split, "fine-tuned", "reduced"), both, f"Metrics on {split}")
@@ -178,9 +203,14 @@ def _speed(content: Mapping[str, Any]) -> Iterator[Block]:
     )
     yield Plot(
         "milliseconds",
-        draw_bars(names, values, "milliseconds per batch"),
+        draw_bars(names, values, "milliseconds per batch", [name.startswith("reduced") for name in names]),
         f"Milliseconds per batch: {'; '.join(f'{a} {b:.1f}' for a, b in zip(names, values, strict=True))}",
     )
+    if alone := speedup.get("alone"):
+        yield (
+            f"One example at a time, the fine-tuned model takes {alone['dense']:.1f} ms and the reduced one "
+            f"{alone['reduced']:.1f} ms: {alone['dense'] / alone['reduced']:.2f} times faster."
+        )
     yield (
         "The same steps counted, in multiply-adds of the encoders for a mean dev example. Each step saves part of what "
         "the steps before it left; exact steps change no answer."
@@ -200,7 +230,7 @@ def _speed(content: Mapping[str, Any]) -> Iterator[Block]:
     names, values = [one["name"] for one in steps], [one["multiply_adds"] / 1e6 for one in steps]
     yield Plot(
         "multiply_adds",
-        draw_bars(names, values, "million multiply-adds, mean example"),
+        draw_bars(names, values, "million multiply-adds, mean example", [one is steps[-1] for one in steps]),
         "Million multiply-adds of a mean example after each step of the table above",
     )
 
@@ -222,10 +252,9 @@ def _search(content: Mapping[str, Any]) -> Iterator[Block]:
         return
     yield SEARCH_METHODS[found["search_method"]].description
     if found.get("predicted_speedup"):
-        measured, target = found.get("measured_speedup"), found.get("target_speedup")
+        target, measured = found.get("target_speedup"), content["speedup"]["grouped"]
         asked = "as fast as the allowed loss permits" if target is None else f"{target:g}x"
-        seen = "" if measured is None else f", measured {measured:.2f}x"
-        yield f"Asked for: {asked}. Predicted {found['predicted_speedup']:.2f}x{seen}, before re-training."
+        yield f"Asked for: {asked}. Predicted {found['predicted_speedup']:.2f}x, measured {measured:.2f}x."
     if "profile" in found:
         profile = found["profile"]
         yield Plot(
@@ -381,20 +410,16 @@ def _training(content: Mapping[str, Any]) -> Iterator[Block]:
 
 def _data(content: Mapping[str, Any]) -> Iterator[Block]:
     data = content["data"]
-    quantiles = [name for name in data["splits"]["dev"] if name.endswith("%")]
+    splits = data["splits"]
+    quantiles = [name for name in splits["dev"] if name.endswith("%")]
     rows = [
-        (
-            name,
-            f"{split['examples']:,}",
-            f"{split['mean']:.1f}",
-            *(f"{split[quantile]:.0f}" for quantile in quantiles),
-            str(split["longest"]),
-            f"{split['full']:.1%}",
-        )
-        for name, split in data["splits"].items()
+        ("examples", *(f"{split['examples']:,}" for split in splits.values())),
+        ("mean length", *(f"{split['mean']:.1f}" for split in splits.values())),
+        *((f"{name} have at most", *(f"{split[name]:.0f}" for split in splits.values())) for name in quantiles),
+        ("longest", *(str(split["longest"]) for split in splits.values())),
+        ("fill N", *(f"{split['full']:.1%}" for split in splits.values())),
     ]
-    header = ("split", "examples", "mean length", *(f"{name} have at most" for name in quantiles), "longest", "fill N")
-    yield Table(header, rows, f"Lengths in tokens; N = {data['max_seq_length']}, source: {data['source']}")
+    yield Table(("", *splits), rows, f"Lengths in tokens; N = {data['max_seq_length']}, source: {data['source']}")
     yield Plot("lengths", draw_lengths(data["edges"], data["histogram"]), "Share of examples by number of tokens")
     yield Table(
         ("batches", "share of padding"),

@@ -57,10 +57,19 @@ def format_summary(task: str, source: str, max_seq_length: int, evaluated: Mappi
         costs.to_string(index=False, float_format="{:.2f}".format),
         speeds.to_string(index=False, float_format="{:.2f}".format),
         f"reduced, grouped by length: {milliseconds['reduced, grouped by length']:.1f} ms; predicted against "
-        f"fine-tuned,\ngrouped by length: {speedup['predicted']:.2f}x",
+        f"fine-tuned,\ngrouped by length: {speedup['predicted']:.2f}x{_alone(speedup)}",
     ]
     note = "\nOn the generated sample: these figures say nothing about the task." if source == "sample" else ""
     return "\n\n".join(parts) + note
+
+
+def _alone(speedup: Mapping[str, Any]) -> str:
+    """What one example at a time takes, as a further line; empty for results of earlier versions."""
+    alone = speedup.get("alone")
+    if not alone:
+        return ""
+    dense, reduced = alone["dense"], alone["reduced"]
+    return f"\none example at a time: {dense:.1f} ms fine-tuned, {reduced:.1f} ms reduced, {dense / reduced:.2f}x"
 
 
 def _format_rounding(rounding: dict[str, Any]) -> str:

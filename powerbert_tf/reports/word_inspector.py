@@ -37,6 +37,7 @@ class Explanation:
         dense: Answer of the model that eliminates nothing: probabilities `[C]`, or the number of a regression `[1]`.
         reduced: Answer of the model that eliminates.
         label: The right answer, the index of a class, those of labels, or a number; None if unknown.
+        texts: The one or two texts as they were given; empty if unknown.
     """
 
     number: int
@@ -47,6 +48,7 @@ class Explanation:
     dense: np.ndarray
     reduced: np.ndarray
     label: float | list[int] | None
+    texts: tuple[str, ...] = ()
 
 
 def explain_batches(
@@ -58,6 +60,7 @@ def explain_batches(
     kind: Kind = CLASSES,
     labels: np.ndarray | None = None,
     temperatures: tuple[float, float] = (1.0, 1.0),
+    texts: Sequence[Sequence[str]] = (),
 ) -> Iterator[Explanation]:
     """Runs both models on examples.
 
@@ -70,6 +73,7 @@ def explain_batches(
         kind: What the logits mean.
         labels: Right answers by number, or None.
         temperatures: What the logits of the dense and of the reduced model are divided by.
+        texts: Columns of the texts as they were given, by number; empty if unknown.
 
     Yields:
         One explanation per example, in the order of the batches.
@@ -91,6 +95,7 @@ def explain_batches(
                 dense=full[row],
                 reduced=less[row],
                 label=None if labels is None else _right(kind, labels[number]),
+                texts=tuple(str(column[number]) for column in texts),
             )
             position += 1
 
@@ -163,7 +168,8 @@ def explanation_text(one: Explanation, classes: Sequence[str] = (), thresholds: 
         answers += f", right {_listed(classes[at] for at in one.label)}"
     elif one.label is not None:
         answers += f", right {classes[int(one.label)] if classes else f'{one.label:.3f}'}"
-    lines = [answers, line("input", one.tokens)]
+    given = [f"{'text':>{len(f'encoder {len(one.scores)}')}}  {' '.join(text.split())}" for text in one.texts]
+    lines = [answers, *given, line("input", one.tokens)]
     for encoder in range(len(one.scores) - 1):
         shown = [
             token if outlives > encoder else "·" * len(token)
@@ -209,6 +215,7 @@ def _example(one: Explanation) -> dict[str, Any]:
     smallest, largest = (of_all(scores, axis=-1, initial=0.0) for of_all in (np.nanmin, np.nanmax))
     return {
         "number": one.number,
+        "texts": list(one.texts),
         "words": [[token, int(begins)] for token, begins in zip(one.tokens, one.begins_word, strict=True)],
         "outlives": one.outlives.tolist(),
         "scores": [

@@ -116,6 +116,7 @@ RESULT_SCHEMAS: Mapping[str, Any] = MappingProxyType(
             "speedup": {
                 **dict.fromkeys(("grouped", "batch", "padded", "predicted"), _NUMBER),
                 "milliseconds": dict.fromkeys(_MEASURED, _NUMBER),
+                "alone?": dict.fromkeys(("dense", "reduced"), _POSITIVE),
                 "batch_size": _COUNT,
                 "device": _TEXT,
             },

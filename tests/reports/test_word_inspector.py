@@ -114,6 +114,30 @@ def test_text_shows_dots_in_place_of_eliminated_tokens():
     ]
 
 
+def test_the_original_text_stands_beside_its_pieces():
+    one = example(texts=("Unbelievable  FILM", "really?"))
+    assert explanation_text(one, ["bad", "good"]).splitlines()[1:4] == [
+        "     text  Unbelievable FILM",
+        "     text  really?",
+        "    input  [CLS] unbelievable film [SEP]",
+    ]
+    data = data_of(inspector_page([one, example()], "A title", []))
+    assert [shown["texts"] for shown in data["examples"]] == [["Unbelievable  FILM", "really?"], []]
+
+
+def test_texts_belong_to_examples_by_their_number():
+    dense = BertClassifier(BertConfig(**CONFIG), 7, N)
+    batch = random_inputs(CONFIG, batch=3, length=19)
+    texts = [["a", "b", "c"], ["d", "e", "f"]]
+    spelled = [(word, True) for word in vocabulary(97)]
+    found = explain_batches(dense, dense, [batch], [2, 0, 1], spelled, texts=texts, temperatures=(3.0, 0.5))
+    logits = ops.convert_to_numpy(dense(batch))
+    for row, one in enumerate(found):
+        assert one.texts == tuple(column[one.number] for column in texts)
+        np.testing.assert_allclose(one.dense, special.softmax(logits[row] / 3.0), atol=1e-6)
+        np.testing.assert_allclose(one.reduced, special.softmax(logits[row] / 0.5), atol=1e-6)
+
+
 def test_statistics_are_shares_of_a_tokens_occurrences():
     pieces = ["[CLS]", "a", "b", "a"]
     one = example(tokens=pieces, begins_word=[True] * 4, outlives=np.array([3, 0, 2, 1]), scores=np.zeros((3, 4)))
@@ -184,6 +208,25 @@ def test_a_thousand_long_examples_fit_into_a_page_of_5_mb():
         for _ in range(1000)
     ]
     assert len(inspector_page(many, "A title", []).encode()) < 5e6
+
+
+@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver on this machine")
+def test_right_and_wrong_answers_have_a_sign_and_a_colour(tmp_path):
+    from selenium.webdriver.common.by import By
+
+    path = tmp_path / "index.html"
+    texts = ("Unbelievable  FILM",)
+    path.write_text(inspector_page([example(texts=texts)], "A title", [], ["bad", "good"]), encoding="utf-8")
+    with open_page(path, width=390) as browser:
+        said = browser.find_element(By.CSS_SELECTOR, "#detail p").text
+        assert re.sub(r"\s+", " ", said) == "dense says ✓ right: good, reduced ✗ wrong: bad; the right answer is good"
+        assert browser.find_element(By.CSS_SELECTOR, "#detail blockquote").text == texts[0]
+        colors = [
+            browser.find_element(By.CSS_SELECTOR, f"#detail p .{kind}").value_of_css_property("color")
+            for kind in ("right", "wrong")
+        ]
+        assert len(set(colors)) == 2
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
 
 
 @pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver on this machine")

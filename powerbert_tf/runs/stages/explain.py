@@ -1,6 +1,6 @@
 """The explain stage: a page, or text, that shows which tokens the reduced model eliminates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def explain(run: Run, folder: Path) -> dict[str, Any]:
     Raises:
         InputError: A line of `--explain_text` does not hold one text, or one pair.
     """
-    texts = _given_texts(run) if run.settings.reports.explain_text else _dev_examples(run)
+    texts, columns = _given_texts(run) if run.settings.reports.explain_text else _dev_examples(run)
     dense, reduced = run.dense_model(), run.reduced_model()
     tasks = {"dense": run.task_of("finetune"), "reduced": run.task_of("retrain")}
     is_multi_label = run.task.kind is LABELS
@@ -53,6 +53,7 @@ def explain(run: Run, folder: Path) -> dict[str, Any]:
             run.task.kind,
             texts.labels,
             (tasks["dense"].temperature, tasks["reduced"].temperature),
+            columns,
         ),
         key=lambda one: one.number,
     )
@@ -72,18 +73,18 @@ def explain(run: Run, folder: Path) -> dict[str, Any]:
     return {"examples": len(explanations), "file": file, "disagreements": _disagreements(explanations, tasks)}
 
 
-def _given_texts(run: Run) -> EncodedSplit:
+def _given_texts(run: Run) -> tuple[EncodedSplit, Sequence[Sequence[str]]]:
     texts = texts_of_lines("explain_text", run.settings.reports.explain_text, run.task.is_pair)
-    return encode_split(
-        Split(texts=texts, labels=None, indices=None), run.tokenizer, run.settings.inputs.max_seq_length
-    )
+    split = Split(texts=texts, labels=None, indices=None)
+    return encode_split(split, run.tokenizer, run.settings.inputs.max_seq_length), texts
 
 
-def _dev_examples(run: Run) -> EncodedSplit:
-    """Dev examples, spread over the split if it has more than `--explain_examples`."""
-    dev = run.split("dev")
+def _dev_examples(run: Run) -> tuple[EncodedSplit, Sequence[Sequence[str]]]:
+    """Dev examples and their texts, spread over the split if it has more than `--explain_examples`."""
+    dev, texts = run.split("dev"), run.dataset.splits["dev"].texts
     count = min(len(dev), run.settings.reports.explain_examples)
-    return dev.take(np.linspace(0, len(dev) - 1, count).round().astype(int)) if count < len(dev) else dev
+    rows = np.linspace(0, len(dev) - 1, count).round().astype(int)
+    return dev.take(rows) if count < len(dev) else dev, [[column[row] for row in rows] for column in texts]
 
 
 def _facts(run: Run, reduced: BertClassifier) -> list[str]:

@@ -18,15 +18,17 @@ from powerbert_tf.data.metrics import METRICS, compare_answers, predictions_from
 from powerbert_tf.data.reliability import reliability
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.operations import saving_steps
+from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.reports.figures import svg_text
 from powerbert_tf.reports.page import Plot, report_markdown, report_page
 from powerbert_tf.reports.sections import headline, report_sections
 from powerbert_tf.reports.tensorboard import write_tensorboard
 from powerbert_tf.reports.verdict import judge
+from powerbert_tf.runs.cautions import find_cautions
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import TRAINING_STAGES
-from powerbert_tf.training.evaluation import predict_logits
-from powerbert_tf.training.state import LOG_FILE
+from powerbert_tf.training.epoch_log import read_log
+from powerbert_tf.training.evaluation import evaluate_model, predict_logits
 
 _PAGE, _MARKDOWN, _CONTENT, _FIGURES, _LOGS = "index.html", "report.md", "report.json", "figures", "tensorboard"
 _QUANTILES = (0.5, 0.95, 0.99)
@@ -99,14 +101,17 @@ def _gather(run: Run) -> dict[str, Any]:
     before = (run.folder.result("retrain") or {}).get("metrics_before", {})
     answers = _compare_numbers if run.task.kind is NUMBER else _compare_classes
     tasks = {"dense": run.task_of("finetune"), "reduced": run.task_of("retrain")}
+    verdict = judge(evaluated)
     return {
-        "verdict": list(judge(evaluated).lines),
+        "verdict": list(verdict.lines),
+        "is_worth": verdict.is_worth,
+        "cautions": find_cautions(run, evaluated),
         "task": run.task.name,
         "classes": list(run.task.classes),
         "checkpoint": run.checkpoint.name,
         "settings": run.resolved(),
         "data": _data(run, dev),
-        "curves": {stage: rows for stage in TRAINING_STAGES if (rows := _read_log(run.folder.stage(stage)))},
+        "curves": {stage: rows for stage in TRAINING_STAGES if (rows := read_log(run.folder.stage(stage)))},
         "kept_epochs": {stage: (run.folder.result(stage) or {}).get("epoch") for stage in ("finetune", "retrain")},
         "search": search and {name: value for name, value in search.items() if name != "settings"},
         **reduction.to_json(),
@@ -116,6 +121,7 @@ def _gather(run: Run) -> dict[str, Any]:
             {"name": name, "dense": dense, "before": before.get(name), "reduced": evaluated["reduced"]["metrics"][name]}
             for name, dense in evaluated["dense"]["metrics"].items()
         ],
+        "test": _test_metrics(run, models, tasks),
         "further": evaluated.get("further", {}),
         "per_class": evaluated.get("per_class", {}),
         "kept": evaluated["multiply_adds"]["kept"],
@@ -129,13 +135,15 @@ def _gather(run: Run) -> dict[str, Any]:
     }
 
 
-def _read_log(folder: Path) -> list[dict[str, Any]]:
-    """The epochs in the log of a training stage; none without a log."""
-    path = folder / LOG_FILE
-    if not path.is_file():
-        return []
-    # In earlier versions, epochs were chosen on dev.
-    return [{"split": "dev", **json.loads(line)} for line in path.read_text(encoding="utf-8").splitlines()]
+def _test_metrics(
+    run: Run, models: Mapping[str, BertClassifier], tasks: Mapping[str, Task]
+) -> dict[str, dict[str, float]] | None:
+    """Metrics of both models on the test split; None where it has no labels."""
+    split = run.dataset.splits.get("test")
+    if split is None or split.labels is None:
+        return None
+    test = run.split("test")
+    return {name: evaluate_model(model, tasks[name], test, run.settings.inference) for name, model in models.items()}
 
 
 def _data(run: Run, dev: EncodedSplit) -> dict[str, Any]:
