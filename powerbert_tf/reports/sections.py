@@ -107,9 +107,10 @@ def _hero(content: Mapping[str, Any]) -> Hero:
         f"dev {main['name']}: {main['dense']:.4f} → {main['reduced']:.4f}",
         headline(content),
     )
+    points = 100 * (main["reduced"] - main["dense"])
     figures = [
-        (f"{speedup['grouped']:.2f}x", speed),
-        (f"{100 * (main['reduced'] - main['dense']):+.1f}", loss),
+        (f"{speedup['grouped']:.2f}x", speed.removeprefix(f"{speedup['grouped']:.2f} ")),
+        (f"{points:+.1f}", loss.removeprefix(f"{abs(points):.1f} ")),
     ]
     if alone := speedup.get("alone"):
         figures.append((f"{alone['reduced']:.1f} ms", f"for one example at a time; {alone['dense']:.1f} ms fine-tuned"))
