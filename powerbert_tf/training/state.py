@@ -241,7 +241,11 @@ class TrainingState(keras.callbacks.Callback):
                         f"{self.title}: {variable.path} is no longer finite after step {self.step}; {self.last_saved}; "
                         "lower --learning_rate or set --clipnorm=1."
                     )
-                with archive.open(f"{number}.npy", "w", force_zip64=True) as file:
+                entry = zipfile.ZipInfo(f"{number}.npy")
+                # Moments of words that no text has are zeros, which take no room when they are compressed.
+                if np.count_nonzero(array) < array.size / 2:
+                    entry.compress_type = zipfile.ZIP_DEFLATED
+                with archive.open(entry, "w", force_zip64=True) as file:
                     np.lib.format.write_array(file, array, allow_pickle=False)
 
     def _variables(self) -> list[keras.Variable]:
