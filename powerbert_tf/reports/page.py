@@ -161,8 +161,8 @@ def _markdown(block: Block, figures: str) -> str:
     if isinstance(block, str):
         return _plain(block)
     if isinstance(block, Hero):
-        figures = [f"- **{_plain(value)}** {_plain(text)}" for value, text in block.figures]
-        return "\n".join([f"**{_plain(block.sentence)}**", "", *figures])
+        lines = [f"- **{_plain(value)}** {_plain(text)}" for value, text in block.figures]
+        return "\n".join([f"**{_plain(block.sentence)}**", "", *lines])
     if isinstance(block, Caution):
         return f"> **Mind:** {_plain(block.text)}"
     if isinstance(block, Plot):

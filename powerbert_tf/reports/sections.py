@@ -142,11 +142,11 @@ def _metrics(content: Mapping[str, Any]) -> Iterator[Block]:
     yield Table(header, rows, "Dev metrics of both models")
     if content.get("test"):
         dense, reduced = content["test"].values()
-        both = [
+        on_test = [
             (f"test {name}", f"{value:.4f}", f"{reduced[name]:.4f}", f"{reduced[name] - value:+.4f}")
             for name, value in dense.items()
         ]
-        yield Table(("metric", "fine-tuned", "reduced", "difference"), both, "The same on the test split")
+        yield Table(("metric", "fine-tuned", "reduced", "difference"), on_test, "The same on the test split")
     for split, models in content["further"].items():
         both = [(name, f"{value:.4f}", f"{models['reduced'][name]:.4f}") for name, value in models["dense"].items()]
         yield Table((split, "fine-tuned", "reduced"), both, f"Metrics on {split}")

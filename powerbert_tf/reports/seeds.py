@@ -104,7 +104,8 @@ def judge_seeds(results: Mapping[int, Mapping[str, Any]]) -> Verdict | None:
     if all("constant" in run for run in runs):
         evaluated["constant"] = mean(lambda run: run["constant"])
     if all("commonest" in run for run in runs):  # a mean of 1 means one answer for everything in all of them
-        evaluated["commonest"] = {model: mean(lambda run, of=model: run["commonest"][of]) for model in _MODELS}
+        shares = pd.DataFrame([run["commonest"] for run in runs])
+        evaluated["commonest"] = shares.mean().to_dict()
     return judge(evaluated)
 
 
