@@ -110,8 +110,9 @@ def read_task_file(path: str | os.PathLike) -> TaskFile:
         raise InputError(f"{where}: thresholds are {thresholds!r}; expected a list of probabilities.")
     if thresholds and len(thresholds) != len(classes):
         raise InputError(f"{where}: {len(thresholds)} thresholds for {len(classes)} classes; expected one each.")
-    if not isinstance(temperature, float) or not 0 < temperature < math.inf:
-        raise InputError(f"{where}: temperature is {temperature!r}; expected a number above 0, such as 1.0.")
+    is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+    if not is_number or not 0 < temperature < math.inf:
+        raise InputError(f"{where}: temperature is {temperature!r}; expected a number above 0, such as 1.")
     fields = {key: field for key, field in {**DATA_FLAGS, **RUN_FLAGS}.items() if key != "task"}
     for key in sorted(content.keys() - fields.keys()):
         known = sorted({"name", "classes", "thresholds", "temperature", *fields})

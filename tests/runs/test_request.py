@@ -1,5 +1,6 @@
 """Flags and task.json: which goes first, what either may say, and that one travels with the model."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.runs.request import read_request
 from powerbert_tf.runs.settings import resolve_settings
-from powerbert_tf.runs.task_file import describe_task, read_task_file, repeat_task
+from powerbert_tf.runs.task_file import describe_task, described_task, read_task_file, repeat_task
 
 
 @pytest.fixture
@@ -67,6 +68,11 @@ def test_what_a_run_writes_can_be_run_again_and_what_is_exported_names_no_file(r
         "case": "uncased",
     }  # fmt: skip
     read_task_file(task_file(folder, **described))
+    # What an export says of a model's probabilities is read again by whoever answers with it.
+    scaled = describe_task(dataclasses.replace(own.task, temperature=1.7), settings.inputs, lower_case=True)
+    assert scaled == {**described, "temperature": 1.7}
+    assert described_task(read_task_file(task_file(folder, **scaled))).temperature == 1.7
+    assert described_task(read_task_file(task_file(folder, **described))).temperature == 1.0
 
 
 def test_a_glue_task_has_no_data_of_its_own():
@@ -94,6 +100,8 @@ def test_a_glue_task_has_no_data_of_its_own():
         ({"name": 3}, "name is 3; expected a text"),
         ({"train_file": "a\0"}, "expected a text without the character NUL"),
         ({"learning_rate": 10**400}, "expected a number"),
+        ({"temperature": 0}, "temperature is 0; expected a number above 0"),
+        ({"temperature": "1"}, "temperature is '1'; expected a number above 0"),
     ],
 )
 def test_keys_and_values_that_are_none(tmp_path, content, message):
