@@ -6,8 +6,6 @@ python -m powerbert_tf.serve_check runs/MRPC/saved_model/1 --seconds=60 --thread
 
 import argparse
 import concurrent.futures
-import glob
-import importlib.util
 import os
 import random
 import sys
@@ -22,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from powerbert_tf.export.expected_answers import IDS, ExpectedAnswers, check_answers, compare_answer
+from powerbert_tf.export.loading import load_signatures
 
 _BATCHES = (1, 8, 32)
 _LENGTHS = (16, 64)  # and N
@@ -45,23 +44,6 @@ _WRONG_VALUES: dict[str, tuple[str, Callable[[np.ndarray, ExpectedAnswers], np.n
     "floats": ("token_ids", lambda x, e: x.astype("float32"), ""),
     "no batch axis": ("token_ids", lambda x, e: x[0], ""),
 }
-
-
-def load_signatures(version: str | os.PathLike[str]) -> Mapping[str, Callable]:
-    """Loads the signatures of a SavedModel, by name, with the operations of its tokenizer.
-
-    `import tensorflow_text` would also load these operations, but it imports Keras. `tensorflow_model_server` has them
-    built in.
-
-    Raises:
-        ModuleNotFoundError: tensorflow_text is not installed.
-    """
-    spec = importlib.util.find_spec("tensorflow_text")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("tensorflow_text is not installed; it has the operations of the tokenizer.")
-    for library in sorted(glob.glob(os.path.join(spec.submodule_search_locations[0], "python", "ops", "*.so"))):
-        tf.load_op_library(library)
-    return tf.saved_model.load(os.fspath(version)).signatures
 
 
 def check_refusals(signatures: Mapping[str, Callable], expected: ExpectedAnswers) -> tuple[int, list[str]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common.processes import milliseconds
+from powerbert_tf.common.processes import milliseconds
 
 PEAK = "matrix product"  # instead of an engine: its multiply-adds per second
 

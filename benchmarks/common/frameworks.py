@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.engine import Job, UnavailableError
-from benchmarks.common.processes import use_cores
+from powerbert_tf.common.processes import use_cores
 
 
 def process_environment(device: str, threads: int) -> dict[str, str]:

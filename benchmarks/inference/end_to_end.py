@@ -19,7 +19,7 @@ from benchmarks.common.command import FLAGS, define_run_flags, output_path, publ
 from benchmarks.common.engine import Job, UnavailableError
 from benchmarks.common.frameworks import process_environment, set_up_keras
 from benchmarks.common.markdown import kept, measured_on, page, table
-from benchmarks.common.processes import turns
+from powerbert_tf.common.processes import turns
 
 _PADDED, _GROUPED = "padded to N", "grouped by length"
 # Name, and how batches are made: see `batching.prediction_batches`.

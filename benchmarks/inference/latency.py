@@ -21,7 +21,7 @@ from absl import app, flags
 from benchmarks.common.command import FLAGS, check_names, define_run_flags, output_path, publish, surroundings
 from benchmarks.common.frameworks import process_environment
 from benchmarks.common.markdown import measured_on, page, table
-from benchmarks.common.processes import Worker, milliseconds, percentiles, turns, use_cores
+from powerbert_tf.common.processes import Worker, milliseconds, percentiles, turns, use_cores
 
 MODELS = ("dense", "reduced")
 _INPUTS = ("token_ids", "segment_ids", "padding_mask")
@@ -87,7 +87,7 @@ def load(engine: str, model: str, forms: str, run_folder: str, data_dir: str, th
     tf.config.threading.set_inter_op_parallelism_threads(1)
     if engine == "Keras":
         return _load_keras(model, run_folder, data_dir)
-    from powerbert_tf.serve_check import load_signatures
+    from powerbert_tf.export.loading import load_signatures
 
     predict = load_signatures(folder / model / "1")["serving_default"]
 
@@ -114,16 +114,6 @@ def _load_keras(model: str, folder: str, data_dir: str):
         return keras.ops.convert_to_numpy(linked(run.task.kind, logits))
 
     return answers
-
-
-def _logits(kind: Any, answers: np.ndarray) -> np.ndarray:
-    """Logits `[n, C]` of answers; of a softmax, up to a constant, and of a regression the numbers themselves."""
-    from powerbert_tf.data.kinds import CLASSES, LABELS
-
-    likely = np.clip(answers, 1e-30, None)
-    if kind is LABELS:
-        return np.log(likely) - np.log(np.clip(1 - answers, 1e-30, None))
-    return np.log(likely) if kind is CLASSES else answers
 
 
 def _load_form(form: str, folder: Path, model: str, threads: int):
@@ -263,6 +253,7 @@ def main(_: Sequence[str]) -> None:
     os.environ.update(process_environment("cpu", FLAGS.threads))
     from benchmarks.common.runs import read_run
     from powerbert_tf.common.errors import InputError
+    from powerbert_tf.data.kinds import logits_of
     from powerbert_tf.data.metrics import compute_metrics
     from powerbert_tf.latency.timing import device_name
 
@@ -286,7 +277,7 @@ def main(_: Sequence[str]) -> None:
             found = measure(engine, given, FLAGS.rounds, FLAGS.limit, log)
             for rows in found.values():
                 answers = np.array(rows.pop("answers"), "float32")
-                rows["metrics"] = compute_metrics(run.task, labels, _logits(run.task.kind, answers))
+                rows["metrics"] = compute_metrics(run.task, labels, logits_of(run.task.kind, answers))
             results[engine] = found
     report = {
         **surroundings("benchmarks.inference.latency"),

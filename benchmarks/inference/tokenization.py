@@ -24,8 +24,8 @@ from absl import app, flags
 
 from benchmarks.common.command import FLAGS, REPOSITORY, define_output_flag, output_path, publish, surroundings
 from benchmarks.common.markdown import measured_on, page, table
-from benchmarks.common.processes import Worker, milliseconds, turns, use_cores
 from powerbert_tf.common.machine import usable_cores
+from powerbert_tf.common.processes import Worker, milliseconds, turns, use_cores
 from powerbert_tf.data.tasks import get_task
 
 OURS, CACHED, HUGGING_FACE = "ours", "ours, from disk", "Hugging Face tokenizers"

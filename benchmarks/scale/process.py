@@ -20,8 +20,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.common.processes import open_answers
 from powerbert_tf.batches.encoded_split import EncodedSplit
+from powerbert_tf.common.processes import open_answers
 from powerbert_tf.data.tasks import get_task
 from powerbert_tf.latency.costs import Costs, count_costs, grouped_lengths
 from powerbert_tf.models.classifier import BertClassifier

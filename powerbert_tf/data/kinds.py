@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+_LEAST = 1e-30  # probability, instead of 0, which has no logarithm
 # SciPy is imported where it computes: flags, which know kinds, are read before anything slow is imported.
 
 
@@ -77,3 +78,11 @@ LABELS = Kind(
 )
 NUMBER = Kind("regression", "regression", "scores", "", np.asarray, _squared_difference)
 KINDS = {kind.problem_type: kind for kind in (NUMBER, CLASSES, LABELS)}
+
+
+def logits_of(kind: Kind, answers: np.ndarray) -> np.ndarray:
+    """Logits `[n, C]` with these answers `[n, C]`, up to a constant of each row; of numbers, `[n]`, `[n, 1]`."""
+    if kind is NUMBER:
+        return answers.reshape(len(answers), 1)
+    likely = np.log(np.clip(answers, _LEAST, None))
+    return likely - np.log(np.clip(1 - answers, _LEAST, None)) if kind is LABELS else likely

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from powerbert_tf.export.loading import ID_INPUTS
+
 EXPECTED_FILE = Path("assets.extra") / "expected.json"
 IDS, TEXT, EXAMPLES = "serving_default", "serve_text", "serve_examples"  # names of signatures, without suffix
-_ID_INPUTS = ("token_ids", "segment_ids", "padding_mask")
 
 # Texts that a server must survive. A pair has the same text on both sides.
 HOSTILE_TEXTS: tuple[bytes, ...] = (
@@ -126,7 +127,7 @@ class ExpectedAnswers:
             return np.array([(*values[row], *[0] * (longest - len(values[row]))) for row in rows], "int32")
 
         mask = (np.arange(longest) < lengths[:, None]).astype("int32")
-        return dict(zip(_ID_INPUTS, (pad(self.token_ids), pad(self.segment_ids), mask), strict=True))
+        return dict(zip(ID_INPUTS, (pad(self.token_ids), pad(self.segment_ids), mask), strict=True))
 
     def ids_request(self, rows: Sequence[int]) -> dict[str, tf.Tensor]:
         """Some requests as ids, padded to the longest of them: int32 `[rows, T]` each, or `[rows, K, T]`."""
@@ -135,7 +136,7 @@ class ExpectedAnswers:
     def blank_request(self, examples: int, length: int) -> dict[str, tf.Tensor]:
         """A valid request of a given shape, for warm-up and timing: int32 `[examples, length]` each."""
         ones = tf.constant(self.by_option(np.ones([examples * self.choices, length], "int32")))
-        return dict(zip(_ID_INPUTS, (0 * ones, 0 * ones, ones), strict=True))
+        return dict(zip(ID_INPUTS, (0 * ones, 0 * ones, ones), strict=True))
 
     def text_request(self, rows: Sequence[int]) -> dict[str, tf.Tensor]:
         """Some requests as texts: strings `[rows]` each."""

@@ -3,17 +3,18 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
 
 from powerbert_tf.data.kinds import Kind
+from powerbert_tf.export.loading import load_litert as load
 from powerbert_tf.export.signatures import linked
 from powerbert_tf.models.classifier import INPUTS, BertClassifier
+
+__all__ = ["load", "write"]
 
 
 def write(
@@ -44,20 +45,6 @@ def write(
                 path.write_bytes(converter.convert())
                 files[path.name] = length
     return files
-
-
-def load(path: Path, threads: int = 0) -> Callable:
-    """Loads a file; its function pads inputs to the file's length."""
-    interpreter = Interpreter(model_path=str(path), num_threads=threads or None)
-    (signature,) = interpreter.get_signature_list()
-    runner, length = interpreter.get_signature_runner(signature), int(signature.rpartition("_")[2])
-
-    def run(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        more = [(0, 0), (0, length - inputs[INPUTS[0]].shape[1])]
-        (answers,) = runner(**{name: np.pad(inputs[name], more) for name in INPUTS}).values()
-        return answers
-
-    return run
 
 
 def _function(model: BertClassifier, kind: Kind, length: int, temperature: float) -> Any:

@@ -1,15 +1,17 @@
 """ONNX and ONNX Runtime; see `runtimes`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
-import onnxruntime
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from powerbert_tf.data.kinds import Kind
+from powerbert_tf.export.loading import load_onnx as load
 from powerbert_tf.export.onnx_graph import build_onnx
 from powerbert_tf.models.classifier import BertClassifier
+
+__all__ = ["load", "write"]
 
 
 def write(
@@ -31,12 +33,3 @@ def write(
         path, small, op_types_to_quantize=["MatMul"], per_channel=True, reduce_range=True, weight_type=QuantType.QInt8
     )
     return dict.fromkeys((path.name, small.name), model.max_seq_length)
-
-
-def load(path: Path, threads: int = 0) -> Callable:
-    """Loads a file."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda inputs: session.run(None, dict(inputs))[0]

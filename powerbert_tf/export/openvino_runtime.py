@@ -1,15 +1,17 @@
 """OpenVINO's intermediate representation, converted from the ONNX graph; see `runtimes`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import onnx
 import openvino
 
 from powerbert_tf.data.kinds import Kind
+from powerbert_tf.export.loading import load_openvino as load
 from powerbert_tf.export.onnx_graph import build_onnx
 from powerbert_tf.models.classifier import BertClassifier
+
+__all__ = ["load", "write"]
 
 
 def write(
@@ -34,13 +36,3 @@ def write(
     small = nncf.compress_weights(converted, mode=nncf.CompressWeightsMode.INT8_ASYM)
     openvino.save_model(small, folder / f"{name}-int8.xml", compress_to_fp16=False)
     return dict.fromkeys((f"{name}.xml", f"{name}-int8.xml"), model.max_seq_length)
-
-
-def load(path: Path, threads: int = 0) -> Callable:
-    """Loads a file."""
-    # Without the hint some processors compute in bfloat16, and answers differ from the Keras model's.
-    options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    if threads:
-        options["INFERENCE_NUM_THREADS"] = threads
-    compiled = openvino.Core().compile_model(path, "CPU", options)
-    return lambda inputs: compiled(dict(inputs))[0].copy()  # the runtime reuses the memory for the next answers

@@ -1,15 +1,13 @@
 """Milliseconds per batch: models run in turn, as they are deployed, on this machine."""
 
-import platform
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from powerbert_tf.common.machine import usable_cores
+from powerbert_tf.common.machine import processor_name, usable_cores
 from powerbert_tf.common.reporting import open_bar
 from powerbert_tf.models.classifier import INPUTS
 from powerbert_tf.models.compilation import backend_module, compiled_once
@@ -21,7 +19,7 @@ def device_name(jit_compile: bool = False) -> str:
     version = backend_module().__version__
     policy = keras.config.dtype_policy().name
     xla = ", XLA" * jit_compile
-    return f"{_accelerator() or _processor()}, {usable_cores()} cores, {backend} {version}, {policy}{xla}"
+    return f"{_accelerator() or processor_name()}, {usable_cores()} cores, {backend} {version}, {policy}{xla}"
 
 
 def _accelerator() -> str:
@@ -33,15 +31,6 @@ def _accelerator() -> str:
         device = module.devices()[0]
         return "" if device.platform == "cpu" else device.device_kind
     return module.cuda.get_device_name() if module.cuda.is_available() else ""
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
 
 
 def _milliseconds(function: Callable[[Any], Any], inputs: Any) -> float:

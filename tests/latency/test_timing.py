@@ -8,6 +8,7 @@ import tensorflow as tf
 from fake_clock import Clock
 from tiny_bert import random_inputs, tiny_config
 
+from powerbert_tf.common import machine
 from powerbert_tf.latency import timing
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.compilation import compiled
@@ -119,9 +120,9 @@ def test_device_name_without_proc(monkeypatch):
     def missing(path, **kwargs):
         raise FileNotFoundError(path)
 
-    monkeypatch.setattr(timing.Path, "read_text", missing)
-    monkeypatch.setattr(timing.platform, "processor", lambda: "")
-    monkeypatch.setattr(timing.platform, "machine", lambda: "some-machine")
+    monkeypatch.setattr(machine.Path, "read_text", missing)
+    monkeypatch.setattr(machine.platform, "processor", lambda: "")
+    monkeypatch.setattr(machine.platform, "machine", lambda: "some-machine")
     assert timing.device_name().startswith("some-machine, ")
 
 

@@ -1,9 +1,10 @@
 """Processes that are measured in turns, so that drift and noise meet all of them alike.
 
-`python -m benchmarks.common.processes MODULE:FUNCTION ARGUMENT ...` calls a function with JSON values. It returns a
+`python -m powerbert_tf.common.processes MODULE:FUNCTION ARGUMENT ...` calls a function with JSON values. It returns a
 first answer, and a function that answers requests, or None. Requests and answers are JSON objects, one per line.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -14,8 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-
-from benchmarks.common.command import REPOSITORY
 
 
 class Worker:
@@ -32,13 +31,13 @@ class Worker:
     def __init__(self, name: str, function: str, arguments: Sequence[Any], log: Any, environment: Mapping[str, str]):
         self.name = name
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.common.processes", function, *map(json.dumps, arguments)],
+            [sys.executable, "-m", "powerbert_tf.common.processes", function, *map(json.dumps, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            cwd=REPOSITORY,
-            env={**os.environ, **environment},
+            # Modules are found as here, also those beside a script.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
         )
 
     def answer(self) -> dict[str, Any]:
@@ -53,15 +52,24 @@ class Worker:
         return json.loads(line)
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        self._process.stdin.write(json.dumps(request) + "\n")  # type: ignore[union-attr]
-        self._process.stdin.flush()  # type: ignore[union-attr]
+        """Sends a request and returns its answer.
+
+        Raises:
+            RuntimeError: The process has ended.
+        """
+        with contextlib.suppress(BrokenPipeError):  # `answer` says it
+            self._process.stdin.write(json.dumps(request) + "\n")  # type: ignore[union-attr]
+            self._process.stdin.flush()  # type: ignore[union-attr]
         return self.answer()
 
     def __enter__(self) -> "Worker":
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._process.stdin.close()  # type: ignore[union-attr]
+        if error[0] is not None:
+            self._process.terminate()  # it may be in the middle of something
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()  # type: ignore[union-attr]
         self._process.wait()
         self._process.stdout.close()  # type: ignore[union-attr]
 
