@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import io
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -42,6 +44,18 @@ def reporting(verbose: int = 1, take: Callable[[str], None] | None = None) -> It
         yield
     finally:
         _take = before
+
+
+@contextlib.contextmanager
+def without_chatter() -> Iterator[None]:
+    """A block in which libraries print nothing, and log errors only."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def open_bar(**kwargs: Any) -> Any:

@@ -150,7 +150,7 @@ def build_signatures(
     variables = {id(variable): variable.value for model in models.values() for variable in model.variables}
     module.weights = list(variables.values())
     first, *_ = models.values()
-    tokenize = _tokenize_function(tokenizer, task, first.max_seq_length)
+    tokenize = tokenize_function(tokenizer, task, first.max_seq_length)
     signatures: dict[str, Callable] = {}
     for suffix, model in models.items():
         call = _ModelCall(model, task.kind, shapes, temperatures[suffix])
@@ -160,7 +160,8 @@ def build_signatures(
     return module, signatures
 
 
-def _tokenize_function(tokenizer: Tokenizer, task: Task, max_seq_length: int) -> Callable:
+def tokenize_function(tokenizer: Tokenizer, task: Task, max_seq_length: int) -> Callable:
+    """A graph from the texts of a request, strings `[B]` each, to the three inputs, int32 `[B K, T]`."""
     names = text_inputs(task)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)] * len(names), autograph=False)
