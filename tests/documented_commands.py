@@ -175,6 +175,7 @@ def _extends(name: str) -> Elsewhere:
     return Elsewhere("is run there, as a module of a user", f"test_extending::test_{name}")
 
 
+_DEPLOYED = Elsewhere("needs optional packages", "test_deploy_stage::test_the_fastest_form_is_found_and_answers_texts")
 _RUNTIMES = Elsewhere("needs optional packages", "test_runtimes::test_the_documented_example_runs_and_agrees")
 _ALL_OF_A_RUN = tuple(
     f"runs/MRPC/{name}"
@@ -314,6 +315,13 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         'METRICS["kappa"] = cohen_kappa_score': _extends("a_metric"),
         'WRITERS["arrays"] = write_arrays': _extends("an_export_format"),
         'SEARCHES["geometric"] = geometric_search': _extends("a_search_on_the_command_line"),
+    },
+    "docs/deploying.md": {
+        f"{_GLUE}runs/requests --stage=deploy --requests=sample.jsonl": _DEPLOYED,
+        "labels = [answer.classes[number] for number in probabilities.argmax(axis=-1)]": _DEPLOYED,
+        f"{_GLUE}runs/requests --stage=export --overwrite": Elsewhere(
+            "reads what was chosen", "test_deploy_stage::test_the_next_export_is_the_form_that_was_chosen"
+        ),
     },
     "docs/method.md": {
         "mkdir -p xla_cache": Run(),

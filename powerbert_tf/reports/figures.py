@@ -202,6 +202,36 @@ def draw_bars(names: Sequence[str], values: Sequence[float], unit: str, reduced:
     return figure
 
 
+@_styled
+def draw_times(names: Sequence[str], times: Sequence[Sequence[float]], chosen: int | None, limit: float) -> Figure:
+    """Milliseconds of forms from top to bottom: a bar to the median, and a line on to the 90th and 99th percentile.
+
+    Args:
+        names: Of the forms.
+        times: The three percentiles of each.
+        chosen: Number of the form that is recommended, or None.
+        limit: Milliseconds that are allowed, at one of the percentiles; 0 for any.
+    """
+    figure, axes = _figure(0.6 + 0.5 * len(names))
+    for place, (name, (middle, high, highest)) in enumerate(zip(names, times, strict=True)):
+        is_chosen = place == chosen
+        color = SERIES[1] if is_chosen else SERIES[0]
+        axes.barh(place, middle, color=color, height=0.3)
+        axes.plot([middle, high, highest], [place] * 3, color=color, marker="|", markersize=9, linewidth=1.2)
+        text = f"{name}: {middle:.3g}" + ", recommended" * is_chosen
+        axes.annotate(text, (0, place - 0.17), (1, 1), textcoords="offset points", va="bottom", fontsize=10)
+    if limit:
+        axes.axvline(limit, color=INK, linewidth=0.9, linestyle=":", label=f"limit, {limit:g} ms")
+        axes.legend(fontsize=9, loc="upper right")
+    axes.set_ylim(len(names) - 0.6, -0.8)
+    axes.set_xlim(0, 1.06 * max([limit, *(one[-1] for one in times)]))
+    axes.set_yticks([])
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("milliseconds a call: median, then 90th and 99th percentile")
+    return figure
+
+
 def svg_text(figure: Figure, name: str) -> str:
     """A figure as the text of an SVG file, the same for the same figure; `name` is its title, unique in a page."""
     written = io.StringIO()

@@ -68,7 +68,22 @@ class Caution:
     text: str
 
 
-Block = str | Table | Plot | Hero | Caution  # a text is a paragraph
+@dataclasses.dataclass(frozen=True)
+class Code:
+    """Lines to copy.
+
+    Attributes:
+        text: The lines.
+        language: For Markdown, such as `python`.
+        caption: What they do.
+    """
+
+    text: str
+    language: str
+    caption: str
+
+
+Block = str | Table | Plot | Hero | Caution | Code  # a text is a paragraph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +139,8 @@ def _html(block: Block) -> str:
     scrolled = f' tabindex="0" role="group" aria-label="{escape(block.caption)}"'
     if isinstance(block, Table):
         return f'<div class="scroll"{scrolled}>{_table(block)}</div>'
+    if isinstance(block, Code):
+        return f'<p>{escape(block.caption)}:</p>\n<div class="scroll"{scrolled}><pre>{escape(block.text)}</pre></div>'
     kind = "wide" if block.figure.get_figwidth() > _WIDE else "narrow"
     svg = inline_svg(block.figure, block.name, block.caption)
     return (
@@ -167,6 +184,8 @@ def _markdown(block: Block, figures: str) -> str:
         return f"> **Mind:** {_plain(block.text)}"
     if isinstance(block, Plot):
         return f"![{_plain(block.caption)}]({figures}/{block.name}.svg)"
+    if isinstance(block, Code):
+        return f"{_plain(block.caption)}:\n\n```{block.language}\n{block.text}\n```"
     header, *rows = [[_plain(text).replace("|", "\\|") for text in row] for row in (block.header, *block.rows)]
     return f"{_plain(block.caption)}:\n\n{markdown_table(header, rows, block.numbers)}"
 

@@ -1,18 +1,24 @@
 """What the command line asks for: flags, those that a run remembers, and checks of both that need no TensorFlow."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.files import read_object
+from powerbert_tf.common.reporting import say
 from powerbert_tf.data.settings import DataSettings
 from powerbert_tf.data.tasks import PUBLISHED, TASK_FILE, OwnTask
+from powerbert_tf.export.settings import ExportSettings
 from powerbert_tf.runs.config_file import CONFIG_FILE, Recorded, repeated
+from powerbert_tf.runs.result_schema import result_problem
 from powerbert_tf.runs.settings import ALL, READING_STAGES, STAGES, Settings, resolve_settings
-from powerbert_tf.runs.task_file import DATA_FLAGS, TaskFile, read_task_file
+from powerbert_tf.runs.task_file import DATA_FLAGS, RUN_FLAGS, TaskFile, read_task_file, typed_settings
 
 _SEED_FOLDERS = "seed-*"
+_DEPLOY_RESULT = Path("deploy") / "result.json"
 
 
 class Asked(NamedTuple):
@@ -43,6 +49,14 @@ def remember(given: Mapping[str, Any], stage: str, config: str = "") -> Asked:
     Raises:
         InputError: A file cannot be read, or the task is unknown; a run of its name is proposed.
     """
+    asked = _remember(given, stage, config)
+    if stage == "export":
+        folder = asked.root or Path(asked.given.get("output_dir") or Settings.output_dir, _task_name(asked.given))
+        asked.given.update(_deployed_form(folder, given))
+    return asked
+
+
+def _remember(given: Mapping[str, Any], stage: str, config: str) -> Asked:
     reads = stage in READING_STAGES
     task, output_dir = given.get("task") or "", given.get("output_dir") or ""
     if config:
@@ -77,6 +91,31 @@ def _named_folder(task: str) -> Path | None:
     if task in PUBLISHED or not os.path.isdir(task):
         return None
     return Path(task) if _config_in(Path(task)) or os.sep in task else None
+
+
+def _task_name(given: Mapping[str, Any]) -> str:
+    """The name of the task, of which a run in `--output_dir` has its folder; that of a file is in the file."""
+    task = given.get("task") or ""
+    return "" if task.endswith(".json") else task
+
+
+def _deployed_form(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The export flags of the form that `--stage=deploy` chose, unless flags of the export are given."""
+    path = folder / _DEPLOY_RESULT
+    own = {field.name for field in dataclasses.fields(ExportSettings)}
+    if any(given.get(name) is not None for name in own) or not path.is_file():
+        return {}
+    try:
+        result = read_object(path)
+        chosen = None if result_problem("deploy", result) else result.get("chosen")
+        flags = typed_settings(str(path), chosen["export"], RUN_FLAGS) if chosen else {}
+    except (OSError, ValueError, KeyError):
+        return {}
+    if not chosen or not flags.keys() <= own:
+        return {}
+    shown = " ".join(f"--{name}{'' if value is True else f'={value}'}" for name, value in flags.items())
+    say(f"export: {chosen['form']}, which --stage=deploy chose ({shown}); flags of the export say otherwise")
+    return {**dict.fromkeys(own - {"export_model"}), **flags}
 
 
 def _config_in(folder: Path) -> Path | None:

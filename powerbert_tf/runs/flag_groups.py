@@ -9,6 +9,7 @@ from absl.flags import Flag, FlagValues
 from powerbert_tf.batches.settings import InferenceSettings, InputSettings
 from powerbert_tf.common.flags import flag_name
 from powerbert_tf.data.settings import DataSettings
+from powerbert_tf.export.deployment.settings import DeploySettings
 from powerbert_tf.export.settings import ExportSettings
 from powerbert_tf.latency.settings import MeasuringSettings
 from powerbert_tf.prediction.settings import PredictSettings
@@ -71,6 +72,7 @@ _GROUPS: dict[str, _Group] = {
     "Train": _Group((), (TrainingSettings,)),
     "Answer new texts": _Group((), (PredictSettings,)),
     "Export": _Group((), (ExportSettings,)),
+    "Choose what to serve": _Group((), (DeploySettings,)),
     "Look into the model": _Group((), (ReportSettings,)),
     "More": _Group((), (Settings,)),
 }

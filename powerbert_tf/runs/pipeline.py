@@ -20,6 +20,7 @@ from powerbert_tf.data.tasks import TASK_FILE
 from powerbert_tf.models.precision import computing_in
 from powerbert_tf.runs.asked import check_stage
 from powerbert_tf.runs.config_file import CONFIG_FILE, OWN_DATA, Recorded, changes, provenance
+from powerbert_tf.runs.deployment import forget_measurements
 from powerbert_tf.runs.folder import RunFolder
 from powerbert_tf.runs.preparation import check_plan, prepare
 from powerbert_tf.runs.run import Run
@@ -35,7 +36,7 @@ from powerbert_tf.training.distribution.launch import distributing
 from powerbert_tf.training.distribution.processes import by_chief, in_all, require_same, wait_for_all
 
 _ORDER = (*(stage for stage in STAGES if stage != "export"), "export")  # last: it may export the elastic weights
-_CHIEF_ONLY = ("predict", "export", "explain", "report")  # stages that the chief runs alone
+_CHIEF_ONLY = ("predict", "export", "explain", "report", "deploy")  # stages that the chief runs alone
 _OF_MACHINE = ("data_dir", "output_dir", "cache_dir")  # settings that may differ between processes
 _SECONDS_TO_APPEAR = 60  # of a file, on a network file system
 
@@ -142,6 +143,8 @@ def _written(folder: RunFolder, stage: str) -> Path:
 
 
 def _run_stage(run: Run, name: str, overwrite: bool) -> None:
+    if name == "deploy" and overwrite:
+        by_chief(lambda: forget_measurements(run))
     remove = functools.partial(settle_dependents, run.folder, name, run.settings)
     stage = functools.partial(run_stage, run.exporting(overwrite) if name == "export" else run, name, remove)
     if name in _CHIEF_ONLY or (name == "search" and not SEARCH_METHODS[run.settings.search.search_method].trains):

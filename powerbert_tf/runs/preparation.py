@@ -23,6 +23,7 @@ from powerbert_tf.elimination.reduction import WIDTHS, parse_widths
 from powerbert_tf.elimination.retention import parse_configuration
 from powerbert_tf.export.formats import DEFAULT_FORMAT, EXPORT_FORMATS
 from powerbert_tf.export.writers import check_format
+from powerbert_tf.runs.deployment import check_deployment
 from powerbert_tf.runs.folder import RunFolder
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import TRAINING_STAGES, Settings, retraining_factor
@@ -131,6 +132,8 @@ def check_plan(run: Run, plan: Collection[str], overwrite: bool = False) -> None
             raise InputError(f"--export_format={','.join(sorted(others))}: {multiple_choice} {DEFAULT_FORMAT}.")
     if "export" in plan:
         _check_formats(run.exporting(overwrite), overwrite)
+    if "deploy" in plan:
+        check_deployment(run)
     bad_rows = sum(split.bad_rows for name, split in run.dataset.splits.items() if name.startswith("test"))
     if "predict" in plan and bad_rows:
         raise InputError(
@@ -140,6 +143,7 @@ def check_plan(run: Run, plan: Collection[str], overwrite: bool = False) -> None
     weights = 4 * run.checkpoint.config.num_weights
     training = [stage for stage in TRAINING_STAGES if stage in plan]
     exports = 2 * len(run.settings.export.formats) if "export" in plan else 0
+    exports += 2 * len(run.settings.deploy.forms) if "deploy" in plan else 0
     targets = len(search.pareto_targets()) if "pareto" in plan else 0
     saves = run.settings.training.checkpoint_minutes or run.settings.training.checkpoint_steps
     checkpoints = _CHECKPOINTS * weights if saves and (training or targets) else 0

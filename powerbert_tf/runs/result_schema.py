@@ -59,6 +59,7 @@ _POSITIVE = _Kind("a positive number", lambda value: _is_number(value) and value
 _COUNT = _Kind("a whole number", lambda value: _is_number(value) and isinstance(value, int) and value >= 0)
 _TEXT = _Kind("a text", lambda value: isinstance(value, str) and "\0" not in value)
 _PLACE = _Kind("a path below the run's folder", _is_below)
+_ANYTHING = _Kind("any value", lambda value: True)
 _CONFIGURATION = _Kind("a retention configuration", _is_configuration)
 
 _WIDTHS = {f"{name}?": Each(_COUNT) for name in WIDTHS}
@@ -68,6 +69,7 @@ _METRICS = Each(_NUMBER, dict)
 _FITTED = {"temperature?": _POSITIVE, "thresholds?": Each(_NUMBER)}  # thresholds of a multi-label task
 _MODEL = {"metrics": _METRICS}
 _MAIN = {"metric": _TEXT, "metrics": _METRICS}
+_MAIN_OF_KERAS = {"metric": _TEXT, "keras": _METRICS}
 _COST = dict.fromkeys(("dense", "reduced", "saved"), _POSITIVE)
 _EXPORTED = {"path": _PLACE}
 _MEASURED = (
@@ -150,6 +152,14 @@ RESULT_SCHEMAS: Mapping[str, Any] = MappingProxyType(
             "measured_on": _TEXT,
         },
         "export": {**_EXPORTED, "formats?": Each(_EXPORTED, dict)},
+        "deploy": {
+            **_MAIN_OF_KERAS,
+            "limits": dict.fromkeys(("percentile", "latency_ms", "max_loss"), _NUMBER),
+            "requests": {"fingerprint": _TEXT},
+            "forms": Each({"at_ms": _POSITIVE, "loss": _NUMBER, "metrics": _METRICS}, dict),
+            "failed": Each(_TEXT, dict),
+            "chosen?": {"form": _TEXT, "model": _PLACE, "serve": _PLACE, "export": Each(_ANYTHING, dict)},
+        },
     }
 )
 

@@ -8,6 +8,7 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import AUTO
 from powerbert_tf.common.flags import Check, CheckedSettings, flag_name, one_of, setting
 from powerbert_tf.data.tasks import SETTING_NAMES, Task, get_task
+from powerbert_tf.export.deployment.settings import DeploySettings
 from powerbert_tf.export.settings import ExportSettings
 from powerbert_tf.latency.settings import MeasuringSettings
 from powerbert_tf.reports.settings import ReportSettings
@@ -15,9 +16,9 @@ from powerbert_tf.search.settings import GIVEN, SEARCH_METHODS, TARGETS, SearchS
 from powerbert_tf.training.settings import TrainingSettings
 
 MAIN_STAGES = ("finetune", "search", "retrain", "evaluate", "predict", "export")  # what "all" means
-STAGES = (*MAIN_STAGES, "elastic", "pareto", "explain", "report")
+STAGES = (*MAIN_STAGES, "elastic", "pareto", "explain", "report", "deploy")
 TRAINING_STAGES = ("finetune", "search", "retrain", "elastic")
-READING_STAGES = ("evaluate", "predict", "export", "explain", "report")  # which train nothing that is there
+READING_STAGES = ("evaluate", "predict", "export", "explain", "report", "deploy")  # which train nothing that is there
 ALL = "all"
 CLASS_WEIGHTS = ("none", "balanced")
 
@@ -72,6 +73,7 @@ class Settings(CheckedSettings):
     search: SearchSettings
     measuring: MeasuringSettings
     export: ExportSettings
+    deploy: DeploySettings
     reports: ReportSettings
 
     def __post_init__(self):
@@ -114,7 +116,7 @@ FIELDS: dict[str, dataclasses.Field] = {
     if field.name not in GROUPS
 }
 
-ONE_OFF = ("export", "reports")  # groups of settings of one export or page, which a run does not remember
+ONE_OFF = ("export", "deploy", "reports")  # groups of settings of one export or page, which a run does not remember
 
 _TARGET_SPEEDUP = 2.0  # if no target is given
 _DISTILLED = 2  # times the epochs and the learning rate: the model is faster, and a teacher's answers allow for both
@@ -183,6 +185,10 @@ _OF_STAGE: dict[str, tuple[str, ...]] = {
     "pareto": (*_BUDGETS, "max_loss", "distillation", "epochs_retrain"),
     "explain": (*_RETRAIN, "explain_text", "explain_examples", "format"),
     "report": (*_RETRAIN, *_COSTS, "tensorboard"),
+    "deploy": (  # without the limits, which choose among what was measured, and the forms
+        *("export_model", "export_lengths", "requests"),
+        *("deploy_batch_size", "deploy_cores", "deploy_rounds", "deploy_calls"),
+    ),
 }
 # Stages that use the search's result depend on its method, too.
 _SEARCHED = ("search", "retrain", "evaluate", "predict", "explain", "report")
@@ -192,8 +198,8 @@ def names_of_stage(settings: Settings, stage: str) -> set[str]:
     """Names of the flags that the result of `stage` depends on, and `data` and its hash."""
     flat = settings.flat()
     names = {*_OF_ALL_STAGES, *(name for name, usual in _OF_ALL_STAGES_UNLESS.items() if flat[name] != usual)}
-    if stage == "export":
-        names |= {*_OF_STAGE["export"]}
+    if stage in ("export", "deploy"):
+        names |= {*_OF_STAGE[stage]}
         stage = settings.export.export_model
     names |= {*_OF_STAGE[stage]}
     if stage != "finetune":

@@ -7,6 +7,7 @@ from typing import Any
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.reporting import say
 from powerbert_tf.export.formats import EXPORT_FORMATS
+from powerbert_tf.runs.deployment import why_again
 from powerbert_tf.runs.folder import OUT_OF_DATE, RESULT_FILE, RunFolder
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import READING_STAGES, STAGES, Settings
@@ -73,6 +74,8 @@ def plan_stages(run: Run, wanted: Sequence[str], overwrite: bool) -> dict[str, s
             plan[name] = f"{why}; out of date, as {reason}"
         elif name == "export" and (missing := set(run.settings.export.formats) - run.exported().keys()):
             plan[name] = f"{why}; {', '.join(sorted(missing))} not there yet"
+        elif name == "deploy" and (reason := why_again(run, result)):
+            plan[name] = f"{why}; {reason}"
 
     for name in wanted:
         need(name, "asked for")
@@ -107,6 +110,7 @@ def _dependencies(stage: str, settings: Settings) -> tuple[str, ...]:
         "pareto": ("finetune",),
         "explain": ("finetune", "retrain"),
         "report": ("finetune", "retrain", "evaluate"),
+        "deploy": (settings.export.export_model,),
     }[stage]
 
 
@@ -116,7 +120,7 @@ _MARKS = (*READING_STAGES, "pareto")
 
 def _dependents(stage: str, settings: Settings) -> tuple[str, ...]:
     """Stages whose results are out of date when `stage` has run again."""
-    last = ("evaluate", "predict", "export", "explain", "report")
+    last = ("evaluate", "predict", "export", "explain", "report", "deploy")
     dependents: dict[str, tuple[str, ...]] = {
         "finetune": ("search", "retrain", *last, "elastic", "pareto"),
         "search": ("retrain", *last),

@@ -19,6 +19,7 @@ from powerbert_tf.models.config import BertConfig
 from powerbert_tf.runs.folder import RESULT_FILE
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import STAGES, TRAINING_STAGES, Settings
+from powerbert_tf.runs.stages.deploy import deploy
 from powerbert_tf.runs.stages.elastic import elastic
 from powerbert_tf.runs.stages.evaluate import evaluate
 from powerbert_tf.runs.stages.explain import explain
@@ -45,6 +46,7 @@ STAGE_FUNCTIONS: dict[str, Callable[[Run, Path], dict[str, Any]]] = {
     "pareto": pareto,
     "explain": explain,
     "report": report,
+    "deploy": deploy,
 }
 
 

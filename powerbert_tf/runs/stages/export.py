@@ -27,7 +27,7 @@ def export(run: Run, _: Path) -> dict[str, Any]:
         The content of `result.json`: where each format is, including those of an earlier export with the same settings.
     """
     elastic = run.folder.result("elastic") if run.settings.export.export_model == "elastic" else None
-    request = export_request(run, _models(run, elastic), run.settings.export, elastic)
+    request = export_request(run, models_to_export(run, elastic), run.settings.export, elastic)
     results = run.exported()
     for name in run.settings.export.formats:
         results[name] = _write(run, request, name)
@@ -72,7 +72,7 @@ def export_request(
     )
 
 
-def _models(run: Run, elastic: dict[str, Any] | None) -> dict[str, BertClassifier]:
+def models_to_export(run: Run, elastic: Mapping[str, Any] | None = None) -> dict[str, BertClassifier]:
     """Models by the suffixes of their signatures."""
     if elastic is None:
         return {"": run.dense_model() if run.settings.export.export_model == "finetune" else run.reduced_model()}
