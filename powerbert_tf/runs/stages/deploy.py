@@ -188,7 +188,7 @@ def _compare(
     for name, record in records.items():
         form, described = FORMS[name], Served.read(served[name])
         answers = {split: np.array(values, "float32") for split, values in record["answers"].items()}
-        own = compute_metrics(task, requests.labels, logits_of(task.kind, answers[DEV]))
+        own = compute_metrics(_answered(task), requests.labels, logits_of(task.kind, answers[DEV]))
         rows[name] = {
             "title": form.title,
             "format": form.format,
@@ -209,11 +209,16 @@ def _encode(run: Run, columns: Sequence[Sequence[str]]) -> EncodedSplit:
     return encode_split(split, run.tokenizer, run.settings.inputs.max_seq_length)
 
 
+def _answered(task: Task) -> Task:
+    """The task of answers, to which its temperature has been applied."""
+    return dataclasses.replace(task, temperature=1.0)
+
+
 def _differences(task: Task, right: Mapping[str, np.ndarray], answers: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """How far answers are from Keras', as a share of the largest if that is above 1; and how many labels differ."""
-    expected = np.concatenate([task.kind.answers(right[split]) for split in (TIMED, DEV)])
+    expected = np.concatenate([task.answers(right[split]) for split in (TIMED, DEV)])
     found = np.concatenate([answers[split].reshape(len(right[split]), -1) for split in (TIMED, DEV)])
-    labels = (predictions_from_logits(task, logits_of(task.kind, values)) for values in (expected, found))
+    labels = (predictions_from_logits(_answered(task), logits_of(task.kind, values)) for values in (expected, found))
     largest = max(1.0, float(np.max(np.abs(expected))))
     return {
         "largest_difference": float(np.max(np.abs(found - expected))) / largest,
