@@ -244,6 +244,10 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         "max_disagreement=0.01)": Elsewhere(
             "a file, and a share of answers", "test_unlabelled::test_the_share_of_answers_that_may_change"
         ),
+        "python run_glue.py --checkpoint=path/to/classifier --train_file=requests.jsonl --text_column=text": Elsewhere(
+            "a classifier of the reader's",
+            "test_unlabelled_files::test_a_file_without_labels_does_what_accelerate_does",
+        ),
     },
     "docs/data.md": {
         "python run_glue.py --train_file=reviews.csv --text_column=review --label_column=stars": Run(
