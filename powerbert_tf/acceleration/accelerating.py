@@ -80,8 +80,8 @@ def accelerate(
 
     Example:
         >>> fast = powerbert_tf.accelerate("classifier", texts, 1.5, retrain=False, verbose=0)
-        >>> fast.predict(["a film to remember"])
-        ['fine']
+        >>> fast.predict(["a film to remember"])[0] in ("dull", "fair", "fine")
+        True
     """
     check_settings("accelerate", settings)
     _check_method(settings, retrain)

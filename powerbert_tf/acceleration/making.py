@@ -1,6 +1,5 @@
 """The stages from data to a `FastClassifier`, in memory or in a folder; the command line runs the same functions."""
 
-import dataclasses
 import functools
 from collections.abc import Collection
 from pathlib import Path
@@ -52,7 +51,9 @@ def make_fast(
         except NoGainError as error:
             reason = str(error)
             run_stage(run, "search", function=lambda run, _: keep_everything(run, reason))
-            run = dataclasses.replace(run, settings=run.settings.replace(epochs_retrain=0))
+            run = run.replaced(settings=run.settings.replace(epochs_retrain=0))
+            if root is not None:
+                write_settings(run, own)
         run_stage(run, "retrain")
         run_stage(run, "evaluate")
         report = make_report(
@@ -64,7 +65,7 @@ def make_fast(
         model = run.reduced_model()
         if isinstance(run.results, MemoryResults):
             run.results.forget("finetune")
-        return FastClassifier(model, report, dataclasses.replace(run, task=run.task_of("retrain")))
+        return FastClassifier(model, report, run.replaced(task=run.task_of("retrain")))
 
 
 def check_settings(call: str, settings: Collection[str]) -> None:

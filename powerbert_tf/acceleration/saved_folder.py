@@ -25,6 +25,7 @@ from powerbert_tf.export.writers import write_hugging_face
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.narrow import prefix
 from powerbert_tf.models.precision import computing_in
+from powerbert_tf.runs.finished_run import FinishedRun
 from powerbert_tf.runs.result_schema import result_problem
 from powerbert_tf.runs.results import MemoryResults
 from powerbert_tf.runs.run import Run
@@ -114,7 +115,7 @@ def read_saved(folder: Path) -> tuple[Run, BertClassifier, dict[str, Any]]:
     if content["evaluated"]:
         results.record("evaluate", content["evaluated"])
     data = Dataset(content["data"], str(folder), {})
-    run = Run(settings, task, checkpoint, tokenizer, data, results)
+    run = FinishedRun(settings, task, checkpoint, tokenizer, data, results)
     vars(run)["fingerprint"] = content["data_sha256"]  # of the data that it was made from
     return run, model, content
 

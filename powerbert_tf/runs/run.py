@@ -66,6 +66,12 @@ class Run:
     adopts: bool = False
     _splits: dict[str, EncodedSplit] = dataclasses.field(default_factory=dict)
 
+    def replaced(self, **changes: Any) -> "Run":
+        """This run with changed attributes; what was computed from the data stays."""
+        other = dataclasses.replace(self, **changes)
+        vars(other).update({name: value for name, value in vars(self).items() if name not in vars(other)})
+        return other
+
     @property
     def folder(self) -> RunFolder:
         """The results, where they are in a folder."""

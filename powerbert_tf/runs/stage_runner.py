@@ -1,6 +1,7 @@
 """Runs one stage: calls its function, and writes its folder and what it recorded."""
 
 import contextlib
+import gc
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -79,6 +80,7 @@ def run_stage(
             **({"resumed": True} if resumes else {}),  # the seconds are only those since then
         }
         run.results.record(stage, result)
+    gc.collect()  # models are cycles of objects, which would hold the state of optimizers for a while
     if run.settings.inference.jit_compile and compilations.count:
         say(f"  XLA compiled {compilations.count} times, {compilations.seconds:.0f} s of {result['seconds']:.0f}")
 

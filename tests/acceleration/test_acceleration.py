@@ -170,7 +170,7 @@ def test_retraining_brings_answers_back_from_any_data(folder, texts, frame, caps
 
 def test_without_verbose_nothing_is_printed_and_without_a_folder_nothing_is_written(folder, frame, capfd, written):
     accelerated = powerbert_tf.accelerate(
-        folder, (frame["review"], frame["verdict"]), 2.0, False, search_over="rows", verbose=0, **SETTINGS
+        folder, (frame["review"], frame["verdict"]), 2.0, search_over="rows", verbose=0, cache_dir="", **SETTINGS
     )
     accelerated.predict(frame["review"][:3])
     shown = capfd.readouterr()
@@ -245,8 +245,8 @@ def test_nothing_within_the_loss_is_no_gain(folder, frame, monkeypatch):
 
 
 @pytest.fixture
-def written(monkeypatch):
-    """Names of files that are opened to be written, but for the cache of tokens."""
+def written():
+    """Names of files that are opened to be written."""
     names, is_on = [], True
 
     def audit(event, arguments):
@@ -255,7 +255,6 @@ def written(monkeypatch):
         if writes and not path.startswith(("/dev/", "/proc/")):
             names.append(path)
 
-    monkeypatch.setenv("POWERBERT_TF_CACHE", "")
     sys.addaudithook(audit)  # which cannot be removed
     yield names
     is_on = False
