@@ -136,7 +136,7 @@ class FastClassifier:
         )
         given = read_given({"train": data, "dev": data}, settings)
         if not given.has_labels:
-            raise InputError("data: has no labels; expected texts with labels, or predict.")
+            raise InputError("data: has no labels; expected label_column, or a pair (texts, labels).")
         task = self._task
         trained = TrainedClassifier(self.run.checkpoint, task.num_outputs, task.classes, task.is_multi_label)
         split = load_labeled(trained, given.settings, "data", given.tables).dataset.splits["train"]
