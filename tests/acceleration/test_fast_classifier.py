@@ -68,14 +68,14 @@ def test_what_was_loaded_can_be_saved_again(saved, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_another_process_answers_the_same(backend, fast, saved, tmp_path, run_python):
-    np.save(tmp_path / "expected.npy", fast.logits(HARD))
+    np.save(tmp_path / "expected.npy", fast.predict_proba(HARD))
     (tmp_path / "texts.json").write_text(json.dumps(HARD), encoding="utf-8")
     code = """if True:
         import json, pathlib, sys
         import keras, numpy as np, powerbert_tf
         saved, folder = map(pathlib.Path, sys.argv[1:])
         texts = json.loads((folder / "texts.json").read_text(encoding="utf-8"))
-        found = powerbert_tf.load(saved).logits(texts)
+        found = powerbert_tf.load(saved).predict_proba(texts)
         np.testing.assert_allclose(found, np.load(folder / "expected.npy"), atol=1e-6)
         print(keras.backend.backend())
     """

@@ -64,7 +64,7 @@ def test_the_command_line_makes_the_same_model(checkpoint, frame, tmp_path):
         ((["a b", "c"], ["x", "x"]), {}, "expected"),
         ((["a b", "c"], ["x", "y"]), {"epoch": 3}, "epoch: no setting of train; expected one of"),
         ((["a b", "c"] * 9, ["x", "y"] * 9), {"target_speedup": 1000.0}, "--target_speedup=1000: out of reach"),
-        ((["a b", "c"], ["x", "y"]), {"checkpoint": "nowhere"}, "checkpoint nowhere: no such folder"),
+        ((["a b", "c"] * 9, ["x", "y"] * 9), {"checkpoint": "nowhere"}, "checkpoint nowhere: no such folder"),
         ((["a b", "c"], ["x", "y"]), {"output_dir": "."}, "output_dir=.: holds files"),
     ],
 )
