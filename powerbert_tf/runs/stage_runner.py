@@ -27,6 +27,7 @@ from powerbert_tf.runs.stages.report import report
 from powerbert_tf.runs.stages.retrain import retrain
 from powerbert_tf.runs.stages.search import search
 
+_LARGE = 2**23  # weights of a model whose copies are worth collecting
 _COPIES = 4  # of the weights in training: themselves, the gradient, and Adam's two moments
 
 Stage = Callable[[Run, Any], dict[str, Any]]  # the folder for files is None for results in memory
@@ -80,7 +81,8 @@ def run_stage(
             **({"resumed": True} if resumes else {}),  # the seconds are only those since then
         }
         run.results.record(stage, result)
-    gc.collect()  # models are cycles of objects, which would hold the state of optimizers for a while
+    if stage in TRAINING_STAGES and run.checkpoint.config.num_weights >= _LARGE:
+        gc.collect()  # copies of models and the state of optimizers are in cycles; this takes half a second
     if run.settings.inference.jit_compile and compilations.count:
         say(f"  XLA compiled {compilations.count} times, {compilations.seconds:.0f} s of {result['seconds']:.0f}")
 
