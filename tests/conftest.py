@@ -16,7 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Folders in which single functions are tested come first, so that their failures are seen first; then whole runs.
-_LAST = ("runs", "benchmarks", "project")
+_LAST = ("runs", "acceleration", "benchmarks", "project")
 
 
 def pytest_collection_modifyitems(items):

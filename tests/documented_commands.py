@@ -262,6 +262,10 @@ TABLE: dict[str, dict[str, Run | Elsewhere | Never]] = {
         "max_disagreement=0.01)": Run(
             first=_requests, instead={"max_disagreement=0.01": "max_disagreement=0.5, retrain=False, **small"}
         ),
+        "python run_glue.py --checkpoint=path/to/classifier --train_file=requests.jsonl --text_column=text": Elsewhere(
+            "a classifier of the reader's",
+            "test_unlabelled_files::test_a_file_without_labels_does_what_accelerate_does",
+        ),
     },
     "docs/data.md": {
         "python run_glue.py --train_file=reviews.csv --text_column=review --label_column=stars": Run(

@@ -128,6 +128,11 @@ def load_classifier(
     Raises:
         InputError: The checkpoint is missing, damaged, incomplete or of an unsupported architecture, or an argument
             does not fit it.
+
+    Example:
+        >>> model = powerbert_tf.load_classifier("classifier", num_classes=3, max_seq_length=23)
+        >>> model.output_shape
+        (None, 3)
     """
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = find_checkpoint(checkpoint)

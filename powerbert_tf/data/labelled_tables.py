@@ -5,7 +5,7 @@ import functools
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ _TFDS_SPLITS = {
 }
 _TFDS_LABELS = ("label", "score", "rating", "stars")
 _ROWS_AT_ONCE = 1024
+_MOST_HELD = 2**24  # bytes of files whose rows are kept, which take some ten times as much
 _EXPECTED = (
     "expected a file of a table, a pandas.DataFrame, a pair (texts, labels), a tf.data.Dataset of (text, label), or "
     "texts alone"
@@ -171,6 +172,23 @@ def _find_prepared(name: str) -> Path:
         names = ", ".join(f"{name}/{configuration}" for configuration in configurations)
         raise InputError(f"--tfds_name={name}: several configurations are prepared; expected one of {names}.")
     return next(iter(configurations.values()))
+
+
+def held(tables: LabelledTables) -> LabelledTables:
+    """The same tables, whose files are read once: if they are small, their rows stay in memory."""
+
+    def hold(opened: Iterable[OpenTable]) -> Callable[[], Iterable[OpenTable]]:
+        kept = [dataclasses.replace(table, rows=cast(Iterator[Row], list(table.rows))) for table in opened]
+        return lambda: kept
+
+    return dataclasses.replace(tables, splits={split: hold(find()) for split, find in tables.splits.items()})
+
+
+def are_small(settings: DataSettings) -> bool:
+    """Whether the files that the settings name are small enough to be held."""
+    given = (settings.train_file, settings.dev_file, settings.test_file)
+    paths = [Path(path) for files in filter(None, given) for path in find_files(files, "train_file")]
+    return all(path.is_file() for path in paths) and sum(path.stat().st_size for path in paths) <= _MOST_HELD
 
 
 def is_in_memory(data: Any) -> bool:

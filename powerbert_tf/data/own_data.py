@@ -142,7 +142,7 @@ def load_texts(
     name = _require_name(name or tables.name)
     rejected = RejectedRows()
     splits = {}
-    for split in ("train", "dev"):
+    for split in ("train", "dev", "test"):
         if split in tables.splits:
             splits[split], _ = _read_texts(tables, split, rejected)
             _require_rows(splits[split], settings, split, rejected)

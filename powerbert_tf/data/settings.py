@@ -48,8 +48,15 @@ class DataSettings(CheckedSettings):
     text_pair_column: str = setting("Column of the second text of a pair.", default="")
     label_column: str = setting(
         "Column of the label, or several with commas between that have 0 or 1 for each label. Default: the folder's or "
-        "the data set's own label.",
+        "the data set's own label, or label; without one, --checkpoint is a trained classifier, whose own answers take "
+        "the place of labels.",
         default="",
+    )
+    max_disagreement: float = setting(
+        "Of texts without labels, the share of the trained classifier's answers on held-out texts that may change, "
+        "such as 0.01, instead of a speed-up. Default: none.",
+        Check(lambda value: 0 <= value < 1, "a share in [0, 1)"),
+        default=0.0,
     )
     label_separator: str = setting(
         "What is between the labels of a row that has any number of them, such as | in joy|fear; a row with an empty "

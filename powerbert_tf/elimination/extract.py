@@ -354,6 +354,12 @@ class Extract(_Selection):
 
     Raises:
         ValueError: `num_kept` is a count below 1, or a fraction outside (0, 1].
+
+    Example:
+        >>> attention, mask = np.full((1, 2, 5, 5), 1 / 5, "float32"), np.ones((1, 5), "int32")
+        >>> kept = powerbert_tf.Extract(3, max_seq_length=23)(attention, mask, mask)
+        >>> kept["rows"].shape == (1, 3)
+        True
     """
 
     def __init__(self, num_kept, max_seq_length, **kwargs):

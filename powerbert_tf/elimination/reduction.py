@@ -22,6 +22,10 @@ class Reduction:
         rows: Retention configuration.
         neurons: Neurons of each feed-forward network; None for all.
         heads: Attention heads; None for all.
+
+    Example:
+        >>> powerbert_tf.Reduction((0.9, 0.6, 0.3), heads=(2, 1, 1)).is_narrowed
+        True
     """
 
     rows: Configuration

@@ -226,6 +226,10 @@ def read_retention(folder: str | os.PathLike[str]) -> Retention:
 
     Raises:
         InputError: The file is missing or damaged, its configuration is not valid, or its score is unknown.
+
+    Example:
+        >>> powerbert_tf.read_retention("saved").max_seq_length
+        23
     """
     from powerbert_tf.elimination.significance import score_names  # not above: configurations need no Keras
 

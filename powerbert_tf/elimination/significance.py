@@ -43,6 +43,12 @@ def significance_scores(attention_probs, votes, value=None):
 
     Returns:
         `[B, T]` float32. Padding never receives attention and scores 0.
+
+    Example:
+        >>> attention = np.full((1, 1, 3, 3), 1 / 3)  # of the last row, which is padding, nothing counts
+        >>> scores = powerbert_tf.significance_scores(attention, np.array([[1, 1, 0]]))
+        >>> [f"{score:.2f}" for score in np.asarray(scores)[0, :2]]
+        ['0.33', '0.33']
     """
     # Half precision would merge scores that lie close together, and with them ranks.
     attention_probs = ops.cast(attention_probs, "float32")
@@ -121,6 +127,12 @@ def register_score(name: str, function: Callable[..., Any], needs: str = "attent
 
     Raises:
         InputError: The name is taken or is no identifier, the function cannot be called, or `needs` is unknown.
+
+    Example:
+        >>> powerbert_tf.register_score("last", lambda max_seq_length, seed: np.arange(max_seq_length), "nothing")
+        >>> model = powerbert_tf.load_classifier("classifier", num_classes=3, max_seq_length=23)
+        >>> powerbert_tf.with_retention(model, (0.9, 0.6, 0.3), selection="last").selection
+        'last'
     """
     if not isinstance(name, str) or not name.isidentifier():
         raise InputError(f"name={name!r}; expected an identifier, such as my_score.")

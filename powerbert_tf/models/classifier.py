@@ -218,6 +218,11 @@ def with_retention(model, configuration, **kwargs):
 
     Raises:
         InputError: `configuration` does not fit, or `selection` is unknown.
+
+    Example:
+        >>> model = powerbert_tf.load_classifier("classifier", num_classes=3, max_seq_length=23)
+        >>> powerbert_tf.with_retention(model, (0.9, 0.6, 0.3)).retention_configuration
+        (0.9, 0.6, 0.3)
     """
     return model.with_slots(retention_configuration=configuration, **kwargs)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from powerbert_tf.data.kinds import LABELS, NUMBER
+from powerbert_tf.data.kinds import LABELS
 from powerbert_tf.data.metrics import METRICS, compute_metrics, format_metrics
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.reduction import WIDTHS, Reduction, format_widths
@@ -79,8 +79,6 @@ class AccelerationReport:
 
 def make_report(
     evaluated: Mapping[str, Any],
-    labels: np.ndarray,
-    task: Task,
     max_seq_length: int,
     retrained: bool,
     reason: str = "",
@@ -89,8 +87,6 @@ def make_report(
 
     Args:
         evaluated: `result.json` of the stage `evaluate`.
-        labels: Of the dev split, `[n]`, or `[n, C]` of a multi-label task.
-        task: What the labels are.
         max_seq_length: N.
         retrained: Whether weights were trained.
         reason: Why there is no gain, if that is already known.
@@ -114,18 +110,19 @@ def make_report(
         no_gain="",
         **{name: tuple(evaluated[name]) for name in WIDTHS if evaluated.get(name)},
     )
-    verdict = judge(evaluated, reason or _why_no_gain(report, labels, task))
+    verdict = judge(evaluated, reason or _why_no_gain(report, evaluated.get("constant")))
     return dataclasses.replace(report, no_gain=verdict.reason, verdict=verdict.lines)
 
 
-def _why_no_gain(report: AccelerationReport, labels: np.ndarray, task: Task) -> str:
+def _why_no_gain(report: AccelerationReport, constant: float | None) -> str:
+    """The reason, or nothing; `constant` is the metric of the best answer to everything, None for a regression."""
     if report.measured_speedup < LEAST_GAIN:
         return (
             f"measured, it is {report.measured_speedup:.2f}x as fast on the same length-grouped batches, where "
             f"{report.predicted_speedup:.2f}x was predicted. Only padding is left to save: run the original on batches "
             "grouped by length."
         )
-    constant = 0.0 if task.kind is NUMBER else best_constant(report.metric, labels, task)
+    constant = 0.0 if constant is None else constant
     if report.reduced[report.metric] <= constant < report.original[report.metric]:
         remedy = "a lower target_speedup" if report.retrained else "retrain=True, or a lower target_speedup"
         return (

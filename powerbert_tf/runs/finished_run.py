@@ -27,7 +27,7 @@ class FinishedRun(Run):
 
     def reduction(self) -> Reduction:
         return Reduction.from_json(
-            self.folder.finished(_STAGE),
+            self.results.finished(_STAGE),
             self.checkpoint.config.num_hidden_layers,
             self.settings.inputs.max_seq_length,
         )
@@ -106,7 +106,9 @@ def _task(folder: Path, name: str) -> Task:
     if not path.is_file():
         raise InputError(f"{path}: no such file; it names the classes and columns of {name}; restore it.")
     file = read_task_file(path)
-    missing = [key for key in ("text_column", "label_column") if not file.data.get(key)]
+    # The label column of texts without labels is empty.
+    missing = [] if file.data.get("text_column") else ["text_column"]
+    missing += [] if "label_column" in file.data else ["label_column"]
     if missing or not (file.classes or file.data.get("regression")):
         raise InputError(f"{path}: lacks {', '.join(missing) or 'classes'}; expected the file that a run writes.")
     return dataclasses.replace(described_task(file), name=name)

@@ -24,6 +24,8 @@ encoder may eliminate, re-trains, evaluates, predicts and exports.
 
 Your own texts, twice as fast (the default):
   powerbert --train_file=reviews.csv --text_column=review --label_column=stars
+A classifier that is trained already, on texts without labels:
+  powerbert --checkpoint=classifier --train_file=logs.jsonl --text_column=text
 A GLUE task, three times as fast:
   powerbert --task=MRPC --target_speedup=3
 What a finished run answers, in a file and to one sentence:
@@ -66,7 +68,7 @@ _GROUPS: dict[str, _Group] = {
         (DataSettings, InputSettings),
     ),
     "Choose how much faster, and how it is found": _Group(
-        ("target_latency_ms", "max_loss", "search_over"), (SearchSettings, MeasuringSettings)
+        ("target_latency_ms", "max_loss", "max_disagreement", "search_over"), (SearchSettings, MeasuringSettings)
     ),
     "Use your devices": _Group(("distribution", "tpu"), (InferenceSettings,)),
     "Train": _Group((), (TrainingSettings,)),

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.errors import InputError, first_line
 from powerbert_tf.common.files import PARTIAL, read_object, write_json
+from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.runs.result_schema import result_problem
 from powerbert_tf.runs.settings import TRAINING_STAGES
 from powerbert_tf.search.settings import SEARCH_METHODS
-from powerbert_tf.training.distribution.processes import by_chief
+from powerbert_tf.training.distribution.processes import by_chief, is_chief
 from powerbert_tf.training.state import CHECKPOINTS, WEIGHTS_FILE
 
 RESULT_FILE = "result.json"
@@ -87,6 +88,32 @@ class RunFolder:
         if result is None:
             raise InputError(f"{self.stage(stage)}: missing; run --stage={stage}.")
         return result
+
+    def record(self, stage: str, result: dict[str, Any]) -> None:
+        """Writes the result of the stage that is being written; the chief does."""
+        if is_chief():
+            write_json(self._partial(stage) / RESULT_FILE, result)
+
+    def keep(self, stage: str, model: BertClassifier, is_saved: bool = False) -> None:
+        """Writes the weights of the stage that is being written, unless training has; the chief does."""
+        if is_chief() and not is_saved:
+            model.save_weights(self._partial(stage) / WEIGHTS_FILE)
+
+    def model(self, stage: str, make: Callable[[], BertClassifier], own: bool = False) -> BertClassifier:
+        """The model of a finished stage, read from its weights; always one of the caller's own.
+
+        Raises:
+            InputError: They cannot be read.
+        """
+        model, path = make(), self.weights(stage)
+        try:
+            model.load_weights(path)
+        except (OSError, ValueError, KeyError) as error:
+            reason = first_line(error)
+            raise InputError(
+                f"{path}: cannot be read ({reason}); pass --stage={stage} --overwrite to run the stage again."
+            ) from None
+        return model
 
     def require_writable(self, needed_bytes: int, of_checkpoints: int = 0) -> None:
         """Checks that files can be written here, and that there is room for them.

@@ -169,17 +169,30 @@ def _begin(
         check_plan(run, plan, overwrite)
         for line in consequences(folder, plan, run.settings):
             say(line)
-        config = {**run.resolved(), **provenance(run.checkpoint), OWN_DATA: own is not None}
-        if {*plan} <= {*READING_STAGES}:
-            config |= _one_off_settings(folder.root / CONFIG_FILE)
-        for line in changes(recorded.provenance, config) if recorded else ():
-            say(f"--config: {line}")
-        write_json(folder.root / CONFIG_FILE, config)
-        if own is not None:
-            repeated = repeat_task(run.task, run.settings, own.settings, run.tokenizer.lower_case)
-            write_json(folder.root / TASK_FILE, repeated)
-            write_rejected(folder.root, own.rejected)
+        write_settings(run, own, {*plan} <= {*READING_STAGES}, recorded)
     return plan
+
+
+def write_settings(run: Run, own: OwnData | None, reads: bool = False, recorded: Recorded | None = None) -> None:
+    """Writes `config.json`, and of a user's own data `task.json` and the rows that were left out.
+
+    Args:
+        run: A run with a folder.
+        own: The user's own data; None for a GLUE task.
+        reads: Whether only stages run that read what is there, whose settings stay.
+        recorded: An earlier run that this one repeats; changes in data, checkpoint and versions are reported.
+    """
+    folder = run.folder
+    config = {**run.resolved(), **provenance(run.checkpoint), OWN_DATA: own is not None}
+    if reads:
+        config |= _one_off_settings(folder.root / CONFIG_FILE)
+    for line in changes(recorded.provenance, config) if recorded else ():
+        say(f"--config: {line}")
+    write_json(folder.root / CONFIG_FILE, config)
+    if own is not None:
+        repeated = repeat_task(run.task, run.settings, own.settings, run.tokenizer.lower_case)
+        write_json(folder.root / TASK_FILE, repeated)
+        write_rejected(folder.root, own.rejected)
 
 
 def _one_off_settings(path: Path) -> dict[str, Any]:

@@ -18,13 +18,14 @@ from powerbert_tf.data.kinds import CLASSES
 from powerbert_tf.data.labels import balanced_weights
 from powerbert_tf.data.metrics import with_metrics
 from powerbert_tf.data.own_data import OwnData
-from powerbert_tf.data.tasks import ChoiceTask, GlueTask, Task, get_task
+from powerbert_tf.data.tasks import ChoiceTask, GlueTask, OwnTask, Task, get_task
 from powerbert_tf.elimination.reduction import WIDTHS, parse_widths
 from powerbert_tf.elimination.retention import parse_configuration
 from powerbert_tf.export.formats import DEFAULT_FORMAT, EXPORT_FORMATS
 from powerbert_tf.export.writers import check_format
 from powerbert_tf.runs.deployment import check_deployment
 from powerbert_tf.runs.folder import RunFolder
+from powerbert_tf.runs.results import MemoryResults, Results
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import TRAINING_STAGES, Settings, retraining_factor
 from powerbert_tf.search.settings import SEARCH_METHODS
@@ -38,14 +39,21 @@ _HELD_OUT_SHARE = 0.1
 _PUBLISHED_SIZE = 768  # hidden size of the models that learning rates are published for
 
 
-def prepare(settings: Settings, root: Path, own: OwnData | None = None, checkpoint: Checkpoint | None = None) -> Run:
+def prepare(
+    settings: Settings,
+    root: Path | None,
+    own: OwnData | None = None,
+    checkpoint: Checkpoint | None = None,
+    adopts: bool = False,
+) -> Run:
     """Finds and checks what the stages need, cheapest first; writes nothing into the folder `root`.
 
     Args:
         settings: Settings of the run.
-        root: Its folder.
+        root: Its folder; None to keep results in memory.
         own: The user's own data; None for a GLUE task.
         checkpoint: A checkpoint that has been found already; None to find the one that the settings name.
+        adopts: Whether the checkpoint is a trained classifier that is taken as it is; without labels it always is.
 
     Raises:
         InputError: Something is missing, or does not fit.
@@ -58,7 +66,9 @@ def prepare(settings: Settings, root: Path, own: OwnData | None = None, checkpoi
     checkpoint = checkpoint or find_checkpoint(settings.checkpoint)
     if task.is_pair and checkpoint.architecture.tells_segments and checkpoint.config.type_vocab_size < 2:
         raise InputError(f"--task={task.name}: pairs of texts need 2 segments; {checkpoint.name} has 1.")
-    if isinstance(task, GlueTask | ChoiceTask) and root.resolve() == (Path(settings.data_dir) / task.folder).resolve():
+    results = MemoryResults() if root is None else RunFolder(root)
+    data_folder = Path(settings.data_dir) / task.folder if isinstance(task, GlueTask | ChoiceTask) else None
+    if root and data_folder and root.resolve() == data_folder.resolve():
         raise InputError(f"--output_dir={settings.output_dir}: results in {root} would mix with the data there.")
     tokenizer = load_tokenizer(checkpoint, settings.inputs.case, settings.inputs.truncation)
     if settings.inputs.max_seq_length:
@@ -70,17 +80,18 @@ def prepare(settings: Settings, root: Path, own: OwnData | None = None, checkpoi
         say(f"  {reason}")
         settings = settings.replace(max_seq_length=proposed)
         _check_length(settings, task, checkpoint, tokenizer)
-    settings = _fitting_settings(settings, task, checkpoint, RunFolder(root))
+    settings = _fitting_settings(settings, task, checkpoint, results)
     if settings.class_weights == "balanced":
         weights = balanced_weights(cast(np.ndarray, train.labels), len(task.classes))
         task = dataclasses.replace(task, class_weights=weights)
-    return Run(settings, task, checkpoint, tokenizer, dataset, RunFolder(root))
+    adopts = adopts or (isinstance(task, OwnTask) and task.is_unlabelled)
+    return Run(settings, task, checkpoint, tokenizer, dataset, results, adopts)
 
 
-def _fitting_settings(settings: Settings, task: Task, checkpoint: Checkpoint, folder: RunFolder) -> Settings:
+def _fitting_settings(settings: Settings, task: Task, checkpoint: Checkpoint, results: Results) -> Settings:
     """Rates and the held-out share that are not given: those of the fine-tuning that is there, or fitting ones."""
     try:
-        finetuned = folder.result("finetune")
+        finetuned = results.result("finetune")
     except InputError:  # damaged: whoever needs it says so
         finetuned = None
     there = {} if finetuned is None else finetuned["settings"]
@@ -148,7 +159,7 @@ def check_plan(run: Run, plan: Collection[str], overwrite: bool = False) -> None
     saves = run.settings.training.checkpoint_minutes or run.settings.training.checkpoint_steps
     checkpoints = _CHECKPOINTS * weights if saves and (training or targets) else 0
     needed = weights * (len(training) + exports + targets) + checkpoints
-    run.folder.require_writable(needed + 16 * 2**20, checkpoints)  # some to spare
+    run.results.require_writable(needed + 16 * 2**20, checkpoints)  # some to spare
     if "search" in plan and SEARCH_METHODS[search.search_method].has_target:
         run.target_speedup()  # raises if it is out of reach
     if "elastic" in plan or "pareto" in plan:

@@ -1,13 +1,16 @@
 """What the command line asks for: flags, a `task.json` and data of the user's own become settings of a run."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.data.labelled_tables import find_tables
 from powerbert_tf.data.own_data import OwnData, load_own_data
 from powerbert_tf.data.settings import TABLE_FLAGS, DataSettings
 from powerbert_tf.data.tables import STANDARD_INPUT
+from powerbert_tf.data.tables.formats import LABEL
 from powerbert_tf.data.tasks import TASK_FILE, OwnTask
 from powerbert_tf.elimination.reduction import WIDTHS
 from powerbert_tf.export.signatures import TEXTS
@@ -17,6 +20,12 @@ from powerbert_tf.runs.asked import gather, split_flags
 from powerbert_tf.runs.finished_run import find_run, load_finished_run
 from powerbert_tf.runs.settings import Settings, resolve_settings
 from powerbert_tf.runs.task_file import read_task_file
+from powerbert_tf.runs.trained_classifier import (
+    TrainedClassifier,
+    find_trained_classifier,
+    load_unlabelled,
+    require_disagreement,
+)
 
 
 def read_request(given: Mapping[str, Any]) -> tuple[Settings, OwnData | None]:
@@ -35,11 +44,53 @@ def read_request(given: Mapping[str, Any]) -> tuple[Settings, OwnData | None]:
     file, data, settings = gather(given)
     if not data.is_given:
         return resolve_settings(file.name, **settings), None
-    own = load_own_data(data, file.name, file.classes)
+    own, settings = _read_own(data, file.name, file.classes, settings)
     if settings.get("metric") == ",".join(own.task.metrics):
         # The `task.json` of a run names the metrics that were inferred: given or inferred, it is the same setting.
         del settings["metric"]
     return resolve_settings(own.task, **settings), own
+
+
+def _read_own(
+    data: DataSettings, name: str, classes: Sequence[str], settings: Mapping[str, Any]
+) -> tuple[OwnData, dict[str, Any]]:
+    """Reads labelled texts, or texts for a trained classifier whose answers take the place of labels.
+
+    Returns:
+        The data, and the settings with what follows from it.
+    """
+    share, data = data.max_disagreement, dataclasses.replace(data, max_disagreement=0.0)
+    tables = find_tables(data)
+    if not (data.label_column or tables.label_column) and LABEL in tables.first("train").columns:
+        data = dataclasses.replace(data, label_column=LABEL)  # as in a data frame
+    if data.label_column or tables.label_column or not data.text_column:
+        if share:
+            raise InputError(f"--max_disagreement={share:g}: the data has labels; expected --max_loss.")
+        return load_own_data(data, name, classes), dict(settings)
+    trained = _find_trained(settings.get("checkpoint", ""), classes, tables.first("train").expected)
+    given = dict(settings)
+    if share:
+        require_disagreement(trained, False, bool(given.get("max_loss")))
+        given["max_loss"] = share
+    own = load_unlabelled(trained, data, name)
+    if not given.get("max_seq_length") and trained.checkpoint.max_seq_length:
+        given["max_seq_length"] = trained.checkpoint.max_seq_length
+    return own, given
+
+
+def _find_trained(checkpoint: str, classes: Sequence[str], columns: str) -> TrainedClassifier:
+    """The trained classifier that texts without labels need; `columns` are what the label might be, for messages.
+
+    Raises:
+        InputError: There is none.
+    """
+    what = f"--label_column: missing; {columns}; texts without labels need a trained classifier"
+    if not checkpoint:
+        raise InputError(f"{what}, which --checkpoint names.")
+    try:
+        return find_trained_classifier(checkpoint, classes)
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from None
 
 
 def read_predict_request(

@@ -1,4 +1,4 @@
-"""A run: settings, task, checkpoint, data and folder, and what its stages share."""
+"""A run: settings, task, checkpoint, data and results, and what its stages share."""
 
 import dataclasses
 import functools
@@ -12,14 +12,14 @@ from powerbert_tf.batches.encoded_cache import load_encoded
 from powerbert_tf.batches.encoded_split import EncodedSplit
 from powerbert_tf.batches.padded_batches import prediction_batches
 from powerbert_tf.batches.settings import InferenceSettings
-from powerbert_tf.checkpoints import Checkpoint
-from powerbert_tf.common.errors import InputError, first_line
+from powerbert_tf.checkpoints import Checkpoint, load_classifier
+from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.files import find_cache_folder
 from powerbert_tf.data.datasets import Dataset
 from powerbert_tf.data.kinds import LABELS, NUMBER
 from powerbert_tf.data.metrics import fitted_task, predictions_from_logits
 from powerbert_tf.data.splits import Split, split_off
-from powerbert_tf.data.tasks import Task
+from powerbert_tf.data.tasks import OwnTask, Task
 from powerbert_tf.elimination.reduction import WIDTHS, Reduction, parse_widths
 from powerbert_tf.elimination.retention import Configuration, format_configuration, parse_configuration
 from powerbert_tf.latency.cost_files import load_costs
@@ -28,6 +28,7 @@ from powerbert_tf.latency.speed import SpeedTest
 from powerbert_tf.models.classifier import BertClassifier, with_retention
 from powerbert_tf.models.narrow import prefix
 from powerbert_tf.runs.folder import RunFolder
+from powerbert_tf.runs.results import Results
 from powerbert_tf.runs.settings import Settings, names_of_stage
 from powerbert_tf.search.allocation import Widths
 from powerbert_tf.search.rebuilding import with_reduction
@@ -44,15 +45,37 @@ HELD_OUT = "held_out"  # name of the split
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """What the stages share. Tokens, costs and the hash of the data are computed once, when first needed."""
+    """What the stages share. Tokens, costs and the hash of the data are computed once, when first needed.
+
+    Attributes:
+        settings: Settings of the run.
+        task: Its task.
+        checkpoint: The checkpoint that it starts from.
+        tokenizer: Tokenizer of the texts.
+        dataset: Its data.
+        results: Where stages leave results and models: a `RunFolder`, or `MemoryResults`.
+        adopts: Whether the checkpoint is a trained classifier whose own weights take the place of fine-tuned ones.
+    """
 
     settings: Settings
     task: Task
     checkpoint: Checkpoint
     tokenizer: Tokenizer
     dataset: Dataset
-    folder: RunFolder
+    results: Results
+    adopts: bool = False
     _splits: dict[str, EncodedSplit] = dataclasses.field(default_factory=dict)
+
+    def replaced(self, **changes: Any) -> "Run":
+        """This run with changed attributes; what was computed from the data stays."""
+        other = dataclasses.replace(self, **changes)
+        vars(other).update({name: value for name, value in vars(self).items() if name not in vars(other)})
+        return other
+
+    @property
+    def folder(self) -> RunFolder:
+        """The results, where they are in a folder."""
+        return cast(RunFolder, self.results)
 
     @property
     def cache_folder(self) -> Path | None:
@@ -70,41 +93,53 @@ class Run:
             self._splits[name] = load_encoded(self._rows[name], self.tokenizer, length, self.cache_folder)
         return self._splits[name]
 
-    def answered(self, model: BertClassifier) -> "Run":
-        """This run with the answers of a model in the place of labels."""
+    @functools.cached_property
+    def original(self) -> BertClassifier:
+        """The checkpoint's own classifier."""
+        return load_classifier(
+            self.checkpoint, self.task.num_outputs, self.settings.inputs.max_seq_length, kind=self.task.kind
+        )
+
+    @functools.cached_property
+    def labelled(self) -> Mapping[str, Split]:
+        """The splits of the data; without labels, those for training and dev have the classifier's own answers."""
+        if not (isinstance(self.task, OwnTask) and self.task.is_unlabelled):
+            return self.dataset.splits
+        is_here = "original" in vars(self) or self.results.result("finetune") is None
+        model = self.original if is_here else self.dense_model()
 
         def with_answers(split: Split) -> Split:
             encoded = load_encoded(split, self.tokenizer, self.settings.inputs.max_seq_length, self.cache_folder)
             logits = predict_logits(model, encoded, self.settings.inference)
             return dataclasses.replace(split, labels=predictions_from_logits(self.task, logits))
 
-        splits = {name: with_answers(split) for name, split in self.dataset.splits.items()}
-        return dataclasses.replace(self, dataset=dataclasses.replace(self.dataset, splits=splits), _splits={})
+        splits = self.dataset.splits.items()
+        return {name: split if name == "test" else with_answers(split) for name, split in splits}
 
     @functools.cached_property
     def _rows(self) -> Mapping[str, Split]:
-        inputs, train = self.settings.inputs, self.dataset.splits["train"]
+        inputs, train = self.settings.inputs, self.labelled["train"]
         if inputs.train_examples:
             train = train.sample(inputs.train_examples, seed=0)
         if not inputs.held_out_share:
-            return {**self.dataset.splits, "train": train}
+            return {**self.labelled, "train": train}
         try:
             train, held_out = split_off(train, inputs.held_out_share, _MOST_HELD_OUT)
         except InputError as error:
             raise InputError(
                 f"--held_out_share={inputs.held_out_share}: {error}; expected 0, to choose on dev, or more rows."
             ) from None
-        return {**self.dataset.splits, "train": train, HELD_OUT: held_out}
+        return {**self.labelled, "train": train, HELD_OUT: held_out}
 
     @property
     def choosing(self) -> str:
         """Name of the split that epochs and configurations are chosen on."""
         return HELD_OUT if self.settings.inputs.held_out_share else "dev"
 
-    def load_model(self, stage: str, narrowed: Reduction | None = None, **kwargs) -> BertClassifier:
-        """A model with the weights of a finished stage, in encoders as wide as `narrowed` says.
+    def load_model(self, stage: str, narrowed: Reduction | None = None, own: bool = False, **kwargs) -> BertClassifier:
+        """The model of a finished stage, in encoders as wide as `narrowed` says.
 
-        Takes arguments of `BertClassifier`.
+        Takes arguments of `BertClassifier`. With `own`, no one else has its weights, so that it can be trained.
 
         Raises:
             InputError: The weights cannot be read.
@@ -112,38 +147,38 @@ class Run:
         config = self.checkpoint.config
         if narrowed is not None:
             config = dataclasses.replace(config, neurons=narrowed.neurons, heads=narrowed.heads)
-        model = BertClassifier(
-            config,
-            self.task.num_outputs,
-            self.settings.inputs.max_seq_length,
-            selection=self.settings.search.selection,
-            choices=self.task.choices,
-            **kwargs,
-        )
-        path = self.folder.weights(stage)
-        try:
-            model.load_weights(path)
-        except (OSError, ValueError, KeyError) as error:
-            reason = first_line(error)
-            raise InputError(
-                f"{path}: cannot be read ({reason}); pass --stage={stage} --overwrite to run the stage again."
-            ) from None
-        return model
 
-    def dense_model(self) -> BertClassifier:
-        return self.load_model("finetune")
+        def make() -> BertClassifier:
+            return BertClassifier(
+                config,
+                self.task.num_outputs,
+                self.settings.inputs.max_seq_length,
+                selection=self.settings.search.selection,
+                choices=self.task.choices,
+                **kwargs,
+            )
 
-    def searched_model(self) -> BertClassifier:
-        """The reduced model that re-training starts from, with the weights of the search, or the fine-tuned ones."""
+        return self.results.model(stage, make, own)
+
+    def dense_model(self, own: bool = False) -> BertClassifier:
+        """The fine-tuned model; to train it, `own` has to be true."""
+        return self.load_model("finetune", own=own)
+
+    def searched_model(self, own: bool = False) -> BertClassifier:
+        """The reduced model that re-training starts from, with the weights of the search, or the fine-tuned ones.
+
+        To train it, `own` has to be true.
+        """
         search, reduction = self.settings.search, self.reduction()
         if not search.searches:
-            return with_reduction(self.dense_model(), reduction, self.rebuilding_batches(), selection=search.selection)
+            dense = self.dense_model(own and not reduction.is_narrowed)
+            return with_reduction(dense, reduction, self.rebuilding_batches(), selection=search.selection)
         if search.search_method == "paper":
             return self.reduce(self.load_model("search", soft_extract=True), reduction)
         if SEARCH_METHODS[search.search_method].trains:  # at full width
             return self.reduce(self.load_model("search"), reduction)
         if not reduction.is_narrowed:
-            return self.reduce(self.dense_model(), reduction)
+            return self.reduce(self.dense_model(own), reduction)
         # A search that trains nothing has weights of its own, of rebuilt encoders.
         return self.reduce(self.load_model("search", reduction), reduction)
 
@@ -166,7 +201,7 @@ class Run:
         search, num_encoders = self.settings.search, self.checkpoint.config.num_hidden_layers
         max_seq_length = self.settings.inputs.max_seq_length
         if search.searches:
-            return self.reduction_of(self.folder.finished("search"))
+            return self.reduction_of(self.results.finished("search"))
         rows = search.retention_configuration or format_configuration((1.0,) * num_encoders)
         widths = {name: parse_widths(name, getattr(search, name)) for name in WIDTHS}
         return Reduction(parse_configuration(rows, num_encoders, max_seq_length), **widths)
@@ -203,14 +238,14 @@ class Run:
         Raises:
             InputError: They are not one for each label.
         """
-        result = self.folder.finished(stage)
+        result = self.results.finished(stage)
         task = dataclasses.replace(self.task, temperature=result.get("temperature", 1.0))
         if task.kind is not LABELS:
             return task
         thresholds = tuple(result.get("thresholds", ()))
         if len(thresholds) != len(self.task.classes):
             raise InputError(
-                f"{self.folder.stage(stage)}: {len(thresholds)} thresholds for {len(self.task.classes)} labels; pass "
+                f"{stage}/result.json: {len(thresholds)} thresholds for {len(self.task.classes)} labels; pass "
                 f"--stage={stage} --overwrite to run the stage again."
             )
         return dataclasses.replace(task, thresholds=thresholds)

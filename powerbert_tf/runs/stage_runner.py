@@ -1,22 +1,19 @@
 """Runs one stage: calls its function, and writes its folder and what it recorded."""
 
 import contextlib
+import gc
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from powerbert_tf.common.errors import InputError, first_line
-from powerbert_tf.common.files import write_json
 from powerbert_tf.common.machine import memory_bytes
 from powerbert_tf.common.reporting import say
-from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.compilation import recorded_compilations
 from powerbert_tf.models.config import BertConfig
-from powerbert_tf.runs.folder import RESULT_FILE
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import STAGES, TRAINING_STAGES, Settings
 from powerbert_tf.runs.stages.deploy import deploy
@@ -30,12 +27,13 @@ from powerbert_tf.runs.stages.predict import predict
 from powerbert_tf.runs.stages.report import report
 from powerbert_tf.runs.stages.retrain import retrain
 from powerbert_tf.runs.stages.search import search
-from powerbert_tf.training.distribution.processes import is_chief
-from powerbert_tf.training.state import WEIGHTS_FILE
 
+_LARGE = 2**23  # weights of a model whose copies are worth collecting
 _COPIES = 4  # of the weights in training: themselves, the gradient, and Adam's two moments
 
-STAGE_FUNCTIONS: dict[str, Callable[[Run, Path], dict[str, Any]]] = {
+Stage = Callable[[Run, Any], dict[str, Any]]  # the folder for files is None for results in memory
+
+STAGE_FUNCTIONS: dict[str, Stage] = {
     "finetune": finetune,
     "search": search,
     "retrain": retrain,
@@ -50,46 +48,45 @@ STAGE_FUNCTIONS: dict[str, Callable[[Run, Path], dict[str, Any]]] = {
 }
 
 
-def run_stage(run: Run, stage: str, before_publishing: Callable[[], None] = lambda: None) -> None:
-    """Runs one stage; its folder appears when everything is written and `before_publishing` has returned.
+def run_stage(
+    run: Run, stage: str, before_publishing: Callable[[], None] = lambda: None, function: Stage | None = None
+) -> None:
+    """Runs one stage; in a folder, its own appears when everything is written and `before_publishing` has returned.
+
+    Args:
+        run: The run.
+        stage: Name of the stage.
+        before_publishing: Called when everything is written.
+        function: What finds the result; None for the stage's own.
 
     Raises:
         InputError: The stage failed for a reason that the user can fix.
     """
     settings = run.settings_of(stage)
-    resumes = run.folder.begun(stage) == settings
+    resumes = run.results.begun(stage) == settings
     # Each stage draws its own random numbers, whichever stages ran before it in this process.
     keras.utils.set_random_seed(run.settings.training.seed + STAGES.index(stage))
     began = time.perf_counter()
     with (
-        run.folder.writing(stage, settings, before_publishing) as folder,
+        run.results.writing(stage, settings, before_publishing) as folder,
         explained_memory(stage, run.settings, run.checkpoint.config),
         recorded_compilations() as compilations,
     ):
         result = {
             "task": run.task.name,
             "data": run.dataset.source,
-            **STAGE_FUNCTIONS[stage](run, folder),
+            **(function or STAGE_FUNCTIONS[stage])(run, folder),
             "seconds": round(time.perf_counter() - began, 1),
             "compilations": compilations.count,
             "compile_seconds": round(compilations.seconds, 1),
             "settings": settings,
             **({"resumed": True} if resumes else {}),  # the seconds are only those since then
         }
-        if is_chief():
-            write_json(folder / RESULT_FILE, result)
+        run.results.record(stage, result)
+    if stage in TRAINING_STAGES and run.checkpoint.config.num_weights >= _LARGE:
+        gc.collect()  # copies of models and the state of optimizers are in cycles; this takes half a second
     if run.settings.inference.jit_compile and compilations.count:
         say(f"  XLA compiled {compilations.count} times, {compilations.seconds:.0f} s of {result['seconds']:.0f}")
-
-
-def write_stage(run: Run, stage: str, result: dict[str, Any], model: BertClassifier | None = None) -> None:
-    """Writes the result, and weights if there are any, of a stage that need not run."""
-    settings = run.settings_of(stage)
-    with run.folder.writing(stage, settings) as folder:
-        if model is not None:
-            model.save_weights(folder / WEIGHTS_FILE)
-        common = {"task": run.task.name, "data": run.dataset.source, "settings": settings}
-        write_json(folder / RESULT_FILE, {**common, **result})
 
 
 @contextlib.contextmanager

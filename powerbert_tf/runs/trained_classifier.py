@@ -3,22 +3,17 @@
 import dataclasses
 import re
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-from powerbert_tf.checkpoints import Checkpoint, find_checkpoint, load_classifier
+from powerbert_tf.checkpoints import Checkpoint, find_checkpoint
 from powerbert_tf.checkpoints.names import HEAD
 from powerbert_tf.common.errors import InputError
-from powerbert_tf.common.reporting import say
 from powerbert_tf.data.kinds import CLASSES, LABELS, NUMBER
 from powerbert_tf.data.label_lists import NO_SEPARATOR, read_list
 from powerbert_tf.data.labelled_tables import LabelledTables
 from powerbert_tf.data.labels import NO_LABEL
-from powerbert_tf.data.metrics import format_metrics
 from powerbert_tf.data.own_data import OwnData, label_spellings, load_own_data, load_texts
 from powerbert_tf.data.settings import DataSettings
-from powerbert_tf.data.tasks import OwnTask
-from powerbert_tf.runs.run import Run
-from powerbert_tf.runs.stage_runner import write_stage
 
 _SHOWN_LABELS = 5
 
@@ -31,11 +26,13 @@ class TrainedClassifier:
         checkpoint: The checkpoint.
         num_outputs: C; 1 for a regression.
         classes: Names of the classes, in the order of the logits; empty if they have none.
+        is_multi_label: Whether any number of the classes can be right at once.
     """
 
     checkpoint: Checkpoint
     num_outputs: int
     classes: tuple[str, ...]
+    is_multi_label: bool = False
 
 
 def find_trained_classifier(model: Any, classes: Sequence[str] = ()) -> TrainedClassifier:
@@ -51,7 +48,8 @@ def find_trained_classifier(model: Any, classes: Sequence[str] = ()) -> TrainedC
     if model is None or (isinstance(model, str) and not model):
         raise InputError("model: none given; expected a KerasHub classifier, or a folder with a trained one.")
     checkpoint = find_checkpoint(model)
-    head = checkpoint.read_weights().get(HEAD[1])
+    weights = checkpoint.read_weights()
+    head = weights.get(HEAD[1])
     if head is None:
         raise InputError(
             f"checkpoint {checkpoint.name}: has no head, so it is not a trained classifier; fine-tune it first, such "
@@ -69,7 +67,9 @@ def find_trained_classifier(model: Any, classes: Sequence[str] = ()) -> TrainedC
             f"classes: {', '.join(names)}; expected {num_outputs} different names, one for each output of "
             f"{checkpoint.name}, in the order of its outputs."
         )
-    return TrainedClassifier(checkpoint, num_outputs, names if num_outputs > 1 else ())
+    held, read = [weights], checkpoint.read_weights
+    checkpoint = dataclasses.replace(checkpoint, read_weights=lambda: held.pop() if held else read())  # once, usually
+    return TrainedClassifier(checkpoint, num_outputs, names if num_outputs > 1 else (), checkpoint.is_multi_label)
 
 
 def load_labeled(
@@ -83,7 +83,7 @@ def load_labeled(
     if trained.num_outputs == 1:
         return load_own_data(dataclasses.replace(settings, regression=True), name, tables=tables)
     numbers = tuple(map(str, range(trained.num_outputs)))
-    if trained.checkpoint.is_multi_label:
+    if trained.is_multi_label:
         settings = dataclasses.replace(settings, multi_label=True)
     else:
         settings = dataclasses.replace(settings, label_separator=settings.label_separator or NO_SEPARATOR)
@@ -120,15 +120,29 @@ def load_unlabelled(
     Raises:
         InputError: See `own_data.load_texts`.
     """
-    several = LABELS if trained.checkpoint.is_multi_label else CLASSES
+    several = LABELS if trained.is_multi_label else CLASSES
     kind = several if trained.num_outputs > 1 else NUMBER
     numbers = tuple(map(str, range(trained.num_outputs)))
     return load_texts(settings, kind, () if kind is NUMBER else trained.classes or numbers, name, tables)
 
 
+def require_disagreement(trained: TrainedClassifier, has_labels: bool, has_max_loss: bool) -> None:
+    """Checks that a share of answers that may change can be the target.
+
+    Raises:
+        InputError: The data has labels, the model answers other than one class, or another loss is given.
+    """
+    if has_labels:
+        raise InputError("max_disagreement: the data has labels; expected max_loss, or texts without labels.")
+    if trained.num_outputs == 1 or trained.is_multi_label:
+        raise InputError("max_disagreement: is for a model of one class of several; expected max_loss.")
+    if has_max_loss:
+        raise InputError("max_disagreement and max_loss are given; expected one of them.")
+
+
 def _require_kind(trained: TrainedClassifier, has_lists: bool) -> None:
     """Refuses rows with any number of labels for a model that answers one class."""
-    if has_lists and not trained.checkpoint.is_multi_label:
+    if has_lists and not trained.is_multi_label:
         raise InputError(
             f"labels: several per row; {trained.checkpoint.name} answers one class of {trained.num_outputs}. Expected "
             "one label per row, or a model whose config.json has the problem_type multi_label_classification."
@@ -140,50 +154,3 @@ def _name_other_numbers(classes: Sequence[str]) -> bool:
     found = [re.findall(r"\d+", name) for name in classes]
     named = [int(numbers[0]) for numbers in found if len(numbers) == 1]
     return bool(classes) and len(set(named)) == len(classes) and named != list(range(len(classes)))
-
-
-def adopt_weights(run: Run) -> Run:
-    """Writes the trained weights and their dev metrics as if `finetune` had run.
-
-    Returns:
-        The run; of unlabelled texts, with the answers of these weights as labels.
-
-    Raises:
-        InputError: The checkpoint is damaged.
-    """
-    length = run.settings.inputs.max_seq_length
-    model = load_classifier(run.checkpoint, run.task.num_outputs, length, kind=run.task.kind)
-    if cast(OwnTask, run.task).is_unlabelled:
-        run = run.answered(model)
-    metrics = run.evaluate(model)
-    say(f"  original: {format_metrics(metrics)}")
-    write_stage(run, "finetune", {**_untrained(run, metrics), **run.fitted(model)}, model)
-    return run
-
-
-def keep_weights(run: Run) -> None:
-    """Writes the weights as if `retrain` had run, for a model that is not re-trained."""
-    searched = run.folder.finished("search")
-    metrics = searched["metrics"]
-    model = run.searched_model()
-    result = {
-        **_untrained(run, metrics),
-        "metrics_before": metrics,
-        **run.fitted(model),
-        **run.reduction().to_json(),
-    }
-    write_stage(run, "retrain", result, model)
-
-
-def keep_everything(run: Run) -> None:
-    """Writes a configuration that eliminates nothing as if `search` had found it."""
-    result = {
-        **_untrained(run, run.evaluate(run.dense_model())),
-        "search_method": run.settings.search.search_method,
-        "retention_configuration": [1.0] * run.checkpoint.config.num_hidden_layers,
-    }
-    write_stage(run, "search", result)
-
-
-def _untrained(run: Run, metrics: dict[str, float]) -> dict[str, Any]:
-    return {"metric": run.task.metrics[0], "metrics": metrics, "epoch": 0, "examples": len(run.split("dev"))}

@@ -232,6 +232,12 @@ def with_reduction(
 
     Raises:
         InputError: `reduction` does not fit.
+
+    Example:
+        >>> model = powerbert_tf.load_classifier("classifier", num_classes=3, max_seq_length=23)
+        >>> reduction = powerbert_tf.Reduction((0.9, 0.6, 0.3), neurons=(11, 7, 7))
+        >>> powerbert_tf.with_reduction(model, reduction).reduction == reduction
+        True
     """
     if not reduction.is_narrowed:
         return with_retention(model, reduction.rows, **kwargs)

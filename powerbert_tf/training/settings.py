@@ -52,7 +52,8 @@ class TrainingSettings(CheckedSettings):
         check=Check(lambda value: 0 <= value < 1, "a share in [0, 1)"),
     )
     epochs_retrain: int = setting(
-        "Epochs of re-training. Default: twice --epochs; --epochs with --distillation=none.", check=AT_LEAST_1
+        "Epochs of re-training; 0 for none. Default: twice --epochs; --epochs with --distillation=none.",
+        check=Check(lambda value: value >= 0, "0 for none, or a number of epochs"),
     )
     learning_rate_retrain: float = setting(
         "Peak learning rate of re-training; 0 for twice --learning_rate, or --learning_rate with --distillation=none.",

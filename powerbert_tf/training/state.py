@@ -8,7 +8,7 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -128,7 +128,7 @@ class TrainingState(keras.callbacks.Callback):
 
     Args:
         folder: Folder of the stage; states go into `checkpoints/` there. Its weights and log become those of the
-            restored state, or are removed if there is none.
+            restored state, or are removed if there is none. None to save nothing.
         plan: Identifies the training, JSON values by name, with `title` and `epochs`; other trainings are not resumed.
         steps_per_epoch: Number of steps.
         settings: Say how often to save.
@@ -137,7 +137,7 @@ class TrainingState(keras.callbacks.Callback):
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | None,
         plan: Mapping[str, Any],
         steps_per_epoch: int,
         settings: TrainingSettings,
@@ -145,6 +145,7 @@ class TrainingState(keras.callbacks.Callback):
     ):
         super().__init__()
         self.folder = folder
+        self.saves = folder is not None
         self.title: str = plan["title"]
         self.epochs: int = plan["epochs"]
         self.steps_per_epoch = steps_per_epoch
@@ -154,11 +155,12 @@ class TrainingState(keras.callbacks.Callback):
         self._plan = dict(plan)
         self._seconds, self._every = 60 * settings.checkpoint_minutes, settings.checkpoint_steps
         self._remembering = [callback for callback in remembering if hasattr(callback, "get_state")]
-        self._states = SavedStates(folder / CHECKPOINTS)
+        self._states = SavedStates(Path() if folder is None else folder / CHECKPOINTS)
         self._evaluated = self._stopped = False
         self._to_restore: Path | None = None
         self._carried: list[Any] | None = None
-        self._resume()
+        if self.saves:
+            self._resume()
 
     @property
     def epoch_to_end(self) -> int | None:
@@ -178,6 +180,8 @@ class TrainingState(keras.callbacks.Callback):
         self.step += 1
         self._evaluated, self._stopped = False, self.model.stop_training
         self._end_if_asked()
+        if not self.saves:
+            return
         by_steps = self._every and self.step % self._every == 0
         if by_steps or (self._seconds and time.monotonic() - self._saved_at >= self._seconds):
             self.save()
@@ -201,6 +205,8 @@ class TrainingState(keras.callbacks.Callback):
         Raises:
             InputError: A variable is no longer finite.
         """
+        if not self.saves:
+            return False
         if not is_chief():
             return True
         try:
@@ -276,7 +282,7 @@ class TrainingState(keras.callbacks.Callback):
             newest = None
         if newest is None:
             self._states.clear()
-        _take_files(newest, self.folder)
+        _take_files(newest, cast(Path, self.folder))
         return str(newest) if newest else None
 
     def restore_finished(self) -> None:

@@ -143,9 +143,13 @@ class Recipe:
 
 
 def train(
-    model: BertClassifier, setup: TrainingSetup, folder: Path, recipe: Recipe, source: keras.Model | None = None
+    model: BertClassifier,
+    setup: TrainingSetup,
+    folder: Path | None,
+    recipe: Recipe,
+    source: keras.Model | None = None,
 ) -> TrainingOutcome:
-    """Trains a model; writes `log.jsonl` (one object per epoch) and `model.weights.h5` into `folder`.
+    """Trains a model; writes `log.jsonl` (one object per epoch) and `model.weights.h5` into `folder`, if there is one.
 
     Keeps the weights of the epoch with the best score on the rows that choose, the earlier one among equals, or those
     of the last epoch if the recipe says so. The log counts the seconds of training and evaluation, without compilation.
@@ -153,7 +157,7 @@ def train(
     Args:
         model: The model to evaluate and save; holds the kept weights afterwards.
         setup: Data and settings.
-        folder: An existing folder.
+        folder: An existing folder; None to write nothing, and to keep weights in memory.
         recipe: What is particular to this stage.
         source: The model to train, which shares the weights; None for the model itself.
 
@@ -192,7 +196,7 @@ def train(
         "batch_size": settings.batch_size,
         "seed": settings.seed,
         "examples": len(setup.train),
-        "weights": fingerprint(model),
+        "weights": fingerprint(model) if folder else "",
     }
     state = TrainingState(folder, plan, steps_per_epoch, settings, remembering=[*recipe.callbacks, keeper])
     keeper.save_start()
@@ -206,12 +210,12 @@ def train(
     watching = [LossWatch(state), ProgressBar(recipe.title, state.step), *recipe.callbacks]
     fit_resumable(trainer, state, batches, [*trainer.callbacks, *watching, keeper, state], at_first=build)
     wait_for_all()  # for the weights, which the chief writes
-    model.load_weights(folder / WEIGHTS_FILE)
+    keeper.restore()
     return keeper.outcome()
 
 
 def retrain_model(
-    model: BertClassifier, dense: BertClassifier, setup: TrainingSetup, folder: Path, title: str
+    model: BertClassifier, dense: BertClassifier, setup: TrainingSetup, folder: Path | None, title: str
 ) -> dict[str, Any]:
     """Trains a reduced model towards the answers of the model it was made from.
 
@@ -223,7 +227,7 @@ def retrain_model(
         dense: The fine-tuned model, the teacher, which shares no weights with `model`. With `--distillation`, its
             logits take the place of the training labels.
         setup: Data and settings.
-        folder: Gets `model.weights.h5` and `log.jsonl`.
+        folder: Gets `model.weights.h5` and `log.jsonl`; None to write nothing.
         title: Shown in the progress bar.
 
     Returns:
@@ -276,7 +280,7 @@ class _EpochKeeper(keras.callbacks.Callback):
         self,
         saved: BertClassifier,
         setup: TrainingSetup,
-        folder: Path,
+        folder: Path | None,
         recipe: Recipe,
         epochs: int,
         input_wait: InputWait,
@@ -290,21 +294,32 @@ class _EpochKeeper(keras.callbacks.Callback):
         self.input_wait = input_wait
         self.epoch, self.metrics = 0, {setup.task.metrics[0]: -math.inf}
         self.score: tuple[float, ...] = (-math.inf,)  # any epoch is better
+        # Where there is no folder, the weights to keep and the log.
+        self._kept: list[np.ndarray] = []
+        self._log: list[dict[str, Any]] = []
 
     def save_start(self) -> None:
         """Saves the weights as they are if they may turn out best and no better ones are there yet."""
         if not self.recipe.keeps_start:
             return
         self.metrics, self.score = self._evaluate()
-        if is_chief() and not (self.folder / WEIGHTS_FILE).exists():
+        if is_chief() and not (self.folder and (self.folder / WEIGHTS_FILE).exists()):
             self._save()
+
+    def restore(self) -> None:
+        """Gives the saved model the weights that were kept."""
+        if self.folder:
+            self.saved.load_weights(self.folder / WEIGHTS_FILE)
+        elif self._kept:
+            self.saved.set_weights(self._kept)
+            self._kept = []
 
     def outcome(self) -> TrainingOutcome:
         """The epoch whose weights were kept, which the saved model holds; evaluates it on dev if dev did not choose."""
         setup = self.setup
         if setup.held_out is None:
             return TrainingOutcome(self.epoch, self.metrics)
-        if still_improving(read_log(self.folder), self.epoch):
+        if still_improving(read_log(self.folder) if self.folder else self._log, self.epoch):
             say("  the last epoch was clearly better than the one before: more epochs may do better still")
         model, inference = self._evaluated()
         task = setup.task
@@ -358,7 +373,9 @@ class _EpochKeeper(keras.callbacks.Callback):
             line += f", keeps {format_configuration(more['retention_configuration'])}"
         if wait_share > _LONG_WAIT:
             line += f"; {wait_share:.0%} of the training time waited for input"
-        if is_chief():
+        if not self.folder:
+            self._log.append(row)
+        elif is_chief():
             with (self.folder / LOG_FILE).open("a", encoding="utf-8") as log:
                 log.write(json.dumps(row) + "\n")
         say(line)
@@ -391,5 +408,9 @@ class _EpochKeeper(keras.callbacks.Callback):
         return self.recipe.evaluated(), self.setup.inference.in_plain_graph()
 
     def _save(self):
+        if not self.folder:
+            # The last weights are in the model; others are kept until training ends.
+            self._kept = [] if self.recipe.keep_last else self.saved.get_weights()
+            return
         with replacing(self.folder / WEIGHTS_FILE, suffix=".weights.h5") as partial:
             self.saved.save_weights(partial)

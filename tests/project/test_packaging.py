@@ -1,6 +1,7 @@
 """What `pip install` gives, outside the repository."""
 
 import configparser
+import json
 import os
 import re
 import shutil
@@ -9,10 +10,12 @@ import sys
 import tarfile
 import zipfile
 
+import pandas as pd
 import pytest
 import yaml
 from conftest import REPOSITORY
 from packaging.requirements import Requirement
+from tiny_bert import random_weights, tiny_config, write_hugging_face_checkpoint
 from tiny_task import write_checkpoint
 
 import powerbert_tf
@@ -135,6 +138,46 @@ def test_the_command_runs_a_stage_where_no_repository_is(powerbert, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (folder / "runs" / "SST-2" / "finetune" / "result.json").is_file()
+
+
+_MAKES_SMALL = """
+import functools, json, runpy, sys
+import powerbert_tf
+script, name, settings = sys.argv[1:]
+setattr(powerbert_tf, name, functools.partial(getattr(powerbert_tf, name), **json.loads(settings)))
+runpy.run_path(script)
+"""
+_SMALL = {
+    "max_seq_length": 31, "cost_model": "multiply_adds", "calibration_examples": 17, "latency_batch_size": 5,
+    "batch_size": 13, "epochs_retrain": 1, "search_over": "rows",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "name", "more", "leaves"),
+    [
+        ("train_on_a_data_frame.py", "train", {"checkpoint": "checkpoint", "epochs": 1}, "fast_reviews"),
+        ("accelerate_without_labels.py", "accelerate", {}, "fast_requests"),
+    ],
+)
+def test_an_example_runs_where_no_repository_is(script, name, more, leaves, installed, tmp_path):
+    """In small: a tiny checkpoint, and few steps."""
+    code = (REPOSITORY / "examples" / script).read_text(encoding="utf-8")
+    assert len([line for line in code.split('"""')[2].splitlines() if line.strip()]) <= 10
+    write_checkpoint(tmp_path / "checkpoint")
+    config = tiny_config()
+    write_hugging_face_checkpoint(tmp_path / "path" / "to" / "classifier", config, random_weights(config, 3))
+    texts = [text for text in ("a b a a", "b b a b c", "a a b a b b", "c b") for _ in range(13)]
+    (tmp_path / "requests.txt").write_text("\n".join(texts), encoding="utf-8")
+    pd.DataFrame({"text": texts, "label": ["good", "bad"] * 26}).to_csv(tmp_path / "reviews.csv", index=False)
+    done = subprocess.run(
+        [sys.executable, "-c", _MAKES_SMALL, REPOSITORY / "examples" / script, name, json.dumps({**_SMALL, **more})],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(installed)}, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "agrees with the original" in done.stdout  # the report
+    assert (tmp_path / leaves / "fast_classifier.json").is_file()
 
 
 def test_the_citation_names_the_paper_and_the_version():

@@ -2,11 +2,9 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 from made_up_points import BASELINES, a_point
 
-from powerbert_tf.data.tasks import get_task
 from powerbert_tf.latency.costs import GROUPED
 from powerbert_tf.reports.acceleration_report import make_report
 from powerbert_tf.reports.page import Table
@@ -65,7 +63,7 @@ def test_the_closing_table_fits_a_terminal_and_begins_with_the_verdict():
 
 def test_the_acceleration_report_tells_widths():
     def lines(**changes):
-        return str(make_report(evaluated(**changes), np.array([0, 1, 1, 1]), get_task("SST-2"), 23, True)).splitlines()
+        return str(make_report(evaluated(**changes), 23, True)).splitlines()
 
     narrowed = lines(neurons=NEURONS, heads=HEADS)
     at = narrowed.index("keeps 0.5,0.3,0.1 of each example's length")

@@ -227,7 +227,7 @@ def result(folder: Path) -> Kind:
         format_seeds(summarize_seeds(compared), "SST-2")
         main = {**evaluated["reduced"]["metrics"], "name": evaluated["metric"], "dense": 0.5, "reduced": 0.5}
         headline({"metrics": [main], "speedup": evaluated["speedup"]})
-        make_report(evaluated, run.split("dev").labels, run.task, settings.inputs.max_seq_length, retrained=True)
+        make_report(evaluated, settings.inputs.max_seq_length, retrained=True)
         pareto = run.folder.result("pareto")
         assert pareto is not None
         points = [Point(**point) for point in pareto["points"]]

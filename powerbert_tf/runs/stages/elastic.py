@@ -18,7 +18,7 @@ from powerbert_tf.training.train import Recipe, train
 def elastic(run: Run, folder: Path) -> dict[str, Any]:
     """Trains one set of weights for every budget, see `training.elastic`; then finds a reduction per target."""
     targets = run.pareto_targets()
-    dense = in_order(run, run.dense_model())  # any width is then a prefix
+    dense = in_order(run, run.dense_model(own=True))  # any width is then a prefix
     smallest = found_by_chief(run, lambda: make_calibration(run, dense, rebuilds=False).search(run.costs, targets[-1]))
     kind = run.task.kind.problem_type
     model = SandwichModel(dense, kind, smallest.rows, neurons=smallest.neurons, heads=smallest.heads)

@@ -29,7 +29,7 @@ from powerbert_tf.training.distribution.processes import by_chief
 from powerbert_tf.training.evaluation import evaluate_model, predict_logits
 
 
-def evaluate(run: Run, folder: Path) -> dict[str, Any]:
+def evaluate(run: Run, folder: Path | None) -> dict[str, Any]:
     """Runs both models on the dev split and measures them; returns the content of `result.json`."""
     models = {"dense": run.dense_model(), "reduced": run.reduced_model()}
     dev, settings = run.split("dev"), run.settings

@@ -89,7 +89,7 @@ def _dev_examples(run: Run) -> tuple[EncodedSplit, Sequence[Sequence[str]]]:
 
 def _facts(run: Run, reduced: BertClassifier) -> list[str]:
     facts = [run.checkpoint.name, f"keeps {reduced.reduction}"]
-    evaluated = run.folder.result("evaluate")
+    evaluated = run.results.result("evaluate")
     if evaluated is not None:
         main = evaluated["metric"]
         before, after = (evaluated[name]["metrics"][main] for name in ("dense", "reduced"))

@@ -26,7 +26,7 @@ def export(run: Run, _: Path) -> dict[str, Any]:
     Returns:
         The content of `result.json`: where each format is, including those of an earlier export with the same settings.
     """
-    elastic = run.folder.result("elastic") if run.settings.export.export_model == "elastic" else None
+    elastic = run.results.result("elastic") if run.settings.export.export_model == "elastic" else None
     request = export_request(run, models_to_export(run, elastic), run.settings.export, elastic)
     results = run.exported()
     for name in run.settings.export.formats:
@@ -67,7 +67,7 @@ def export_request(
             run.tokenizer.pair_truncation if task.is_pair else "",
         ),
         origin={"data": run.dataset.source, "fingerprint": run.fingerprint},
-        evaluated=run.folder.result("evaluate"),
+        evaluated=run.results.result("evaluate"),
         elastic=elastic,
     )
 
@@ -85,7 +85,10 @@ def models_to_export(run: Run, elastic: Mapping[str, Any] | None = None) -> dict
 
 
 def _sample_texts(run: Run) -> list[tuple[str, ...]]:
-    """A few dev texts, from the shortest to the longest."""
+    """A few dev texts, from the shortest to the longest; where there is no data, some of these lengths."""
+    if "dev" not in run.dataset.splits:
+        lengths = np.linspace(1, run.settings.inputs.max_seq_length, _SAMPLES).astype(int)
+        return [("the " * length,) * (1 + run.task.is_pair) for length in lengths]
     texts = run.dataset.splits["dev"].texts
     by_length = np.argsort(run.split("dev").lengths, kind="stable")
     places = np.unique(np.linspace(0, len(by_length) - 1, _SAMPLES).astype(int))

@@ -63,7 +63,7 @@ def pareto(run: Run, folder: Path) -> dict[str, Any]:
             student = prefix(model)  # a copy
             retrain_model(student, dense, run.training_setup(), weights, f"retrain {target:g}x")
             add("calibrate, re-trained", target, student)
-    elastic = run.folder.result("elastic")
+    elastic = run.results.result("elastic")
     if elastic is not None:
         model = run.load_model("elastic")
         for budget in elastic["budgets"]:

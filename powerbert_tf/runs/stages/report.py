@@ -89,7 +89,7 @@ def _gather(run: Run) -> dict[str, Any]:
     Results of `search` and `pareto` are included if they are there. For a regression, `reliability`, `agreement` and
     `confusion` are None; otherwise `differences` is. Several labels have no confusion matrix.
     """
-    evaluated = run.folder.finished("evaluate")
+    evaluated = run.results.finished("evaluate")
     dev = run.split("dev")
     models = {"dense": run.dense_model(), "reduced": run.reduced_model()}
     logits = {name: predict_logits(model, dev, run.settings.inference) for name, model in models.items()}
@@ -97,8 +97,8 @@ def _gather(run: Run) -> dict[str, Any]:
     narrowed = models["reduced"].config.encoder_size if reduction.is_narrowed else None
     max_seq_length = run.settings.inputs.max_seq_length
     steps = saving_steps(run.checkpoint.config.encoder_size, reduction.rows, dev.lengths, max_seq_length, narrowed)
-    search = run.folder.result("search") if run.settings.search.searches else None
-    before = (run.folder.result("retrain") or {}).get("metrics_before", {})
+    search = run.results.result("search") if run.settings.search.searches else None
+    before = (run.results.result("retrain") or {}).get("metrics_before", {})
     answers = _compare_numbers if run.task.kind is NUMBER else _compare_classes
     tasks = {"dense": run.task_of("finetune"), "reduced": run.task_of("retrain")}
     verdict = judge(evaluated)
@@ -112,7 +112,7 @@ def _gather(run: Run) -> dict[str, Any]:
         "settings": run.resolved(),
         "data": _data(run, dev),
         "curves": {stage: rows for stage in TRAINING_STAGES if (rows := read_log(run.folder.stage(stage)))},
-        "kept_epochs": {stage: (run.folder.result(stage) or {}).get("epoch") for stage in ("finetune", "retrain")},
+        "kept_epochs": {stage: (run.results.result(stage) or {}).get("epoch") for stage in ("finetune", "retrain")},
         "search": search and {name: value for name, value in search.items() if name != "settings"},
         **reduction.to_json(),
         "weights": {name: model.count_params() for name, model in models.items()},
@@ -130,7 +130,7 @@ def _gather(run: Run) -> dict[str, Any]:
         "speedup": evaluated["speedup"],
         "calibration": evaluated.get("calibration"),
         **answers(tasks, logits, cast(np.ndarray, dev.labels), run.dataset.splits["dev"].texts),
-        "pareto": run.folder.result("pareto"),
+        "pareto": run.results.result("pareto"),
         "seeds": None,
     }
 

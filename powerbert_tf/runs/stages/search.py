@@ -6,7 +6,6 @@ A method is a function `(run, folder) -> result`, with the entries of `Reduction
 import dataclasses
 import functools
 import math
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -17,17 +16,18 @@ from powerbert_tf.common.errors import NoGainError
 from powerbert_tf.common.files import replacing
 from powerbert_tf.common.reporting import reporting, say
 from powerbert_tf.data.metrics import format_metrics
+from powerbert_tf.data.tasks import OwnTask
 from powerbert_tf.elimination.reduction import WIDTHS, Reduction, format_widths
 from powerbert_tf.elimination.retention import configuration_from_masses, format_configuration
 from powerbert_tf.latency.costs import fit_to_budget
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.narrow import prefix, take_widths
+from powerbert_tf.runs.folder import RunFolder
 from powerbert_tf.runs.run import Run
 from powerbert_tf.search.calibrate import Calibration, bisect_speedup
 from powerbert_tf.search.rebuilding import RebuiltWidths, dense_moments, importance_orders
 from powerbert_tf.search.soft import WIDTH, BudgetController, gate_sizes
 from powerbert_tf.training.distribution.processes import by_chief, num_processes
-from powerbert_tf.training.state import WEIGHTS_FILE
 from powerbert_tf.training.train import Recipe, retrain_model, train
 
 _TOLERANCE = 0.03  # of the logarithm of a measured speed-up
@@ -37,19 +37,19 @@ _BRIEF_STEPS = 200
 _LARGE_DIFFERENCE = 0.1  # of predicted and measured speed-up, relative; more is reported
 
 
-def search(run: Run, folder: Path) -> dict[str, Any]:
+def search(run: Run, folder: Path | None) -> dict[str, Any]:
     """Finds what each encoder keeps by `--search_method`; returns the content of `result.json`."""
     method = run.settings.search.search_method
     return {"search_method": method, **SEARCHES[method](run, folder)}
 
 
-def _calibrate(run: Run, folder: Path) -> dict[str, Any]:
+def _calibrate(run: Run, folder: Path | None) -> dict[str, Any]:
     """Needs no training, see `search.calibrate`."""
     target = run.target_speedup()
     dense = run.dense_model()
     calibration = make_calibration(run, dense)
     if target is None:
-        reduction = _within_loss(run, dense, calibration, folder)
+        reduction = _within_loss(run, dense, calibration)
     else:
         reduction = calibration.search(run.costs, target)
     reduction, measured = meet_speedup(
@@ -57,15 +57,15 @@ def _calibrate(run: Run, folder: Path) -> dict[str, Any]:
     )
     reduced = calibration.narrowed(reduction, run.rebuilding_batches())
     if reduction.is_narrowed:
-        reduced.save_weights(folder / WEIGHTS_FILE)
+        run.results.keep("search", reduced)
     profile = calibration.profile().to_json()
     return {**describe_search(run, dense, reduced, target, measured), "profile": profile}
 
 
-def _soft(run: Run, folder: Path) -> dict[str, Any]:
+def _soft(run: Run, folder: Path | None) -> dict[str, Any]:
     """Learns fractions together with the weights; the budget is a constraint, see `search.soft`."""
     target = cast(float, run.target_speedup())  # settings refuse --max_loss for this method
-    dense = in_order(run, run.dense_model())  # gates close in the order of importance
+    dense = in_order(run, run.dense_model(own=True))  # gates close in the order of importance
     gated = dense.with_slots(gate_width=WIDTH, gated=run.settings.search.dimensions)
     controller = BudgetController(run.costs, target, gate_sizes(gated))
 
@@ -88,6 +88,7 @@ def _soft(run: Run, folder: Path) -> dict[str, Any]:
     )
     setup = run.training_setup()
     result = setup.result(train(dense, setup, folder, recipe, source=gated))
+    run.results.keep("search", dense, is_saved=True)
     if not controller.budget.converged:
         say(
             "  the search ran out of steps before its fractions converged; it meets the target nevertheless, but more "
@@ -101,9 +102,9 @@ def _soft(run: Run, folder: Path) -> dict[str, Any]:
     }
 
 
-def _paper(run: Run, folder: Path) -> dict[str, Any]:
+def _paper(run: Run, folder: Path | None) -> dict[str, Any]:
     """Learns masses of scaled word-vectors, regularized by lambda (paper, section 3.3)."""
-    model = run.dense_model().with_slots(soft_extract=True, lambda_=run.settings.search.lambda_)
+    model = run.dense_model(own=True).with_slots(soft_extract=True, lambda_=run.settings.search.lambda_)
 
     def log() -> dict[str, Any]:
         return {
@@ -113,14 +114,28 @@ def _paper(run: Run, folder: Path) -> dict[str, Any]:
 
     recipe = Recipe(title="search", keep_last=True, log=log)  # the last, as later epochs have eliminated more
     setup = run.training_setup()
+    result = setup.result(train(model, setup, folder, recipe))
+    run.results.keep("search", model, is_saved=True)
     return {
-        **setup.result(train(model, setup, folder, recipe)),
+        **result,
         "masses": model.masses,
         "retention_configuration": list(configuration_from_masses(model.masses)),
     }
 
 
-SEARCHES: dict[str, Callable[[Run, Path], dict[str, Any]]] = {"calibrate": _calibrate, "soft": _soft, "paper": _paper}
+SEARCHES: dict[str, Callable[[Run, Any], dict[str, Any]]] = {"calibrate": _calibrate, "soft": _soft, "paper": _paper}
+
+
+def keep_everything(run: Run, reason: str) -> dict[str, Any]:
+    """The result of a search that found no gain: nothing leaves."""
+    return {
+        "search_method": run.settings.search.search_method,
+        "metric": run.task.metrics[0],
+        "metrics": run.results.finished("finetune")["metrics"],
+        "examples": len(run.split("dev")),
+        "retention_configuration": [1.0] * run.checkpoint.config.num_hidden_layers,
+        "no_gain": reason,
+    }
 
 
 def make_calibration(run: Run, model: BertClassifier, rebuilds: bool = True) -> Calibration:
@@ -148,16 +163,20 @@ def make_calibration(run: Run, model: BertClassifier, rebuilds: bool = True) -> 
 
 def drop_searched_weights(run: Run) -> None:
     """Removes the weights that `calibrate` rebuilt, once re-training has used them: they can be made again."""
+    if not _can_rebuild(run) or not run.folder.result("retrain"):
+        return
     weights = run.folder.weights("search")
-    if _can_rebuild(run) and run.folder.result("retrain") and weights.exists():
+    if weights.exists():
         weights.unlink()
         say("  search: its weights were needed for re-training only, and are removed")
 
 
 def restore_searched_weights(run: Run) -> None:
     """Makes these weights again, if they were removed."""
+    if not _can_rebuild(run) or not (reduction := run.reduction()).is_narrowed:
+        return
     weights = run.folder.weights("search")
-    if not _can_rebuild(run) or weights.exists() or not (reduction := run.reduction()).is_narrowed:
+    if weights.exists():
         return
     reduced = make_calibration(run, run.dense_model()).narrowed(reduction, run.rebuilding_batches())
     with replacing(weights, suffix=".weights.h5") as partial:
@@ -165,7 +184,9 @@ def restore_searched_weights(run: Run) -> None:
 
 
 def _can_rebuild(run: Run) -> bool:
-    return run.settings.search.searches and run.settings.search.search_method == "calibrate"
+    """Whether the results are in a folder, whose size counts, and the search can be repeated without training."""
+    search = run.settings.search
+    return isinstance(run.results, RunFolder) and search.searches and search.search_method == "calibrate"
 
 
 def in_order(run: Run, model: BertClassifier) -> BertClassifier:
@@ -281,7 +302,7 @@ def remark_on_prediction(predicted: float, measured: float) -> str:
     )
 
 
-def _within_loss(run: Run, dense: BertClassifier, calibration: Calibration, folder: Path) -> Reduction:
+def _within_loss(run: Run, dense: BertClassifier, calibration: Calibration) -> Reduction:
     """The fastest reduction within `--max_loss` of the fine-tuned model's metric, on the rows that choose.
 
     Without training first. Where the finished model is meant, faster ones are then re-trained briefly: what little
@@ -295,7 +316,7 @@ def _within_loss(run: Run, dense: BertClassifier, calibration: Calibration, fold
     def metric_of(reduction: Reduction, retrains: bool) -> float:
         model = calibration.narrowed(reduction, batches)
         if retrains:
-            model = _retrained_briefly(run, dense, prefix(model), folder)  # a copy
+            model = _retrained_briefly(run, dense, prefix(model))  # a copy
         value = run.evaluate_once(model, rows)[main]
         trained = " after brief re-training" if retrains else ""
         say(f"  {run.costs.speedup(reduction):.2f}x{trained}: {label} {main} {value:.4f}, wanted {lowest:.4f}")
@@ -312,19 +333,20 @@ def _within_loss(run: Run, dense: BertClassifier, calibration: Calibration, fold
     if settings.max_loss_of == "retrained" and num_processes() == 1:
         found = fastest(True, run.costs.speedup(found) if found else 1.0, _RETRAINED_LOSSES) or found
     if found is None:
+        flag = "max_disagreement" if isinstance(run.task, OwnTask) and run.task.is_unlabelled else "max_loss"
         raise NoGainError(
-            f"--max_loss={settings.max_loss:g}: no gain here: every configuration that was tried loses more on the "
+            f"--{flag}={settings.max_loss:g}: no gain here: every configuration that was tried loses more on the "
             f"{label} rows; allow a larger loss, or ask for a --target_speedup and let re-training recover."
         )
     return found
 
 
-def _retrained_briefly(run: Run, dense: BertClassifier, model: BertClassifier, folder: Path) -> BertClassifier:
+def _retrained_briefly(run: Run, dense: BertClassifier, model: BertClassifier) -> BertClassifier:
     """The model after an epoch over some of the training rows."""
     setup = run.training_setup()
     settings = dataclasses.replace(setup.settings, epochs_retrain=1, checkpoint_minutes=0.0, checkpoint_steps=0)
     drawn = np.random.default_rng(settings.seed).permutation(len(setup.train))[: _BRIEF_STEPS * settings.batch_size]
-    with tempfile.TemporaryDirectory(dir=folder) as scratch, reporting(verbose=0):
+    with reporting(verbose=0):
         setup = dataclasses.replace(setup, train=setup.train.take(drawn), settings=settings)
-        retrain_model(model, dense, setup, Path(scratch), "retrain briefly")
+        retrain_model(model, dense, setup, None, "retrain briefly")
     return model

@@ -3,6 +3,7 @@
 import gc
 import json
 import random
+import tempfile
 import weakref
 
 import numpy as np
@@ -163,23 +164,28 @@ def test_retraining_brings_answers_back_from_any_data(folder, texts, frame, caps
     assert str(accelerated.report) not in shown  # it is in what is returned
     assert accelerated.run.task.classes == CLASSES  # the model's, where the data has numbers
     after = accelerated.model.get_layer("classifier").kernel
-    kept = accelerated.run.folder.result("retrain")["epoch"]
+    kept = accelerated.run.results.result("retrain")["epoch"]
     assert bool(np.any(np.array(after) != before["classifier/kernel"])) == (kept > 0)
 
 
-def test_without_verbose_nothing_is_printed_and_nothing_is_left_behind(folder, frame, capfd):
+def test_without_verbose_nothing_is_printed_and_without_a_folder_nothing_is_written(
+    folder, frame, capfd, tmp_path, monkeypatch
+):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.chdir(tmp_path)
     accelerated = powerbert_tf.accelerate(
-        folder, (frame["review"], frame["verdict"]), 2.0, False, search_over="rows", verbose=0, **SETTINGS
+        folder, (frame["review"], frame["verdict"]), 2.0, search_over="rows", verbose=0, cache_dir="", **SETTINGS
     )
     accelerated.predict(frame["review"][:3])
     shown = capfd.readouterr()
     assert (shown.out, shown.err) == ("", "")
-    run, root = weakref.ref(accelerated.run), accelerated.run.folder.root
-    assert root.is_dir()
+    left = [path.name for path in tmp_path.rglob("*")]
+    assert [name for name in left if not name.startswith("__autograph")] == ["temporary"]  # TensorFlow's own
+    run = weakref.ref(accelerated.run)
     del accelerated
     gc.collect()
     assert run() is None
-    assert not root.exists()
 
 
 @pytest.mark.slow
@@ -248,15 +254,14 @@ def test_nothing_within_the_loss_is_no_gain(folder, frame, monkeypatch):
 def evaluated(reduced):
     """A report of other figures."""
     accelerated, _ = reduced
-    found = accelerated.run.folder.result("evaluate")
-    labels = accelerated.run.split("dev").labels
+    found = accelerated.run.results.result("evaluate")
 
     def report(speedup, metric, value, retrained):
         found["speedup"]["grouped"] = speedup
         found["metric"] = metric
         found["reduced"]["metrics"][metric] = value
         found["dense"]["metrics"][metric] = 0.95
-        return make_report(found, labels, accelerated.run.task, N, retrained)
+        return make_report(found, N, retrained)
 
     return report
 
@@ -305,7 +310,7 @@ def test_the_best_constant_answer(metric, labels, expected):
     ],
 )
 def test_refused_before_anything_is_searched(changes, message, folder, frame, monkeypatch):
-    monkeypatch.setattr("powerbert_tf.acceleration.adopt_weights", lambda run: pytest.fail("too late"))
+    monkeypatch.setattr("powerbert_tf.acceleration.making.run_stage", lambda *_: pytest.fail("too late"))
     given = {"text_column": "review", "label_column": "verdict", "retrain": False, **SETTINGS, **changes}
     with pytest.raises(InputError, match=message):
         powerbert_tf.accelerate(folder, frame, **given)
