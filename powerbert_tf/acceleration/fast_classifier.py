@@ -26,7 +26,10 @@ from powerbert_tf.models.precision import computing_in
 from powerbert_tf.prediction.answers import named_answers
 from powerbert_tf.reports.acceleration_report import AccelerationReport
 from powerbert_tf.reports.word_inspector import explain_batches
+from powerbert_tf.runs.deployment import deploying
+from powerbert_tf.runs.folder import RunFolder
 from powerbert_tf.runs.run import Run
+from powerbert_tf.runs.stage_runner import run_stage
 from powerbert_tf.runs.stages.export import export_request
 from powerbert_tf.runs.trained_classifier import TrainedClassifier, load_labeled
 from powerbert_tf.training.evaluation import predict_logits
@@ -222,6 +225,27 @@ class FastClassifier:
             with write_saved_model(request, folder) as written:
                 pass
         return folder / str(written["version"])
+
+    def deploy(self, requests: Any = None, **settings: Any) -> dict[str, Any]:
+        """Measures every form of the model that this machine can run, and recommends one, see `docs/deploying.md`.
+
+        Args:
+            requests: What is served: a file, a list of texts, or of pairs of texts; None for the dev split.
+            **settings: Flags of the stage by name, such as `deploy_batch_size` and `latency_limit_ms`.
+
+        Returns:
+            The content of `deploy/result.json` in the folder of the run; `chosen` is the form to serve.
+
+        Raises:
+            InputError: The classifier has no folder or no data; or a setting or a request is wrong.
+        """
+        if not (isinstance(self.run.results, RunFolder) and self.run.dataset.splits):
+            raise InputError(
+                "deploy: needs data, and a folder for what it exports; expected a classifier that accelerate or train "
+                "made with output_dir."
+            )
+        run_stage(deploying(self.run, requests, **settings), "deploy")
+        return self.run.results.finished("deploy")
 
     def summary(self, print_fn: Callable[[str], Any] = print) -> None:
         """Prints the report, and what the model is; `model.summary()` lists its layers.

@@ -11,12 +11,11 @@ from powerbert_tf.common.reporting import say
 from powerbert_tf.reports.pareto import MAX_LOSS
 from powerbert_tf.reports.seeds import format_seeds, judge_seeds, summarize_seeds
 from powerbert_tf.reports.summary import format_summary
-from powerbert_tf.runs.cautions import find_cautions
 from powerbert_tf.runs.folder import RunFolder
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import Settings
 from powerbert_tf.runs.stages.pareto import average_pareto
-from powerbert_tf.runs.stages.report import add_seeds
+from powerbert_tf.runs.stages.report import add_seeds, find_cautions
 
 
 def print_summary(run: Run) -> None:

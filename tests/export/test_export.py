@@ -278,7 +278,7 @@ def test_probabilities_of_a_model_with_a_temperature(checkpoint, tmp_path):
     task = dataclasses.replace(TASKS["MRPC"], temperature=2.7)
     model = load_classifier(checkpoint, task.num_outputs, N)
     version = write_version(tmp_path, {"": model}, task, find_checkpoint(checkpoint))
-    inputs = random_inputs(model.config, batch=3, length=11)
+    inputs = random_inputs(CONFIG, batch=3, length=11)
     expected = ops.convert_to_numpy(ops.softmax(model(inputs) / 2.7))
     served = signatures_of(version)["serving_default"](**tensors(inputs))["probabilities"]
     np.testing.assert_allclose(served, expected, atol=1e-6)

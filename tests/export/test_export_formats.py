@@ -220,7 +220,7 @@ def test_budgets_may_be_narrowed_each_in_its_own_way(tmp_path):
         reduction_of=lambda budget: Reduction.from_json(budget, len(full.encoders), full.max_seq_length),
         reduce=with_reduction,
     )
-    models = export._models(run, elastic)
+    models = export.models_to_export(run, elastic)
     assert list(models) == ["", "_1.5x", "_2x"]
     assert models["_1.5x"].weights[0] is full.weights[0]
     assert models["_2x"].reduction == Reduction(KEPT, **NARROW)

@@ -222,7 +222,7 @@ def test_help_names_every_setting_with_its_default():
     text = " ".join(help_text(flags.FLAGS, full=True).split())
     assert "--lambda Weight of the masses in the loss of --search_method=paper; a larger one eliminates more." in text
     assert "--epochs Epochs of each training stage. Default: the task's published value." in text
-    assert "--epochs_retrain Epochs of re-training. Default: twice --epochs; --epochs with" in text
+    assert "--epochs_retrain Epochs of re-training; 0 for none. Default: twice --epochs; --epochs with" in text
     assert "--eval_batch_size Batch size of evaluation and prediction. Default: 64." in text
 
 

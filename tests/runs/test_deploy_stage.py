@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
+from powerbert_tf.acceleration import FastClassifier
 from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.reporting import reporting
 from powerbert_tf.export.deployment import exporting, measuring
@@ -20,6 +21,7 @@ from powerbert_tf.runs.asked import remember
 from powerbert_tf.runs.deployment import deploying
 from powerbert_tf.runs.finished_run import load_finished_run
 from powerbert_tf.runs.preparation import prepare
+from powerbert_tf.runs.results import MemoryResults
 
 for package in ("onnx", "onnxruntime", "openvino", "tokenizers"):
     pytest.importorskip(package)
@@ -200,6 +202,20 @@ def test_requests_from_python(deployed, tmp_path):
     for wrong in ([], [("a", "b")]):
         with pytest.raises(InputError, match="requests: expected at least one, each with text"):
             deploying(run, wrong)
+
+
+@pytest.mark.slow
+def test_a_classifier_from_python_deploys(tiny_run, tmp_path):
+    folder = tiny_run.copy(tmp_path, stage="retrain")
+    run = prepare(tiny_run.settings("SST-2", tmp_path), folder)
+    fast = FastClassifier(run.reduced_model(), None, run)
+    found = fast.deploy(REQUESTS, **{**GIVEN, "deploy_forms": "saved_model"})
+    assert found == result_of(folder)
+    assert found["chosen"]["form"] == "saved_model"
+    assert found["requests"]["count"] == len(REQUESTS)
+    elsewhere = FastClassifier(fast.model, None, run.replaced(results=MemoryResults()))
+    with pytest.raises(InputError, match="deploy: needs data, and a folder"):
+        elsewhere.deploy(REQUESTS)
 
 
 def test_what_cannot_be_deployed_is_refused_before_anything_runs(deployed, tmp_path):

@@ -24,16 +24,17 @@ from powerbert_tf.reports.page import Plot, report_markdown, report_page
 from powerbert_tf.reports.sections import headline, report_sections
 from powerbert_tf.reports.tensorboard import write_tensorboard
 from powerbert_tf.reports.verdict import judge
-from powerbert_tf.runs.cautions import find_cautions
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import TRAINING_STAGES
-from powerbert_tf.training.epoch_log import read_log
+from powerbert_tf.training.epoch_log import read_log, still_improving
 from powerbert_tf.training.evaluation import evaluate_model, predict_logits
 
 _PAGE, _MARKDOWN, _CONTENT, _FIGURES, _LOGS = "index.html", "report.md", "report.json", "figures", "tensorboard"
 _QUANTILES = (0.5, 0.95, 0.99)
 _LENGTH_BINS = 32  # at most, of the histogram
 _SHOWN = 10  # examples lost, and as many won
+_FEW = 100  # dev examples: an interval is then ten points wide or more
+_EPOCHS = {"finetune": "--epochs", "retrain": "--epochs_retrain"}
 # Ways of batching the dev split: names as in `speed.BASELINES`, and arguments of `prediction_batches`.
 _WAYS: dict[str, dict[str, Any]] = {
     "padded to N": {"padding": "max", "grouped": False},
@@ -55,6 +56,20 @@ def report(run: Run, folder: Path) -> dict[str, Any]:
     for line in content["verdict"]:
         say(f"  {line}")
     return {"file": _PAGE, "headline": headline(content)}
+
+
+def find_cautions(run: Run, evaluated: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before believing the figures of `evaluate/result.json`; nothing for most runs."""
+    found = []
+    for stage, flag in _EPOCHS.items():
+        kept = (run.folder.result(stage) or {}).get("epoch")
+        if still_improving(read_log(run.folder.stage(stage)), kept):
+            found.append(f"{stage} was still improving clearly when it ended; a larger {flag} may do better.")
+    if evaluated["examples"] < _FEW:
+        found.append(f"There are only {evaluated['examples']} dev examples, so the figures may be chance.")
+    if not run.settings.inputs.held_out_share:
+        found.append("The dev rows chose the epoch, too, so figures on them are a little too high.")
+    return found
 
 
 def add_seeds(folders: Sequence[Path], summary: Mapping[str, Any]) -> None:
