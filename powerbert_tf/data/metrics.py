@@ -305,13 +305,15 @@ def divergence(full: np.ndarray, reduced: np.ndarray, kind: Kind) -> float:
 
 
 def scaled_divergence(full: np.ndarray, reduced: np.ndarray, kind: Kind) -> float:
-    """The divergence of `reduced` divided by the temperature for which it is least; of numbers, the divergence.
+    """The divergence of `reduced` at the temperature for which it is least; of numbers, at the best scale and shift.
 
-    A temperature changes no answer. Without it, a model that is unsure of everything is nearer than one that answers
-    alike but is surer than the other. Arguments: see `divergence`.
+    A temperature changes no answer, scale and shift no correlation. Without them, a model that is unsure of everything
+    is nearer than one that answers alike but is surer than the other. Arguments: see `divergence`.
     """
     if kind is NUMBER:
-        return divergence(full, reduced, kind)
+        wanted, found = (values.astype("float64") - values.mean(dtype="float64") for values in (full, reduced))
+        slope = np.vdot(wanted, found) / (np.vdot(found, found) or 1.0)  # least squares
+        return divergence(wanted, slope * found, kind)
     found = optimize.minimize_scalar(
         lambda log: divergence(full, reduced / np.exp(log), kind),
         bounds=(-_LARGEST_LOG, _LARGEST_LOG),

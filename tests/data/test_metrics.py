@@ -204,7 +204,11 @@ def test_a_temperature_alone_makes_no_distance():
     values = full[:, :1], other[:, :1]
     assert scaled_divergence(full, 5 * full, CLASSES) == pytest.approx(0, abs=1e-6)
     assert scaled_divergence(full, full / 5, LABELS) == pytest.approx(0, abs=1e-6)
-    assert scaled_divergence(*values, NUMBER) == divergence(*values, NUMBER)
+    # What is left of a least-squares line: the variance times 1 - r^2; of a constant, the variance.
+    correlation = np.corrcoef(full[:, 0], other[:, 0])[0, 1]
+    left = np.var(full[:, 0]) * (1 - correlation**2)
+    assert scaled_divergence(*values, NUMBER) == pytest.approx(left)
+    assert scaled_divergence(values[0], np.full((13, 1), 5.0), NUMBER) == pytest.approx(np.var(full[:, 0]))
     # By trying all temperatures between 1/20 and 20.
     tried = [divergence(full, other / temperature, CLASSES) for temperature in np.geomspace(0.05, 20, 5001)]
     assert scaled_divergence(full, other, CLASSES) == pytest.approx(min(tried), rel=1e-5)
