@@ -43,7 +43,7 @@ from powerbert_tf.training.settings import TrainingSettings
 from powerbert_tf.training.state import LOG_FILE, WEIGHTS_FILE, TrainingState, fingerprint, fit_resumable
 
 _DISTINCT_TEXTS = 20_000  # of so many, copies included, a reduced model learns its teacher's answers
-_PATIENCE = 3  # epochs without a better one that end a training, or a quarter of all its epochs
+_PATIENCE = 3  # epochs without a better one that end a training, at least
 _LONG_WAIT = 0.05  # share of the training time spent waiting for input that is worth a remark
 
 
@@ -383,10 +383,18 @@ class _EpochKeeper(keras.callbacks.Callback):
             self.epoch, self.metrics, self.score = epoch + 1, metrics, score
             if is_chief():
                 self._save()
-        elif self.setup.held_out is not None and epoch + 1 - self.epoch >= max(_PATIENCE, self.epochs / 4):
+        elif self.setup.held_out is not None and epoch + 1 - self.epoch >= self._patience:
             say(f"  no epoch since epoch {self.epoch} was better: training ends here")
             self.model.stop_training = True
         self._began, self._waited = time.perf_counter(), 0.0
+
+    @property
+    def _patience(self) -> float:
+        """Epochs without a better one that end the training.
+
+        A quarter of all; of re-training half, whose start is good already, and left while the rate is high.
+        """
+        return max(_PATIENCE, self.epochs / (4 if self.recipe.distance is None else 2))
 
     def _evaluate(self) -> tuple[dict[str, float], tuple[float, ...]]:
         """Metrics and score on the rows that choose: the distance, or the main metric, and among equals the loss."""

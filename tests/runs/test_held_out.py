@@ -108,6 +108,22 @@ def test_evaluate_says_the_calibration_error_before_and_after(run, capsys):
         assert f"  {name}: {error}\n" in said
 
 
+def test_a_training_ends_where_no_epoch_is_better(tiny_run, tmp_path, capsys):
+    rate = 1e-30  # which changes no float32
+    settings = tiny_run.settings(
+        *("SST-2", tmp_path), held_out_share=SHARE, learning_rate=rate, epochs=23, epochs_retrain=13,
+        learning_rate_retrain=rate, **SEARCH,
+    )  # fmt: skip
+    pipeline.run(settings, "retrain")
+    run = prepare(settings, tmp_path / "SST-2")
+    # After the best epoch, the first, a quarter of 23; and of 13 a half, as the start is best.
+    assert [len(log_of(run, stage)) for stage in ("finetune", "retrain")] == [1 + 6, 0 + 7]
+    assert [run.folder.finished(stage)["epoch"] for stage in ("finetune", "retrain")] == [1, 0]
+    said = capsys.readouterr().out
+    assert "no epoch since epoch 1 was better: training ends here" in said
+    assert "no epoch is better: the weights stay as they were" in said
+
+
 def test_too_few_rows_to_hold_some_out(run):
     with pytest.raises(InputError, match=r"--held_out_share=0\.9.*too few.*expected 0"):
         prepare(run.settings.replace(held_out_share=0.9, train_examples=2), run.folder.root).split("held_out")
