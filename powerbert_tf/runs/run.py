@@ -225,7 +225,7 @@ class Run:
         if self.task.kind is NUMBER or not (holds_out or self.task.kind is LABELS):
             return {}
         rows = self.split(self.choosing)
-        logits = predict_logits(model, rows, self.settings.inference.in_plain_graph())  # it runs once
+        logits = predict_logits(model, rows, self.settings.inference)  # as training has evaluated it on these rows
         task = fitted_task(self.task, cast(np.ndarray, rows.labels), logits, scales=holds_out)
         return {
             **({"temperature": task.temperature} if holds_out and not task.is_unlabelled else {}),

@@ -66,7 +66,7 @@ def test_no_request_is_lost_under_load(tmp_path, monkeypatch):
     add_fake(tmp_path / "versions", 1)
     monkeypatch.setattr(benchmark, "COMMAND", (sys.executable, "-c", SERVE_FAKE))
     monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}:{REPOSITORY / 'tests'}")
-    given = types.SimpleNamespace(clients=7, seconds=3.0, hostile=2)
+    given = types.SimpleNamespace(clients=7, seconds=11.0, hostile=2)
     monkeypatch.setattr(benchmark, "FLAGS", given)
     with (tmp_path / "log").open("w") as log:
         report = benchmark.measure(tmp_path / "versions", log)

@@ -157,7 +157,7 @@ _SMALL = {
 @pytest.mark.parametrize(
     ("script", "name", "more", "leaves"),
     [
-        ("train_on_a_data_frame.py", "train", {"checkpoint": "checkpoint", "epochs": 1}, "fast_reviews"),
+        ("train_on_a_data_frame.py", "train", {"checkpoint": "path/to/classifier", "epochs": 1}, "fast_reviews"),
         ("accelerate_without_labels.py", "accelerate", {}, "fast_requests"),
     ],
 )
@@ -165,7 +165,6 @@ def test_an_example_runs_where_no_repository_is(script, name, more, leaves, inst
     """In small: a tiny checkpoint, and few steps."""
     code = (REPOSITORY / "examples" / script).read_text(encoding="utf-8")
     assert len([line for line in code.split('"""')[2].splitlines() if line.strip()]) <= 10
-    write_checkpoint(tmp_path / "checkpoint")
     config = tiny_config()
     write_hugging_face_checkpoint(tmp_path / "path" / "to" / "classifier", config, random_weights(config, 3))
     texts = [text for text in ("a b a a", "b b a b c", "a a b a b b", "c b") for _ in range(13)]
