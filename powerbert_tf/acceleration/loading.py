@@ -11,7 +11,7 @@ from powerbert_tf.common.reporting import reporting
 from powerbert_tf.models.precision import computing_in
 from powerbert_tf.reports.acceleration_report import make_report
 from powerbert_tf.runs.finished_run import load_finished_run
-from powerbert_tf.runs.folder import RESULT_FILE
+from powerbert_tf.runs.result_schema import RESULT_FILE
 from powerbert_tf.runs.run import Run
 
 

@@ -11,7 +11,8 @@ from powerbert_tf.common.flags import flag_name
 from powerbert_tf.data.datasets import Dataset
 from powerbert_tf.data.tasks import PUBLISHED, TASK_FILE, Task
 from powerbert_tf.elimination.reduction import Reduction
-from powerbert_tf.runs.folder import RESULT_FILE, RunFolder
+from powerbert_tf.runs.folder import RunFolder
+from powerbert_tf.runs.result_schema import RESULT_FILE
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import resolve_settings
 from powerbert_tf.runs.task_file import RUN_FLAGS, checkpoint_flag, described_task, read_task_file, typed_settings

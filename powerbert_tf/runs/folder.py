@@ -12,14 +12,12 @@ from typing import Any
 from powerbert_tf.common.errors import InputError, first_line
 from powerbert_tf.common.files import PARTIAL, read_object, write_json
 from powerbert_tf.models.classifier import BertClassifier
-from powerbert_tf.runs.result_schema import result_problem
+from powerbert_tf.runs.result_schema import OUT_OF_DATE, RESULT_FILE, result_problem
 from powerbert_tf.runs.settings import TRAINING_STAGES
 from powerbert_tf.search.settings import SEARCH_METHODS
 from powerbert_tf.training.distribution.processes import by_chief, is_chief
 from powerbert_tf.training.state import CHECKPOINTS, WEIGHTS_FILE
 
-RESULT_FILE = "result.json"
-OUT_OF_DATE = "out_of_date"  # key of a result: why it is, see `RunFolder.expire`
 _HOLDS_ANSWERS = "predict"  # the stage whose folder has a folder for each file that was answered, see `prediction`
 _BEGUN_FILE = "begun.json"  # in a folder that is being written: the settings of the stage
 

@@ -14,6 +14,8 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.elimination.reduction import WIDTHS
 from powerbert_tf.elimination.retention import validate_configuration
 
+RESULT_FILE = "result.json"  # in the folder of a stage
+OUT_OF_DATE = "out_of_date"  # key of a result: why it is, see `folder.RunFolder.expire`
 _LARGEST = 1e300  # JSON can spell integers that no float holds
 
 
@@ -158,7 +160,10 @@ RESULT_SCHEMAS: Mapping[str, Any] = MappingProxyType(
             "requests": {"fingerprint": _TEXT},
             "forms": Each({"at_ms": _POSITIVE, "loss": _NUMBER, "metrics": _METRICS}, dict),
             "failed": Each(_TEXT, dict),
-            "chosen?": {"form": _TEXT, "model": _PLACE, "serve": _PLACE, "export": Each(_ANYTHING, dict)},
+            "chosen?": {
+                **{"form": _TEXT, "title": _TEXT, "format": _TEXT, "model": _PLACE, "serve": _PLACE},
+                "export": Each(_ANYTHING, dict),
+            },
         },
     }
 )

@@ -8,7 +8,8 @@ from powerbert_tf.common.errors import InputError
 from powerbert_tf.common.reporting import say
 from powerbert_tf.export.formats import EXPORT_FORMATS
 from powerbert_tf.runs.deployment import why_again
-from powerbert_tf.runs.folder import OUT_OF_DATE, RESULT_FILE, RunFolder
+from powerbert_tf.runs.folder import RunFolder
+from powerbert_tf.runs.result_schema import OUT_OF_DATE, RESULT_FILE
 from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.settings import READING_STAGES, STAGES, Settings
 from powerbert_tf.runs.task_file import RUN_FLAGS

@@ -1,7 +1,7 @@
 """A server over HTTP for an exported model: `powerbert serve runs/reviews`; needs requirements-serve.txt.
 
-Imports `export`, `serve_check` and `runs`, but none of the model's code. `request_bodies` says what a request may hold,
-`batching` which texts share a batch, `versions` which version answers, `application` the paths and `process` how the
-server starts and stops; none of these knows TensorFlow, which is in `saved_model` alone. A new flag is a field of
-`settings`.
+Imports `export` and `runs`, but none of the model's code. `request_bodies` says what a request may hold, `batching`
+which texts share a batch, `versions` which version answers, `application` the paths and `process` how the server starts
+and stops. None of these knows TensorFlow, which only `saved_model` needs; `deployed` answers with another runtime. A
+new flag is a field of `settings`.
 """

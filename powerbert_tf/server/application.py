@@ -1,4 +1,4 @@
-"""The paths of the server: what each answers, and what a client is told who asks for something else."""
+"""The HTTP paths of the server: how each answers, and the errors for requests that it cannot answer."""
 
 import asyncio
 import contextlib

@@ -7,16 +7,19 @@ import importlib.util
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from powerbert_tf.common import native_log
 from powerbert_tf.common.errors import InputError
+from powerbert_tf.common.files import read_object
 from powerbert_tf.common.reporting import say
 from powerbert_tf.common.termination import EXIT_CODE, Terminated, fail, heeding_sigterm
 from powerbert_tf.export.formats import DEFAULT_FORMAT, EXPORT_FORMATS
 from powerbert_tf.runs.config_file import CONFIG_FILE
+from powerbert_tf.runs.result_schema import OUT_OF_DATE, RESULT_FILE, result_problem
+from powerbert_tf.server.answers import Model
 from powerbert_tf.server.settings import ServerSettings
 from powerbert_tf.server.version_folders import is_version, newest_version
 from powerbert_tf.server.versions import Versions
@@ -24,7 +27,8 @@ from powerbert_tf.server.versions import Versions
 _USAGE = """Answers texts over HTTP with the exported model of a run. It is for trying a
 model out and for small deployments; TensorFlow Serving is for large ones.
 
-The model of a run, which is exported first if it has not been:
+The model of a run: the form that --stage=deploy chose, or its export, which
+is made first if it is missing:
   powerbert serve runs/reviews
 A folder of versions, or one version, on another port:
   powerbert serve runs/reviews/saved_model --port=9000
@@ -72,12 +76,16 @@ def parse(argv: Sequence[str]) -> tuple[Path, ServerSettings]:
 def versions_folder(folder: Path) -> Path:
     """The folder of versions, or the version, that `folder` means: itself, or that of the run; exported if missing.
 
+    If `--stage=deploy` has chosen a form for the run, it is that version, or the file that describes another runtime.
+
     Raises:
         InputError: It is none of these, or the export failed; the export has said why.
         Terminated: The process was asked to end while it exported.
     """
     if is_version(folder) or newest_version(folder):
         return folder
+    if chosen := _chosen_form(folder):
+        return chosen
     exported = folder / EXPORT_FORMATS[DEFAULT_FORMAT].folder
     if newest_version(exported):
         return exported
@@ -92,6 +100,47 @@ def versions_folder(folder: Path) -> Path:
     return exported
 
 
+def _chosen_form(run: Path) -> Path | None:
+    """What `--stage=deploy` chose for a run; None if it has not run, chose none, or the run has changed since.
+
+    Raises:
+        InputError: Its result is damaged.
+    """
+    path = run / "deploy" / RESULT_FILE
+    if not path.is_file():
+        return None
+    try:
+        result = read_object(path)
+        problem = result_problem("deploy", result)
+    except ValueError as error:
+        problem = f"damaged ({error})"
+    if problem:
+        raise InputError(f"{path}: {problem}; run --stage=deploy --overwrite.")
+    chosen = result.get("chosen")
+    if not chosen or OUT_OF_DATE in result:
+        say(f"{run}: --stage=deploy chose no form of this model; serving its export")
+        return None
+    say(f"{run}: serving the form that --stage=deploy chose, {chosen['title']}")
+    return run / (chosen["model"] if chosen["format"] == DEFAULT_FORMAT else chosen["serve"])
+
+
+def _loader(path: Path, signature: str) -> Callable[[Path], Model]:
+    """What loads a version, or the form that a file describes; imports TensorFlow only for the former."""
+    if path.is_file():
+        if signature != ServerSettings.signature:
+            raise InputError(f"--signature={signature}: {path} has no signatures; expected the folder of versions.")
+        from powerbert_tf.server.deployed import DeployedModel
+
+        return DeployedModel.load
+    with native_log.held():
+        import tensorflow as tf
+
+        from powerbert_tf.server.saved_model import ServedModel
+
+        tf.config.list_physical_devices("GPU")  # which is logged here, where there is none
+    return functools.partial(ServedModel.load, signature=signature)
+
+
 def start(argv: Sequence[str]) -> NoReturn:
     """Runs the command and ends the process. An error that the user can fix is one line, with exit code 2."""
     try:
@@ -103,15 +152,7 @@ def start(argv: Sequence[str]) -> NoReturn:
 
         with listen(settings) as listening:
             path = versions_folder(folder)
-            with native_log.held():
-                import tensorflow as tf
-
-                from powerbert_tf.server.saved_model import ServedModel
-
-                tf.config.list_physical_devices("GPU")  # which is logged here, where there is none
-
-            versions = Versions(path, functools.partial(ServedModel.load, signature=settings.signature))
-            serve(listening, versions, settings)
+            serve(listening, Versions(path, _loader(path, settings.signature)), settings)
     except (InputError, OSError) as error:
         fail(error)
     except Terminated:

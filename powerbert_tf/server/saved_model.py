@@ -11,8 +11,8 @@ import tensorflow as tf
 from powerbert_tf.common.errors import InputError, first_line
 from powerbert_tf.data.tasks import TASK_FILE
 from powerbert_tf.export.expected_answers import EXPECTED_FILE, TEXT
+from powerbert_tf.export.loading import load_signatures
 from powerbert_tf.runs.task_file import TaskFile, read_task_file
-from powerbert_tf.serve_check import load_signatures
 from powerbert_tf.server.answers import Answer
 from powerbert_tf.server.request_bodies import Row
 

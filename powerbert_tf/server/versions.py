@@ -17,8 +17,8 @@ class Versions:
     """The model that answers now, and its successors.
 
     Args:
-        folder: Folder of versions, or a version, which then stays.
-        load: Loads the folder of a version.
+        folder: Folder of versions; or a version, or the file of a deployed form, which then stays.
+        load: Loads the folder of a version, or the file.
 
     Raises:
         InputError: There is no version, or it cannot be loaded.
@@ -27,7 +27,7 @@ class Versions:
     def __init__(self, folder: Path, load: Callable[[Path], Model]):
         self._folder = folder
         self._load = load
-        self._stays = is_version(folder)
+        self._stays = is_version(folder) or folder.is_file()
         version = folder if self._stays else newest_version(folder)
         if version is None:
             raise InputError(f"{folder}: has no version of an exported model; run --stage=export.")

@@ -22,6 +22,7 @@ from powerbert_tf.runs.deployment import deploying
 from powerbert_tf.runs.finished_run import load_finished_run
 from powerbert_tf.runs.preparation import prepare
 from powerbert_tf.runs.results import MemoryResults
+from powerbert_tf.server.deployed import DeployedModel
 
 for package in ("onnx", "onnxruntime", "openvino", "tokenizers"):
     pytest.importorskip(package)
@@ -74,6 +75,9 @@ def test_the_fastest_form_is_found_and_answers_texts(deployed):
     assert result["chosen"]["form"] == fastest
     answer = load_deployed(folder / "deploy" / "serve.json")
     np.testing.assert_allclose(answer(REQUESTS), keras_answers(folder, REQUESTS), atol=1e-4)
+    served = DeployedModel.load(folder / "deploy" / "serve.json").answer([(text.encode(),) for text in REQUESTS])
+    found = [list(answer.describe()["probabilities"].values()) for answer in served]
+    np.testing.assert_allclose(found, keras_answers(folder, REQUESTS), atol=1e-4)
     names = {}
     exec(serving_code(result, str(folder)), names)  # the lines that a user copies
     assert names["labels"] == [answer.classes[number] for number in keras_answers(folder, ["A first text."]).argmax(-1)]

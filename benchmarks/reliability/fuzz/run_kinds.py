@@ -30,9 +30,9 @@ from powerbert_tf.reports.seeds import format_seeds, summarize_seeds
 from powerbert_tf.runs import job, pipeline
 from powerbert_tf.runs.finished_run import load_finished_run
 from powerbert_tf.runs.flag_groups import flag_groups
-from powerbert_tf.runs.folder import RESULT_FILE
 from powerbert_tf.runs.preparation import prepare
 from powerbert_tf.runs.request import read_request
+from powerbert_tf.runs.result_schema import RESULT_FILE
 from powerbert_tf.runs.settings import FIELDS, STAGES, Settings, resolve_settings
 from powerbert_tf.runs.stage_plan import plan_stages
 from powerbert_tf.runs.summaries import as_evaluated, print_summary

@@ -10,7 +10,8 @@ from powerbert_tf.checkpoints import google, hugging_face
 from powerbert_tf.models.architectures import ARCHITECTURES
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.config import BertConfig, config_of
-from powerbert_tf.runs.folder import RESULT_FILE, WEIGHTS_FILE
+from powerbert_tf.runs.folder import WEIGHTS_FILE
+from powerbert_tf.runs.result_schema import RESULT_FILE
 from powerbert_tf.runs.run import Run
 
 SIZES = {
