@@ -5,12 +5,15 @@ import importlib.resources
 import re
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from powerbert_tf.common.files import replacing
 from powerbert_tf.common.markdown import markdown_table
-from powerbert_tf.reports.figures import inline_svg
+from powerbert_tf.reports.figures import inline_svg, svg_text
 
+PAGE, _FIGURES = "index.html", "figures"
 _WIDE = 8.0  # inches from which a figure is scrolled, not shrunk, on a narrow screen
 
 
@@ -118,6 +121,24 @@ def report_markdown(title: str, sections: Sequence[Section], figures: str) -> st
         parts.append(f"## {_plain(section.title)}")
         parts += [_markdown(block, figures) for block in section.blocks]
     return "\n\n".join(parts) + "\n"
+
+
+def write_pages(folder: Path, title: str, sections: Sequence[Section], markdown: str) -> None:
+    """Writes both: `index.html`, and Markdown under the name `markdown` with `figures/*.svg`; each file appears whole.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    plots = [block for section in sections for block in section.blocks if isinstance(block, Plot)]
+    texts = {
+        PAGE: report_page(title, sections),
+        markdown: report_markdown(title, sections, _FIGURES),
+        **{f"{_FIGURES}/{plot.name}.svg": svg_text(plot.figure, plot.name) for plot in plots},
+    }
+    (folder / _FIGURES).mkdir(exist_ok=True)
+    for name, text in texts.items():
+        with replacing(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 def _section(section: Section) -> str:

@@ -36,8 +36,7 @@ from powerbert_tf.export.signatures import text_inputs
 from powerbert_tf.models.classifier import BertClassifier
 from powerbert_tf.models.precision import computing_in
 from powerbert_tf.reports.deployment import deployment_sections, format_deployment
-from powerbert_tf.reports.figures import svg_text
-from powerbert_tf.reports.page import Plot, report_markdown, report_page
+from powerbert_tf.reports.page import PAGE, write_pages
 from powerbert_tf.runs.deployment import (
     FORMS_FOLDER,
     Requests,
@@ -53,7 +52,7 @@ from powerbert_tf.runs.run import Run
 from powerbert_tf.runs.stages.export import export_request, models_to_export
 from powerbert_tf.training.evaluation import predict_logits
 
-_PAGE, _MARKDOWN, _FIGURES, _SERVE_FILE = "index.html", "deploy.md", "figures", "serve.json"
+_MARKDOWN, _SERVE_FILE = "deploy.md", "serve.json"
 _MEASURED, _SERVED, _TEXTS, _REQUESTS = "measured", "served", "texts", "requests.json"  # in `FORMS_FOLDER`
 
 
@@ -81,9 +80,9 @@ def deploy(run: Run, folder: Path) -> dict[str, Any]:
     result |= {"chosen": chosen, "reason": found.reason, "as_fast": list(found.as_fast)}
     _tidy_up(place, found.form)
     root = str(run.folder.root)
-    _write(folder, result, root)
+    write_pages(folder, f"{run.task.name}: which form to serve", deployment_sections(result, root), _MARKDOWN)
     say(f"\n{format_deployment(result, root)}\n")
-    return {"file": _PAGE, **result}
+    return {"file": PAGE, **result}
 
 
 def _describe(run: Run, names: Sequence[str], requests: Requests, place: Path) -> dict[str, Path]:
@@ -261,13 +260,3 @@ def _tidy_up(place: Path, chosen: str) -> None:
     if others:
         names = ", ".join(path.name for path in others)
         say(f"  removed the exports that were not chosen: {names} ({size / 2**20:.0f} MiB)")
-
-
-def _write(folder: Path, result: Mapping[str, Any], root: str) -> None:
-    sections = deployment_sections(result, root)
-    title = f"{result['task']}: which form to serve"
-    (folder / _FIGURES).mkdir(exist_ok=True)
-    for plot in (block for section in sections for block in section.blocks if isinstance(block, Plot)):
-        (folder / _FIGURES / f"{plot.name}.svg").write_text(svg_text(plot.figure, plot.name), encoding="utf-8")
-    (folder / _MARKDOWN).write_text(report_markdown(title, sections, _FIGURES), encoding="utf-8")
-    (folder / _PAGE).write_text(report_page(title, sections), encoding="utf-8")

@@ -11,7 +11,7 @@ from sklearn.metrics import confusion_matrix
 
 from powerbert_tf.batches.encoded_split import EncodedSplit
 from powerbert_tf.batches.padded_batches import prediction_batches
-from powerbert_tf.common.files import replacing, write_json
+from powerbert_tf.common.files import write_json
 from powerbert_tf.common.reporting import say
 from powerbert_tf.data.kinds import LABELS, NUMBER, as_two_classes
 from powerbert_tf.data.metrics import METRICS, compare_answers, predictions_from_answers, same_answers
@@ -19,8 +19,7 @@ from powerbert_tf.data.reliability import reliability
 from powerbert_tf.data.tasks import Task
 from powerbert_tf.elimination.operations import saving_steps
 from powerbert_tf.models.classifier import BertClassifier
-from powerbert_tf.reports.figures import svg_text
-from powerbert_tf.reports.page import Plot, report_markdown, report_page
+from powerbert_tf.reports.page import PAGE, write_pages
 from powerbert_tf.reports.sections import headline, report_sections
 from powerbert_tf.reports.tensorboard import write_tensorboard
 from powerbert_tf.reports.verdict import judge
@@ -29,7 +28,7 @@ from powerbert_tf.runs.settings import TRAINING_STAGES
 from powerbert_tf.training.epoch_log import read_log, still_improving
 from powerbert_tf.training.evaluation import evaluate_model, predict_logits
 
-_PAGE, _MARKDOWN, _CONTENT, _FIGURES, _LOGS = "index.html", "report.md", "report.json", "figures", "tensorboard"
+_MARKDOWN, _CONTENT, _LOGS = "report.md", "report.json", "tensorboard"
 _QUANTILES = (0.5, 0.95, 0.99)
 _LENGTH_BINS = 32  # at most, of the histogram
 _SHOWN = 10  # examples lost, and as many won
@@ -55,7 +54,7 @@ def report(run: Run, folder: Path) -> dict[str, Any]:
         write_tensorboard(folder / _LOGS, content["curves"])
     for line in content["verdict"]:
         say(f"  {line}")
-    return {"file": _PAGE, "headline": headline(content)}
+    return {"file": PAGE, "headline": headline(content)}
 
 
 def find_cautions(run: Run, evaluated: Mapping[str, Any]) -> list[str]:
@@ -80,22 +79,8 @@ def add_seeds(folders: Sequence[Path], summary: Mapping[str, Any]) -> None:
 
 
 def _write(folder: Path, content: Mapping[str, Any]) -> None:
-    sections = report_sections(content)
-    title = f"{content['task']}: results of the reduced model"
     write_json(folder / _CONTENT, content)
-    figures = folder / _FIGURES
-    figures.mkdir(exist_ok=True)
-    texts = {
-        folder / _PAGE: report_page(title, sections),
-        folder / _MARKDOWN: report_markdown(title, sections, _FIGURES),
-    }
-    for section in sections:
-        for block in section.blocks:
-            if isinstance(block, Plot):
-                texts[figures / f"{block.name}.svg"] = svg_text(block.figure, block.name)
-    for path, text in texts.items():
-        with replacing(path) as partial:
-            partial.write_text(text, encoding="utf-8")
+    write_pages(folder, f"{content['task']}: results of the reduced model", report_sections(content), _MARKDOWN)
 
 
 def _gather(run: Run) -> dict[str, Any]:
