@@ -18,7 +18,8 @@ from benchmarks.common.engine import PEAK, Job, engines_of
 from benchmarks.common.frameworks import process_environment
 from benchmarks.common.markdown import measured_on, page, table
 from benchmarks.common.models import SHAPES, write_random_checkpoint
-from powerbert_tf.common.processes import Worker, percentiles, turns
+from benchmarks.common.turns import percentiles
+from powerbert_tf.common.processes import Worker, turns
 from powerbert_tf.elimination.operations import multiply_adds
 
 _NUM_CLASSES = 2

@@ -21,7 +21,8 @@ from absl import app, flags
 from benchmarks.common.command import FLAGS, check_names, define_run_flags, output_path, publish, surroundings
 from benchmarks.common.frameworks import process_environment
 from benchmarks.common.markdown import measured_on, page, table
-from powerbert_tf.common.processes import Worker, milliseconds, percentiles, turns, use_cores
+from benchmarks.common.turns import percentiles
+from powerbert_tf.common.processes import Worker, milliseconds, turns, use_cores
 
 MODELS = ("dense", "reduced")
 _INPUTS = ("token_ids", "segment_ids", "padding_mask")

@@ -17,10 +17,10 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.common.markdown import table
+from benchmarks.common.turns import time_in_turns
 from powerbert_tf.batches.encoded_split import EncodedSplit, encode_split
 from powerbert_tf.batches.padded_batches import Batches, prediction_batches, training_batches
 from powerbert_tf.checkpoints import find_checkpoint, load_classifier
-from powerbert_tf.common.processes import time_in_turns
 from powerbert_tf.data.datasets import load_dataset
 from powerbert_tf.data.tasks import get_task
 from powerbert_tf.latency.timing import device_name

@@ -28,8 +28,8 @@ from benchmarks.common.engine import Job, random_batch
 from benchmarks.common.frameworks import matrix_product_peak, set_up_keras
 from benchmarks.common.markdown import measured_on, page, table
 from benchmarks.common.models import SHAPES, retention_of, write_random_checkpoint
+from benchmarks.common.turns import time_in_turns
 from benchmarks.inference.engines import ENGINES
-from powerbert_tf.common.processes import time_in_turns
 from powerbert_tf.elimination.retention import kept_lengths
 from powerbert_tf.latency.timing import device_name
 from powerbert_tf.models.config import BertConfig

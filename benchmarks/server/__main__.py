@@ -28,7 +28,7 @@ from absl import app, flags
 
 from benchmarks.common.command import FLAGS, REPOSITORY, define_output_flag, output_path, publish, surroundings
 from benchmarks.common.markdown import measured_on, page, table
-from powerbert_tf.common.processes import percentiles
+from benchmarks.common.turns import percentiles
 from powerbert_tf.server.command import versions_folder
 from powerbert_tf.server.version_folders import newest_version
 

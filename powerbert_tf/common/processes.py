@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 
 class Worker:
     """A process that answers requests, and ends with its `with` block.
@@ -99,19 +97,6 @@ def milliseconds(function: Callable[..., Any], *arguments: Any) -> float:
     began = time.perf_counter()
     function(*arguments)
     return 1000 * (time.perf_counter() - began)
-
-
-def percentiles(values: Sequence[float], shares: Sequence[int]) -> dict[str, float]:
-    """Percentiles as `p50_ms` and so on."""
-    return {f"p{share}_ms": float(np.percentile(values, share)) for share in shares}
-
-
-def time_in_turns(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Times functions in this process, call by call; the first call of each traces or compiles."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for name in turns(functions, rounds):
-        times[name].append(milliseconds(functions[name]))
-    return times
 
 
 def main() -> None:
