@@ -182,9 +182,9 @@ def _describe_speed(report: dict[str, Any]) -> list[str]:
             }
         )
     note = (
-        f"In the paper: {HARDWARE}; its speed-up is of both models padded to N. Ours: dev split, another checkpoint, a "
-        "CPU; against the fine-tuned model padded to N, which is comparable with the paper's, and against the same "
-        "model on the same batches grouped by length, which does not count padding."
+        f"The paper measures {HARDWARE}. Both of its models are padded to N. This repository measures another "
+        "checkpoint on the dev split and a CPU. Its speed-up padded to N is comparable with the paper's. Its speed-up "
+        "grouped by length compares both models on the same batches, so removing padding does not count."
     )
     return [note, table(rows)]
 
