@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from test_acceleration import CLASSES, SETTINGS, make_texts, write_classifier
+from tiny_classifier import CLASSES, SETTINGS, make_texts, write_classifier
 
 import powerbert_tf
 from powerbert_tf.acceleration import Accelerated

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_acceleration import CONFIG, SETTINGS, make_texts
 from tiny_bert import random_weights, write_hugging_face_checkpoint
+from tiny_classifier import CONFIG, SETTINGS, make_texts
 
 import powerbert_tf
 from powerbert_tf.common.errors import InputError

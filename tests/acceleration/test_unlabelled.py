@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from scipy import stats
-from test_acceleration import CLASSES, CONFIG, SETTINGS, N, dense_logits, make_texts, write_classifier
 from tiny_bert import random_weights, write_hugging_face_checkpoint
+from tiny_classifier import CLASSES, CONFIG, SETTINGS, N, dense_logits, make_texts, write_classifier
 
 import powerbert_tf
 from powerbert_tf.common.errors import InputError
