@@ -114,6 +114,7 @@ def test_texts_come_in_any_container(reduced, texts):
             accelerated.predict(wrong)
 
 
+@pytest.mark.slow
 def test_retraining_brings_answers_back_from_any_data(folder, texts, frame, capsys):
     answers = [CLASSES.index(verdict) for verdict in frame["verdict"]]
     before = find_checkpoint(folder).read_weights()
@@ -130,6 +131,7 @@ def test_retraining_brings_answers_back_from_any_data(folder, texts, frame, caps
     assert bool(np.any(np.array(after) != before["classifier/kernel"])) == (kept > 0)
 
 
+@pytest.mark.slow
 def test_without_verbose_nothing_is_printed_and_without_a_folder_nothing_is_written(
     folder, frame, capfd, tmp_path, monkeypatch
 ):

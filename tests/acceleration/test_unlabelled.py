@@ -31,6 +31,7 @@ def unlabelled(folder, texts):
     return powerbert_tf.accelerate(folder, texts, 1.7, dev_data=texts[:37], **SEARCH)
 
 
+@pytest.mark.slow
 def test_the_models_own_answers_are_the_labels(unlabelled, folder, texts):
     """Nothing else changes: with these answers as labels, the same model is found, with the same figures."""
     answers = [CLASSES[answer] for answer in dense_logits(folder, texts).argmax(axis=1)]
@@ -79,6 +80,7 @@ def test_a_file_without_a_label_column(folder, texts, tmp_path, capsys):
     assert accelerated.report.max_seq_length == accelerated.run.settings.inputs.max_seq_length == 24
 
 
+@pytest.mark.slow
 def test_the_share_of_answers_that_may_change(folder, texts):
     accelerated = powerbert_tf.accelerate(folder, texts, max_disagreement=0.3, held_out_share=0.2, **SEARCH)
     settings = accelerated.run.settings.search
@@ -96,6 +98,7 @@ def test_a_column_named_label_of_a_file_is_taken_as_in_a_data_frame(folder, text
         powerbert_tf.accelerate(folder, path, text_column="text", max_disagreement=0.1, **SEARCH)
 
 
+@pytest.mark.slow
 def test_numbers_agree_by_correlation(texts, tmp_path):
     write_hugging_face_checkpoint(tmp_path, CONFIG, random_weights(CONFIG, 1))
     with pytest.raises(InputError, match="max_disagreement: is for a model of one class of several"):

@@ -246,6 +246,7 @@ def test_pairs_and_examples_that_lack_a_text_are_refused(exported):
         signatures["serve_examples"](inputs=tf.constant([example.SerializeToString()]))
 
 
+@pytest.mark.slow
 def test_budgets_share_one_set_of_weights(exported):
     budgets = (("", None), ("_1.5x", (17, 11, 2)), ("_3x", (0.31, 0.13, 0.07)))
     models, version = exported(budgets=budgets)
@@ -262,6 +263,7 @@ def test_budgets_share_one_set_of_weights(exported):
     assert weights < 1.1 * alone
 
 
+@pytest.mark.slow
 def test_a_narrowed_model_answers_as_in_keras_and_takes_less_room(exported, tmp_path, run_python):
     models, version = exported(budgets=(("", None), ("_narrow", KEPT)))
     inputs = random_inputs(CONFIG, batch=7, length=19, seed=11)
@@ -352,6 +354,7 @@ def test_static_shapes_are_static_and_larger_batches_refused(exported):
         signatures_of(version)["serve_text"](text=tf.constant(["a"] * 4), text_pair=tf.constant(["b"] * 4))
 
 
+@pytest.mark.slow
 def test_bfloat16_halves_the_weights_and_answers_alike(exported):
     models, version = exported(export_batch_size=3, export_precision="bfloat16")
     inputs = random_inputs(CONFIG, batch=3, length=11, seed=5)

@@ -179,7 +179,7 @@ def test_what_is_not_run_here_has_a_reason():
         row = row_of(one)
         if isinstance(row, Elsewhere):
             module, _, name = row.test.partition("::")
-            found = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "tests").glob(f"*/{module}.py")]
+            found = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "tests").rglob(f"{module}.py")]
             assert any(f"\ndef {name}(" in code for code in found), f"{one}: no test {row.test}"
             reasons.append(f"{one}\n    {row.why}: {row.test}")
         elif isinstance(row, Never):

@@ -56,6 +56,7 @@ def result(folder, stage):
     return json.loads((folder / stage / "result.json").read_text())
 
 
+@pytest.mark.slow
 def test_from_a_csv_to_an_exported_model(request_for, tmp_path, capsys, world):
     settings, own = request_for(tmp_path, class_weights="balanced", metric="macro_f1,mcc", truncation="head_tail")
     pipeline.run(settings, own=own)

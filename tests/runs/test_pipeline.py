@@ -278,6 +278,7 @@ def test_a_given_configuration_takes_the_place_of_a_search(settings_for, tiny_ru
         pipeline.run(settings, "search")
 
 
+@pytest.mark.slow
 def test_a_regression_goes_through_all_stages(settings_for, tiny_run, tmp_path):
     folder = tiny_run.copy(tmp_path / "runs", "STS-B")
     settings = settings_for("STS-B", epochs_retrain=1)
@@ -370,6 +371,7 @@ def test_targets_out_of_reach_are_refused_before_anything_runs(settings_for, tmp
     assert not (tmp_path / "runs" / "SST-2" / "finetune").exists()
 
 
+@pytest.mark.slow
 def test_the_largest_loss_finds_the_fastest_configuration_within(settings_for, finetuned):
     pipeline.run(settings_for(search_method="calibrate", max_loss=0.9), "search")
     search = result(finetuned, "search")

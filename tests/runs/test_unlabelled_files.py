@@ -37,6 +37,7 @@ def logs(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_a_file_without_labels_does_what_accelerate_does(classifier, logs, tmp_path, capsys):
     flags = {**SETTINGS, "checkpoint": str(classifier), "train_file": str(logs), "text_column": "text"}
     settings, own = read_request({**flags, "target_speedup": 1.7, "epochs_retrain": 0, "output_dir": str(tmp_path)})

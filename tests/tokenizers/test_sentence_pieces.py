@@ -55,6 +55,7 @@ def test_ids_equal_those_of_sentencepiece(model):
     assert unequal(reference(model, texts), ids_of(tokenizer, texts), texts) == []
 
 
+@pytest.mark.slow
 def test_ids_equal_those_of_sentencepiece_on_glue(model):
     texts = glue_texts()
     tokenizer = SentencePieceTokenizer(model, lower_case=True)

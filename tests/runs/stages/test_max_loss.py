@@ -20,6 +20,7 @@ def run_within(tiny_run, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_candidates_are_re_trained_briefly_where_the_finished_model_is_meant(run_within, capsys):
     searched = run_within(0.05, "search", max_loss_of="searched")
     assert "brief re-training" not in capsys.readouterr().out

@@ -27,6 +27,7 @@ from powerbert_tf.server.deployed import DeployedModel
 for package in ("onnx", "onnxruntime", "openvino", "tokenizers"):
     pytest.importorskip(package)
 
+pytestmark = pytest.mark.slow  # processes of their own; tests/export/test_deployment.py has the parts
 REQUESTS = ["a b a", "b", "a a b a b", "b b a", "a b b", "a", "b a b"]
 GIVEN = {
     **{"deploy_forms": "saved_model,onnx,openvino", "deploy_rounds": 1, "deploy_calls": 3, "deploy_cores": 1},
@@ -208,7 +209,6 @@ def test_requests_from_python(deployed, tmp_path):
             deploying(run, wrong)
 
 
-@pytest.mark.slow
 def test_a_classifier_from_python_deploys(tiny_run, tmp_path):
     folder = tiny_run.copy(tmp_path, stage="retrain")
     run = prepare(tiny_run.settings("SST-2", tmp_path), folder)
